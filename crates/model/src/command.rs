@@ -1,0 +1,115 @@
+//! What people and programs ask for. Commands are records, answered in `command-results`.
+
+use crate::id::CellKey;
+use crate::time::Time;
+use serde::{Deserialize, Serialize};
+
+/// One command. A repeated `request_id` is answered from the first result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Chosen by the client, unique per tenant within the dedupe horizon; 1 to 64 characters.
+    pub request_id: String,
+    /// Whose data.
+    pub tenant: String,
+    /// Who asks, for causes and audit.
+    pub actor: String,
+    /// The server's clock, as a witness for jumps.
+    pub received_at: Time,
+    /// What is asked.
+    pub body: CommandBody,
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CommandBody {
+    /// Moves a card. Refused when the card is not where the asker saw it.
+    MoveCard {
+        /// The contact's cell.
+        contact: CellKey,
+        /// Board id.
+        board: String,
+        /// Column the asker saw; `None`: the card was not on the board.
+        expected_stage: Option<String>,
+        /// Column to move to; `None` takes the card off the board.
+        to: Option<String>,
+        /// Why, in the asker's words.
+        reason: String,
+    },
+    /// Sets and unsets tags by hand.
+    EditTags {
+        /// The contact's cell.
+        contact: CellKey,
+        /// Tags to set.
+        add: Vec<TagRef>,
+        /// Tags to unset.
+        remove: Vec<TagRef>,
+        /// Why, in the asker's words.
+        reason: String,
+    },
+    /// Puts playbooks in force. Ordered by partition 0, null key.
+    Activate {
+        /// Playbooks to add or replace, by their id, in order.
+        sources: Vec<PlaybookSource>,
+        /// Ids of playbooks to take out.
+        remove: Vec<String>,
+        /// The bundle number the asker saw for this tenant (0: none active).
+        expected_active: u64,
+    },
+}
+
+impl CommandBody {
+    /// A name for metrics and causes.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::MoveCard { .. } => "command.move_card",
+            Self::EditTags { .. } => "command.edit_tags",
+            Self::Activate { .. } => "command.activate",
+        }
+    }
+
+    /// The cell the command is addressed to; `None` for partition 0.
+    pub const fn contact(&self) -> Option<&CellKey> {
+        match self {
+            Self::MoveCard { contact, .. } | Self::EditTags { contact, .. } => Some(contact),
+            Self::Activate { .. } => None,
+        }
+    }
+}
+
+/// A tag inside its group.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct TagRef {
+    /// Group id.
+    pub group: String,
+    /// Tag id.
+    pub tag: String,
+}
+
+impl TagRef {
+    /// A tag from its parts.
+    pub fn new(group: impl Into<String>, tag: impl Into<String>) -> Self {
+        Self { group: group.into(), tag: tag.into() }
+    }
+
+    /// Parses `group/tag`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (group, tag) = text.split_once('/')?;
+        let valid = !group.is_empty() && !tag.is_empty() && !tag.contains('/');
+        valid.then(|| Self::new(group, tag))
+    }
+}
+
+impl std::fmt::Display for TagRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.group, self.tag)
+    }
+}
+
+/// The source of one playbook document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlaybookSource {
+    /// The playbook's id.
+    pub id: String,
+    /// YAML.
+    pub yaml: String,
+}

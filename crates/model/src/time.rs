@@ -1,0 +1,219 @@
+//! Log time: milliseconds since 1970-01-01T00:00:00Z, and calendar days in compiled-in time zones.
+
+use chrono::{DateTime, Datelike, NaiveDate, NaiveTime, Offset, TimeDelta, TimeZone, Timelike, Utc};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// A moment, in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Time(pub i64);
+
+/// A length of time, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct Span(pub i64);
+
+impl Span {
+    /// So many seconds.
+    pub const fn seconds(n: i64) -> Self {
+        Self(n * 1_000)
+    }
+    /// So many minutes.
+    pub const fn minutes(n: i64) -> Self {
+        Self::seconds(n * 60)
+    }
+    /// So many hours.
+    pub const fn hours(n: i64) -> Self {
+        Self::minutes(n * 60)
+    }
+    /// So many times 24 hours.
+    pub const fn days(n: i64) -> Self {
+        Self::hours(n * 24)
+    }
+
+    /// Parses `30s 5m 2h 3d`; whole numbers only, at most 36 500 days.
+    pub fn parse(text: &str) -> Option<Self> {
+        let unit = text.chars().next_back()?;
+        let number = text.strip_suffix(unit)?;
+        if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+            return None;
+        }
+        let number: i64 = number.parse().ok()?;
+        let unit_ms = match unit {
+            's' => Self::seconds(1).0,
+            'm' => Self::minutes(1).0,
+            'h' => Self::hours(1).0,
+            'd' => Self::days(1).0,
+            _ => return None,
+        };
+        let ms = number.checked_mul(unit_ms)?;
+        (ms <= Self::days(36_500).0).then_some(Self(ms))
+    }
+}
+
+impl Time {
+    /// The earliest moment accepted from outside: 2000-01-01T00:00:00Z.
+    pub const EARLIEST: Self = Self(946_684_800_000);
+    /// The latest moment accepted from outside: 2200-01-01T00:00:00Z.
+    pub const LATEST: Self = Self(7_258_118_400_000);
+
+    /// Later by `span`, saturating.
+    #[must_use]
+    pub const fn plus(self, span: Span) -> Self {
+        Self(self.0.saturating_add(span.0))
+    }
+
+    /// How long after `earlier` this is; negative when before.
+    pub const fn since(self, earlier: Self) -> Span {
+        Span(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Whether a source's clock can be meant: between [`Time::EARLIEST`] and [`Time::LATEST`].
+    pub fn is_plausible(self) -> bool {
+        (Self::EARLIEST..Self::LATEST).contains(&self)
+    }
+
+    /// Parses RFC 3339, e.g. `2026-03-02T10:00:00+08:00`.
+    pub fn parse_rfc3339(text: &str) -> Option<Self> {
+        DateTime::parse_from_rfc3339(text).ok().map(|time| Self(time.timestamp_millis()))
+    }
+
+    fn utc(self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.0.clamp(-62_135_596_800_000, 253_402_300_799_000)).expect("clamped to years 1 to 9999")
+    }
+}
+
+impl fmt::Display for Time {
+    /// RFC 3339 in UTC with milliseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.utc().format("%Y-%m-%dT%H:%M:%S%.3fZ"))
+    }
+}
+
+/// A time of day, minutes since midnight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClockTime(u16);
+
+impl ClockTime {
+    /// Parses `HH:MM`, 24 hours.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (hour, minute) = text.split_once(':')?;
+        if hour.len() != 2 || minute.len() != 2 || !text.bytes().all(|b| b.is_ascii_digit() || b == b':') {
+            return None;
+        }
+        let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
+        (hour < 24 && minute < 60).then_some(Self(hour * 60 + minute))
+    }
+
+    fn naive(self) -> NaiveTime {
+        NaiveTime::from_hms_opt(u32::from(self.0) / 60, u32::from(self.0) % 60, 0).expect("checked when parsed")
+    }
+}
+
+impl fmt::Display for ClockTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:02}:{:02}", self.0 / 60, self.0 % 60)
+    }
+}
+
+/// A named time zone from the compiled-in table, never the machine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Zone(chrono_tz::Tz);
+
+impl Zone {
+    /// The zone when a playbook names none.
+    pub const SHANGHAI: Self = Self(chrono_tz::Asia::Shanghai);
+
+    /// The zone with this IANA name.
+    pub fn parse(name: &str) -> Option<Self> {
+        name.parse().ok().map(Self)
+    }
+
+    /// The IANA name.
+    pub fn name(self) -> &'static str {
+        self.0.name()
+    }
+
+    /// The moment of `clock` on the calendar day `day` days after the day of `anchor` in this zone.
+    /// A skipped hour gives the first moment after it, a doubled hour its first passage.
+    pub fn day_at(self, anchor: Time, day: i64, clock: ClockTime) -> Time {
+        let date = anchor.utc().with_timezone(&self.0).date_naive();
+        let date = date.checked_add_signed(TimeDelta::days(day.clamp(-40_000, 40_000))).unwrap_or(NaiveDate::MAX);
+        let local = date.and_time(clock.naive());
+        if let Some(moment) = self.0.from_local_datetime(&local).earliest() {
+            return Time(moment.timestamp_millis());
+        }
+        // A gap: the offset before it, applied to the skipped clock time, lands just after the gap.
+        let before = self.0.offset_from_utc_datetime(&(local - TimeDelta::days(1))).fix();
+        Time((local - before).and_utc().timestamp_millis())
+    }
+
+    /// RFC 3339 with this zone's offset, seconds precision: for people.
+    pub fn format(self, time: Time) -> String {
+        time.utc().with_timezone(&self.0).format("%Y-%m-%dT%H:%M:%S%:z").to_string()
+    }
+
+    /// `yyyy-MM-dd HH:mm:ss` of this zone, as Chinese channels write times.
+    pub fn parse_local(self, text: &str) -> Option<Time> {
+        let local = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok()?;
+        let moment = self.0.from_local_datetime(&local).earliest()?;
+        Some(Time(moment.timestamp_millis()))
+    }
+
+    /// (year, month, day, hour, minute) of a moment in this zone.
+    pub fn civil(self, time: Time) -> (i32, u32, u32, u32, u32) {
+        let local = time.utc().with_timezone(&self.0);
+        (local.year(), local.month(), local.day(), local.hour(), local.minute())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Time {
+        Time::parse_rfc3339(text).expect(text)
+    }
+
+    #[test]
+    fn day_n_is_a_calendar_day_in_the_zone() {
+        let ten = ClockTime::parse("10:00").expect("valid");
+        // 23:59 on the 1st in Shanghai: day 1 is the 2nd, though only ten hours later.
+        assert_eq!(Zone::SHANGHAI.day_at(at("2026-03-01T23:59:00+08:00"), 1, ten), at("2026-03-02T10:00:00+08:00"));
+        // Still the 1st in Shanghai though the 28th of February in UTC.
+        assert_eq!(Zone::SHANGHAI.day_at(at("2026-02-28T16:30:00Z"), 3, ten), at("2026-03-04T10:00:00+08:00"));
+        assert_eq!(Zone::SHANGHAI.day_at(at("2026-03-01T12:00:00+08:00"), 0, ten), at("2026-03-01T10:00:00+08:00"));
+    }
+
+    #[test]
+    fn skipped_and_doubled_hours_have_one_meaning() {
+        let berlin = Zone::parse("Europe/Berlin").expect("known");
+        let half_past_two = ClockTime::parse("02:30").expect("valid");
+        // 2026-03-29 02:00 → 03:00.
+        assert_eq!(berlin.day_at(at("2026-03-28T12:00:00Z"), 1, half_past_two), at("2026-03-29T03:30:00+02:00"));
+        // 2026-10-25 03:00 → 02:00: the first passage is still summer time.
+        assert_eq!(berlin.day_at(at("2026-10-24T12:00:00Z"), 1, half_past_two), at("2026-10-25T02:30:00+02:00"));
+    }
+
+    #[test]
+    fn spans_and_clock_times_refuse_what_is_not_one() {
+        assert_eq!(Span::parse("30d"), Some(Span::days(30)));
+        assert_eq!(Span::parse("5m"), Some(Span::minutes(5)));
+        for bad in ["", "d", "-1d", "1.5h", "1w", "5 m", "99999d", "一d", "9999999999999999999s"] {
+            assert_eq!(Span::parse(bad), None, "{bad}");
+        }
+        for bad in ["24:00", "9:00", "10:60", "1000", "１０:00", "10:0"] {
+            assert_eq!(ClockTime::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn times_print_and_parse() {
+        let time = at("2026-03-02T10:00:00.250+08:00");
+        assert_eq!(time.to_string(), "2026-03-02T02:00:00.250Z");
+        assert_eq!(Zone::SHANGHAI.format(time), "2026-03-02T10:00:00+08:00");
+        assert_eq!(Zone::SHANGHAI.parse_local("2026-03-02 10:00:00"), Some(at("2026-03-02T10:00:00+08:00")));
+        assert!(!Time(i64::MAX).is_plausible());
+        let _ = Time(i64::MAX).to_string();
+        let _ = Time(i64::MIN).to_string();
+    }
+}
