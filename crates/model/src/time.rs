@@ -78,7 +78,8 @@ impl Time {
     }
 
     fn utc(self) -> DateTime<Utc> {
-        DateTime::from_timestamp_millis(self.0.clamp(-62_135_596_800_000, 253_402_300_799_000)).expect("clamped to years 1 to 9999")
+        DateTime::from_timestamp_millis(self.0.clamp(-62_135_596_800_000, 253_402_300_799_000))
+            .expect("clamped to years 1 to 9999")
     }
 }
 

@@ -170,7 +170,9 @@ mod tests {
 
     #[test]
     fn numbers_are_exact() {
-        for (text, expected) in [("0", Some(0)), ("9.9", Some(9_900_000)), ("-12", Some(-12_000_000)), ("0.000001", Some(1))] {
+        for (text, expected) in
+            [("0", Some(0)), ("9.9", Some(9_900_000)), ("-12", Some(-12_000_000)), ("0.000001", Some(1))]
+        {
             assert_eq!(Number::parse(text).map(|n| n.0), expected, "{text}");
             assert_eq!(Number::parse(text).map(|n| n.to_string()).as_deref(), Some(text));
         }
