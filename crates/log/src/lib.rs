@@ -1,1 +1,191 @@
-//! TODO
+//! The log: partitioned, append-only topics, and publications that carry their marker.
+//!
+//! What it is: the [`Log`] trait with its contract in prose, a memory implementation for tests and
+//! the simulator, and one contract suite that every implementation (memory, embedded, Kafka) passes.
+//! What it is not: it knows nothing of events; records are bytes with a key and headers.
+
+pub mod contract;
+pub mod memory;
+pub mod signal;
+pub mod wall;
+
+use futures::channel::oneshot;
+use thiserror::Error;
+use touchline_model::output::Stream;
+use touchline_model::time::Time;
+
+pub use signal::Signal;
+pub use wall::{ManualWall, SystemWall, Wall};
+
+/// The topics. Same partition count everywhere; output partition = source partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Topic {
+    Events,
+    TagChanges,
+    Touches,
+    CommandResults,
+    Contacts,
+    DeadLetters,
+}
+
+impl Topic {
+    /// Every topic, in the order of its byte in embedded keys.
+    pub const ALL: [Self; 6] =
+        [Self::Events, Self::TagChanges, Self::Touches, Self::CommandResults, Self::Contacts, Self::DeadLetters];
+
+    /// The name without prefix.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::TagChanges => "tag-changes",
+            Self::Touches => "touches",
+            Self::CommandResults => "command-results",
+            Self::Contacts => "contacts",
+            Self::DeadLetters => "dead-letters",
+        }
+    }
+}
+
+impl From<Stream> for Topic {
+    fn from(stream: Stream) -> Self {
+        match stream {
+            Stream::TagChanges => Self::TagChanges,
+            Stream::Touches => Self::Touches,
+            Stream::CommandResults => Self::CommandResults,
+            Stream::DeadLetters => Self::DeadLetters,
+        }
+    }
+}
+
+/// Headers in order; names may repeat.
+pub type Headers = Vec<(String, Vec<u8>)>;
+
+/// A record to append.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NewRecord {
+    /// Key; `None` for records that name their partition.
+    pub key: Option<Vec<u8>>,
+    /// CloudEvents headers.
+    pub headers: Headers,
+    /// Protobuf.
+    pub value: Vec<u8>,
+}
+
+/// A record as it lies in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// 0, 1, 2 … (Kafka may skip some; a reader goes on from `offset + 1`).
+    pub offset: u64,
+    /// The log's clock when it was appended: never decreasing within a partition when embedded.
+    pub append_time: Time,
+    /// Key.
+    pub key: Option<Vec<u8>>,
+    /// Headers.
+    pub headers: Headers,
+    /// Value.
+    pub value: Vec<u8>,
+}
+
+/// What a publisher lane hands over at once: outputs of one partition, ending at a mark.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Publication {
+    /// Records in order, each for the same partition of its topic.
+    pub records: Vec<(Topic, NewRecord)>,
+    /// How far the partition has come with them.
+    pub marker: Marker,
+}
+
+/// How far a partition is published.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Marker {
+    /// Next offset of `events`: everything below is applied and its outputs are published.
+    pub offset: u64,
+    /// Last published sequence of each numbered stream, by [`Stream::index`].
+    pub sequences: [u64; 4],
+}
+
+/// Why the log cannot go on.
+#[derive(Debug, Clone, Error)]
+pub enum Error {
+    /// The medium failed or is full. The record may or may not be there: append it again with the same id.
+    #[error("log failed: {0}")]
+    Io(String),
+    /// The log is closing; nothing was appended.
+    #[error("log is closed")]
+    Closed,
+    /// A record above [`RECORD_BYTES_MAX`]; nothing was appended.
+    #[error("record of {bytes} bytes is larger than {RECORD_BYTES_MAX}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// Reading from an offset that is not there any more.
+    #[error("offset {offset} is before the start {start} of the partition")]
+    Truncated {
+        /// Asked for.
+        offset: u64,
+        /// First there is.
+        start: u64,
+    },
+    /// What was read is not what was written.
+    #[error("log is damaged: {0}")]
+    Damaged(String),
+}
+
+/// Largest record (key + headers + value), in bytes: Kafka's default `message.max.bytes`.
+pub const RECORD_BYTES_MAX: usize = 1_000_000;
+
+/// Resolves when the append or publication is durable. Dropping it changes nothing.
+pub type Ack<T> = oneshot::Receiver<Result<T, Error>>;
+
+/// Offset and append time of the first record of an append; the others follow without gaps when embedded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of the first record.
+    pub first_offset: u64,
+    /// Offset of the last record.
+    pub last_offset: u64,
+    /// Append time of the last record.
+    pub append_time: Time,
+}
+
+/// Partitioned, append-only topics.
+///
+/// ```text
+///   append ─▶ queued ─▶ fsync (one for many) ─▶ ack, visible to readers
+///   offsets   0 1 2 3 4 5 │ 6 7            end() = 6: nothing past the fsync is ever read
+/// ```
+/// * [`Log::append`] keeps the order of calls made by one thread to one partition. Either all
+///   records of one call are appended, next to each other and in order, or none.
+/// * When the ack is `Ok`, the records survive kill -9 and power loss. When it is an error or the
+///   process dies first, they may or may not be there.
+/// * [`Log::read`] never returns a record that could still be lost.
+/// * [`Log::publish`] is all or nothing: records and marker together, in order of calls per
+///   partition. [`Log::published`] returns the marker of the last publication that is durable.
+/// * [`Log::signal`] moves when something new became readable or an ack resolved.
+pub trait Log: Send + Sync {
+    /// Number of partitions of every topic.
+    fn partitions(&self) -> u32;
+
+    /// Identity of this log: stores of another log must not be used with it.
+    fn cluster_id(&self) -> String;
+
+    /// Appends records to one partition.
+    fn append(&self, topic: Topic, partition: u32, records: Vec<NewRecord>) -> Ack<Appended>;
+
+    /// At most `records_max` records from `offset` on; empty at the end. Stops early at about 4 MiB.
+    fn read(&self, topic: Topic, partition: u32, offset: u64, records_max: usize) -> Result<Vec<StoredRecord>, Error>;
+
+    /// One past the last readable offset.
+    fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error>;
+
+    /// Appends outputs and marker of one partition together.
+    fn publish(&self, partition: u32, publication: Publication) -> Ack<()>;
+
+    /// The last durable marker; all zero when nothing was published yet.
+    fn published(&self, partition: u32) -> Result<Marker, Error>;
+
+    /// Moves whenever there may be something to do.
+    fn signal(&self) -> &Signal;
+}
