@@ -1,0 +1,346 @@
+//! A compiled bundle: what the engine, the read model and the tools evaluate.
+//!
+//! State refers to ids (`group/tag`, `playbook/journey/step`), never to positions in here.
+
+use crate::keywords::Automaton;
+use std::collections::BTreeMap;
+use touchline_model::command::{PlaybookSource, TagRef};
+use touchline_model::time::{ClockTime, Span, Zone};
+use touchline_model::value::{Number, Value};
+
+/// The active playbooks of one tenant under one number, in file order.
+#[derive(Debug, Clone)]
+pub struct Bundle {
+    /// Number given by partition 0; 0 while not activated (validation, replay before activation).
+    pub number: u64,
+    /// The sources it was compiled from, in file order: the bundle lies whole in the log.
+    pub sources: Vec<PlaybookSource>,
+    /// Compiled, in file order.
+    pub playbooks: Vec<Playbook>,
+    /// Tag groups by id: each has exactly one owner.
+    pub groups: BTreeMap<String, TagGroup>,
+    /// Boards by id.
+    pub boards: BTreeMap<String, Board>,
+    /// Named segments by id, references already resolved.
+    pub segments: BTreeMap<String, Condition>,
+    /// Rules of all playbooks in file order.
+    pub rules: Vec<Rule>,
+    /// Journeys of all playbooks in file order.
+    pub journeys: Vec<Journey>,
+    /// Event name → indexes into `rules` with an event trigger of that name, ascending.
+    pub rules_by_event: BTreeMap<String, Vec<usize>>,
+    /// Event name → indexes into `journeys` whose entry, exit or goal names the event, ascending.
+    pub journeys_by_event: BTreeMap<String, Vec<usize>>,
+    /// All keywords of all sets in one automaton.
+    pub keywords: Automaton,
+}
+
+/// One playbook's own declarations.
+#[derive(Debug, Clone)]
+pub struct Playbook {
+    /// Its id.
+    pub id: String,
+    /// Zone of its calendar days.
+    pub zone: Zone,
+    /// Custom events it declares, with their fields' types.
+    pub events: BTreeMap<String, BTreeMap<String, CustomType>>,
+}
+
+/// Type of a custom event's field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum CustomType {
+    Text,
+    Number,
+    Bool,
+    Time,
+}
+
+/// A group of tags.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagGroup {
+    /// Its id.
+    pub id: String,
+    /// The playbook that owns it.
+    pub playbook: String,
+    /// At most one tag at a time, swapped in one step.
+    pub exclusive: bool,
+    /// Tags in order, with their labels.
+    pub tags: Vec<Labelled>,
+}
+
+/// An id that stays and a label that may change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labelled {
+    /// What state refers to.
+    pub id: String,
+    /// What people read.
+    pub label: String,
+}
+
+/// A view of one exclusive tag group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Board {
+    /// Its id.
+    pub id: String,
+    /// What people read.
+    pub label: String,
+    /// The playbook that owns it.
+    pub playbook: String,
+    /// The exclusive group it shows.
+    pub group: String,
+    /// Tag ids shown as columns, in order.
+    pub columns: Vec<String>,
+}
+
+/// A rule: when one of the triggers happens and the condition holds, act.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Its id inside the playbook.
+    pub id: String,
+    /// The playbook.
+    pub playbook: String,
+    /// Any of these.
+    pub triggers: Vec<Trigger>,
+    /// Must hold as well.
+    pub when: Option<Condition>,
+    /// In order.
+    pub actions: Vec<Action>,
+}
+
+/// What a rule does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Sets a tag; in an exclusive group it takes the place of the others.
+    SetTag(TagRef),
+    /// Unsets a tag.
+    UnsetTag(TagRef),
+}
+
+/// Something that happens.
+#[derive(Debug, Clone)]
+pub enum Trigger {
+    /// An event that fits a pattern.
+    Event(Pattern),
+    /// A tag is set (net, after all rules of the round).
+    TagSet(TagMatch),
+    /// A tag is unset.
+    TagUnset(TagMatch),
+    /// A card enters a column.
+    StageEntered {
+        /// Board id.
+        board: String,
+        /// Column.
+        column: String,
+    },
+    /// A card leaves a column.
+    StageLeft {
+        /// Board id.
+        board: String,
+        /// Column.
+        column: String,
+    },
+}
+
+/// One tag, or any of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagMatch {
+    /// Group id.
+    pub group: String,
+    /// Tag id; `None` for `group/*`.
+    pub tag: Option<String>,
+}
+
+impl TagMatch {
+    /// Whether this tag is meant.
+    pub fn fits(&self, group: &str, tag: &str) -> bool {
+        self.group == group && self.tag.as_deref().is_none_or(|mine| mine == tag)
+    }
+}
+
+/// An event kind with tests that must all hold.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    /// Event name, built in or declared.
+    pub event: String,
+    /// All must hold.
+    pub tests: Vec<FieldTest>,
+}
+
+/// A test of one field.
+#[derive(Debug, Clone)]
+pub enum FieldTest {
+    /// A comparison; false when the field is missing, except `!=`, which is `not =`.
+    Compare {
+        /// Dotted path.
+        field: String,
+        /// How.
+        operator: Operator,
+        /// With what.
+        value: Value,
+    },
+    /// Any of these values.
+    In {
+        /// Dotted path.
+        field: String,
+        /// The values.
+        values: Vec<Value>,
+    },
+    /// Within, both ends included.
+    Range {
+        /// Dotted path.
+        field: String,
+        /// Lowest.
+        low: Number,
+        /// Highest.
+        high: Number,
+    },
+    /// The field is there and not empty.
+    Has {
+        /// Dotted path.
+        field: String,
+    },
+    /// The text contains a keyword of this set.
+    Keyword {
+        /// Dotted path of the text.
+        field: String,
+        /// Keyword set id, unique in the bundle as `playbook/set`.
+        keywords: String,
+    },
+    /// Some order line fits: the inner test is on the line's fields.
+    AnyLine(Box<FieldTest>),
+}
+
+/// Comparison operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Operator {
+    Equal,
+    NotEqual,
+    Less,
+    LessOrEqual,
+    Greater,
+    GreaterOrEqual,
+}
+
+/// Something that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// All hold (empty: true).
+    And(Vec<Condition>),
+    /// Any holds (empty: false).
+    Or(Vec<Condition>),
+    /// Does not hold.
+    Not(Box<Condition>),
+    /// The contact carries the tag, or any of the group.
+    Tag(TagMatch),
+    /// The contact's card is in one of these columns of the board.
+    Stage {
+        /// Board id.
+        board: String,
+        /// Its group.
+        group: String,
+        /// Columns.
+        columns: Vec<String>,
+    },
+}
+
+/// What a condition may ask of a contact. Engine and read model implement it.
+pub trait Facts {
+    /// Whether the contact carries this tag.
+    fn has_tag(&self, group: &str, tag: &str) -> bool;
+    /// Whether the contact carries any tag of the group.
+    fn has_any_tag(&self, group: &str) -> bool;
+}
+
+impl Condition {
+    /// Whether it holds for a contact.
+    pub fn holds(&self, facts: &dyn Facts) -> bool {
+        match self {
+            Self::And(terms) => terms.iter().all(|term| term.holds(facts)),
+            Self::Or(terms) => terms.iter().any(|term| term.holds(facts)),
+            Self::Not(term) => !term.holds(facts),
+            Self::Tag(TagMatch { group, tag: Some(tag) }) => facts.has_tag(group, tag),
+            Self::Tag(TagMatch { group, tag: None }) => facts.has_any_tag(group),
+            Self::Stage { group, columns, .. } => columns.iter().any(|column| facts.has_tag(group, column)),
+        }
+    }
+}
+
+/// A journey (SOP).
+#[derive(Debug, Clone)]
+pub struct Journey {
+    /// Its id inside the playbook.
+    pub id: String,
+    /// The playbook.
+    pub playbook: String,
+    /// Zone of its calendar days.
+    pub zone: Zone,
+    /// Any of these enters.
+    pub entry: Vec<Trigger>,
+    /// Must hold at entry as well.
+    pub entry_when: Option<Condition>,
+    /// Any of these ends it at once, also while waiting.
+    pub exit: Vec<Trigger>,
+    /// When it holds after a record, it ends; at entry it refuses the entry.
+    pub exit_when: Option<Condition>,
+    /// What it is for.
+    pub goal: Option<Goal>,
+    /// Whether one may enter again.
+    pub re_entry: ReEntry,
+    /// A step later than this when its turn comes is skipped.
+    pub late_grace: Span,
+    /// In order.
+    pub steps: Vec<Step>,
+}
+
+/// What a journey is for: reaching it ends the journey with `goal`.
+#[derive(Debug, Clone)]
+pub struct Goal {
+    /// Any of these reaches it.
+    pub triggers: Vec<Trigger>,
+    /// Counted from entry; `None`: as long as the enrolment lasts.
+    pub within: Option<Span>,
+}
+
+/// Whether a contact may enter a journey again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReEntry {
+    /// Once in a lifetime.
+    Never,
+    /// So long after the last enrolment ended.
+    AfterExit(Span),
+    /// On each entry trigger; a running enrolment ends with `re_entered` first.
+    Each,
+}
+
+/// A step: one touch.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// Its id inside the journey.
+    pub id: String,
+    /// When.
+    pub timing: Timing,
+    /// Only if it holds when due; otherwise `skipped{condition}`.
+    pub when: Option<Condition>,
+    /// `dm`, `moments`, `group`, `call_task`…
+    pub touchpoint: String,
+    /// Content id.
+    pub content: String,
+    /// An unconfirmed touch is missed so long after due.
+    pub expires_after: Span,
+}
+
+/// When a step is planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Timing {
+    /// So long after the previous step's due, or after entry for the first.
+    After(Span),
+    /// On the calendar day `day` days after the day of entry, at this clock time.
+    Day {
+        /// 0 is the day of entry.
+        day: u32,
+        /// In the journey's zone.
+        at: ClockTime,
+    },
+}

@@ -1,0 +1,4 @@
+//! All keywords of a bundle in one automaton over folded text.
+/// The automaton.
+#[derive(Debug, Clone, Default)]
+pub struct Automaton {}
