@@ -10,17 +10,17 @@ use crate::kind::Kind;
 pub const fn fields(kind: Kind) -> &'static [Field] {
     match kind {
         Kind::ChatMessage => CHAT_MESSAGE,
-        Kind::ChatRecalled => &[text("msg_id"), text("target_msg_id")],
-        Kind::ChatStarted => &[text("link_id"), text("state")],
-        Kind::ChatConsent => &[bool("granted"), text("staff")],
-        Kind::ReviewPosted => &[text("order"), text("rater"), private("text")],
-        Kind::MomentCommented => &[text("moment_id"), private("text")],
+        Kind::ChatRecalled => const { &[text("msg_id"), text("target_msg_id")] },
+        Kind::ChatStarted => const { &[text("link_id"), text("state")] },
+        Kind::ChatConsent => const { &[bool("granted"), text("staff")] },
+        Kind::ReviewPosted => const { &[text("order"), text("rater"), private("text")] },
+        Kind::MomentCommented => const { &[text("moment_id"), private("text")] },
         Kind::ContentClicked => CONTENT_CLICKED,
-        Kind::ContentViewed => &[text("content_id"), number("dwell_ms"), number("progress"), text("session")],
-        Kind::PageViewed => &[text("page"), text("item_id"), text("session")],
-        Kind::MomentLiked => &[text("moment_id")],
-        Kind::CardAction => &[text("task_id"), text("event_key"), texts("options")],
-        Kind::MenuClicked => &[text("key"), text("url")],
+        Kind::ContentViewed => const { &[text("content_id"), number("dwell_ms"), number("progress"), text("session")] },
+        Kind::PageViewed => const { &[text("page"), text("item_id"), text("session")] },
+        Kind::MomentLiked => const { &[text("moment_id")] },
+        Kind::CardAction => const { &[text("task_id"), text("event_key"), texts("options")] },
+        Kind::MenuClicked => const { &[text("key"), text("url")] },
         Kind::OrderCreated
         | Kind::OrderPaid
         | Kind::OrderReadyToShip
@@ -35,56 +35,64 @@ pub const fn fields(kind: Kind) -> &'static [Field] {
         | Kind::RefundReturned
         | Kind::RefundSucceeded
         | Kind::RefundClosed => REFUND,
-        Kind::PointsChanged => &[number("delta"), number("total"), bool("by_us")],
-        Kind::CouponTaken | Kind::CouponUsed | Kind::CouponReturned => &[text("coupon_id"), text("group")],
-        Kind::CardTaken | Kind::CardGiven | Kind::CardDeleted => &[text("card_no"), text("alias")],
-        Kind::ContactAdded => &[text("staff"), text("state"), text("add_way"), bool("half")],
-        Kind::ContactRemoved => &[word("by", &["staff", "customer", "transfer"]), text("staff")],
-        Kind::ContactEdited => &[text("staff")],
-        Kind::ContactTransferFailed => &[text("reason"), text("staff")],
+        Kind::PointsChanged => const { &[number("delta"), number("total"), bool("by_us")] },
+        Kind::CouponTaken | Kind::CouponUsed | Kind::CouponReturned => const { &[text("coupon_id"), text("group")] },
+        Kind::CardTaken | Kind::CardGiven | Kind::CardDeleted => const { &[text("card_no"), text("alias")] },
+        Kind::ContactAdded => const { &[text("staff"), text("state"), text("add_way"), bool("half")] },
+        Kind::ContactRemoved => const { &[word("by", &["staff", "customer", "transfer"]), text("staff")] },
+        Kind::ContactEdited => const { &[text("staff")] },
+        Kind::ContactTransferFailed => const { &[text("reason"), text("staff")] },
         Kind::ContactSnapshot => CONTACT_SNAPSHOT,
         Kind::GroupCreated
         | Kind::GroupDismissed
         | Kind::GroupRenamed
         | Kind::GroupOwnerChanged
         | Kind::GroupNoticeChanged => &[],
-        Kind::GroupJoined => &[text("member"), word("how", JOIN_HOW), text("inviter"), text("state")],
-        Kind::GroupLeft => &[text("member"), word("how", &["self", "kicked"])],
+        Kind::GroupJoined => const { &[text("member"), word("how", JOIN_HOW), text("inviter"), text("state")] },
+        Kind::GroupLeft => const { &[text("member"), word("how", &["self", "kicked"])] },
         Kind::GroupMembersChanged => GROUP_MEMBERS_CHANGED,
         Kind::GroupSnapshot => GROUP_SNAPSHOT,
-        Kind::TagObserved => &[text("staff"), texts("added"), texts("removed")],
+        Kind::TagObserved => const { &[text("staff"), texts("added"), texts("removed")] },
         Kind::TagCatalogChanged => {
-            &[text("id"), word("type", &["tag", "tag_group"]), word("op", &["create", "update", "delete", "shuffle"])]
+            const {
+                &[
+                    text("id"),
+                    word("type", &["tag", "tag_group"]),
+                    word("op", &["create", "update", "delete", "shuffle"]),
+                ]
+            }
         }
         Kind::MemberRegistered | Kind::MemberUpdated | Kind::MemberLoggedOff => {
-            &[text("level"), bool("by_us"), private("name")]
+            const { &[text("level"), bool("by_us"), private("name")] }
         }
-        Kind::FormSubmitted => &[text("form_id")],
-        Kind::ConsentMarketing => &[bool("granted"), text("scope"), time("first"), time("latest")],
+        Kind::FormSubmitted => const { &[text("form_id")] },
+        Kind::ConsentMarketing => const { &[bool("granted"), text("scope"), time("first"), time("latest")] },
         Kind::ProfileUpdated | Kind::Custom => &[],
-        Kind::ContentReceived => &[text("content")],
-        Kind::TouchAccepted => &[text("touch_id"), text("native_task_id"), texts("fail_list")],
-        Kind::TouchPendingConfirm => &[text("touch_id"), text("staff")],
-        Kind::TouchSent => &[text("touch_id"), time("at"), text("staff")],
+        Kind::ContentReceived => const { &[text("content")] },
+        Kind::TouchAccepted => const { &[text("touch_id"), text("native_task_id"), texts("fail_list")] },
+        Kind::TouchPendingConfirm => const { &[text("touch_id"), text("staff")] },
+        Kind::TouchSent => const { &[text("touch_id"), time("at"), text("staff")] },
         Kind::TouchFailed => TOUCH_FAILED,
-        Kind::TouchViewed => &[text("touch_id")],
-        Kind::TouchEngaged => &[text("touch_id"), word("how", &["click", "like", "comment", "reply", "order"])],
-        // The identifiers that are (or no longer are) one person are the event's subject, native first.
-        Kind::IdentityLinked => &[word("evidence", EVIDENCE), private("note")],
-        Kind::IdentityUnlinked => &[private("note")],
-        Kind::TagWriteResult => &[text("staff"), texts("add"), texts("remove"), number("errcode")],
-        Kind::ImportBatch => &[text("id")],
-        Kind::CursorSaved => &[text("source"), text("pos")],
-        Kind::DirectoryStaff => &[text("staff"), text("name"), texts("pools"), text("store"), bool("active")],
-        Kind::DirectoryStore => &[text("store"), text("name")],
-        Kind::DirectoryGroup => &[text("group"), text("name"), text("kind")],
-        Kind::DirectoryProduct => {
-            &[text("product"), text("name"), texts("item_ids"), texts("skus"), number("days_per_unit")]
+        Kind::TouchViewed => const { &[text("touch_id")] },
+        Kind::TouchEngaged => {
+            const { &[text("touch_id"), word("how", &["click", "like", "comment", "reply", "order"])] }
         }
-        Kind::DirectoryTag => &[text("native_id"), text("group"), text("tag")],
-        Kind::DirectoryContent => &[text("content"), text("body"), texts("media")],
+        // The identifiers that are (or no longer are) one person are the event's subject, native first.
+        Kind::IdentityLinked => const { &[word("evidence", EVIDENCE), private("note")] },
+        Kind::IdentityUnlinked => const { &[private("note")] },
+        Kind::TagWriteResult => const { &[text("staff"), texts("add"), texts("remove"), number("errcode")] },
+        Kind::ImportBatch => const { &[text("id")] },
+        Kind::CursorSaved => const { &[text("source"), text("pos")] },
+        Kind::DirectoryStaff => const { &[text("staff"), text("name"), texts("pools"), text("store"), bool("active")] },
+        Kind::DirectoryStore => const { &[text("store"), text("name")] },
+        Kind::DirectoryGroup => const { &[text("group"), text("name"), text("kind")] },
+        Kind::DirectoryProduct => {
+            const { &[text("product"), text("name"), texts("item_ids"), texts("skus"), number("days_per_unit")] }
+        }
+        Kind::DirectoryTag => const { &[text("native_id"), text("group"), text("tag")] },
+        Kind::DirectoryContent => const { &[text("content"), text("body"), texts("media")] },
         // A wake-up of a channel that carries no data; the payload is kept raw.
-        Kind::ChannelNotice => &[text("notice")],
+        Kind::ChannelNotice => const { &[text("notice")] },
     }
 }
 
@@ -344,7 +352,8 @@ mod tests {
             assert_eq!(sorted.len(), fields(kind).len(), "{kind}");
             for field in fields(kind) {
                 let inner = match field.ty {
-                    FieldType::Record(inner) | FieldType::List(FieldType::Record(inner)) => inner,
+                    FieldType::Record(inner) => inner,
+                    FieldType::List(FieldType::Record(inner)) => *inner,
                     _ => &[],
                 };
                 assert!(inner.iter().all(|field| !field.private), "{kind}.{}", field.name);
