@@ -72,6 +72,13 @@ pub struct NewRecord {
     pub value: Vec<u8>,
 }
 
+impl NewRecord {
+    /// Key, headers and value together, in bytes: what [`RECORD_BYTES_MAX`] bounds.
+    pub fn bytes(&self) -> usize {
+        bytes_of(self.key.as_deref(), &self.headers, &self.value)
+    }
+}
+
 /// A record as it lies in a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredRecord {
@@ -85,6 +92,13 @@ pub struct StoredRecord {
     pub headers: Headers,
     /// Value.
     pub value: Vec<u8>,
+}
+
+impl StoredRecord {
+    /// Key, headers and value together, in bytes.
+    pub fn bytes(&self) -> usize {
+        bytes_of(self.key.as_deref(), &self.headers, &self.value)
+    }
 }
 
 /// What a publisher lane hands over at once: outputs of one partition, ending at a mark.
@@ -120,6 +134,23 @@ pub enum Error {
         /// Its size.
         bytes: usize,
     },
+    /// More is waiting to become durable than the log holds in memory; nothing was appended. Try again a little later.
+    #[error("log is busy: {waiting_bytes} bytes wait to become durable\nhint: try again")]
+    Busy {
+        /// Bytes accepted and not yet durable.
+        waiting_bytes: usize,
+    },
+    /// An append of no records; nothing was appended.
+    #[error("append of no records")]
+    Empty,
+    /// A partition that the log does not have.
+    #[error("no partition {partition} in a log of {partitions}")]
+    NoPartition {
+        /// Asked for.
+        partition: u32,
+        /// How many there are.
+        partitions: u32,
+    },
     /// Reading from an offset that is not there any more.
     #[error("offset {offset} is before the start {start} of the partition")]
     Truncated {
@@ -135,6 +166,9 @@ pub enum Error {
 
 /// Largest record (key + headers + value), in bytes: Kafka's default `message.max.bytes`.
 pub const RECORD_BYTES_MAX: usize = 1_000_000;
+
+/// A read stops after the record that reaches this many bytes: what a reader holds in memory at once stays bounded.
+pub const READ_BYTES_MAX: usize = 4 << 20;
 
 /// Resolves when the append or publication is durable. Dropping it changes nothing.
 pub type Ack<T> = oneshot::Receiver<Result<T, Error>>;
@@ -160,6 +194,8 @@ pub struct Appended {
 ///   records of one call are appended, next to each other and in order, or none.
 /// * When the ack is `Ok`, the records survive kill -9 and power loss. When it is an error or the
 ///   process dies first, they may or may not be there.
+/// * [`Log::append`] and [`Log::publish`] never block on the medium; what does not fit in memory is
+///   refused with [`Error::Busy`]. One record above [`RECORD_BYTES_MAX`] refuses the whole call.
 /// * [`Log::read`] never returns a record that could still be lost.
 /// * [`Log::publish`] is all or nothing: records and marker together, in order of calls per
 ///   partition. [`Log::published`] returns the marker of the last publication that is durable.
@@ -174,7 +210,7 @@ pub trait Log: Send + Sync {
     /// Appends records to one partition.
     fn append(&self, topic: Topic, partition: u32, records: Vec<NewRecord>) -> Ack<Appended>;
 
-    /// At most `records_max` records from `offset` on; empty at the end. Stops early at about 4 MiB.
+    /// At most `records_max` records from `offset` on; empty at or past the end. Stops early at [`READ_BYTES_MAX`].
     fn read(&self, topic: Topic, partition: u32, offset: u64, records_max: usize) -> Result<Vec<StoredRecord>, Error>;
 
     /// One past the last readable offset.
@@ -188,4 +224,9 @@ pub trait Log: Send + Sync {
 
     /// Moves whenever there may be something to do.
     fn signal(&self) -> &Signal;
+}
+
+fn bytes_of(key: Option<&[u8]>, headers: &Headers, value: &[u8]) -> usize {
+    let headers: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    key.map_or(0, <[u8]>::len) + headers + value.len()
 }

@@ -1,1 +1,249 @@
-//! Memory implementation.
+//! Memory implementation: everything is durable at once, and faults happen when the simulator says so.
+
+use crate::{
+    Ack, Appended, Error, Log, Marker, NewRecord, Publication, READ_BYTES_MAX, RECORD_BYTES_MAX, Signal, StoredRecord,
+    Topic, Wall,
+};
+use futures::channel::oneshot;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use touchline_model::time::Time;
+
+/// A log in memory. Clones share it.
+#[derive(Clone)]
+pub struct MemoryLog {
+    shared: Arc<Mutex<Shared>>,
+    partitions: u32,
+    wall: Arc<dyn Wall>,
+    signal: Signal,
+}
+
+/// A call that may be given a fault.
+#[derive(Debug, Clone, Copy)]
+pub enum Call<'a> {
+    /// [`Log::append`].
+    Append {
+        /// Where to.
+        topic: Topic,
+        /// Where to.
+        partition: u32,
+        /// What.
+        records: &'a [NewRecord],
+    },
+    /// [`Log::publish`].
+    Publish {
+        /// Where to.
+        partition: u32,
+        /// What.
+        publication: &'a Publication,
+    },
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fault {
+    /// It succeeds.
+    #[default]
+    None,
+    /// It is carried out, and its caller is told that it failed.
+    LostAck,
+    /// It is not carried out, and its caller is told that it failed.
+    Refused,
+}
+
+/// Decides the fate of every call, in the order of the calls. It must not call the log.
+pub type FaultHook = Box<dyn FnMut(Call<'_>) -> Fault + Send>;
+
+struct Shared {
+    /// By topic, then partition.
+    records: [Vec<Vec<StoredRecord>>; Topic::ALL.len()],
+    markers: Vec<Marker>,
+    faults: FaultHook,
+}
+
+impl MemoryLog {
+    /// An empty log without faults; append time = max(last of the partition, `wall`).
+    pub fn new(partitions: u32, wall: Arc<dyn Wall>) -> Self {
+        Self::with_faults(partitions, wall, Box::new(|_| Fault::None))
+    }
+
+    /// An empty log that asks `faults` about every append and publication that is valid.
+    pub fn with_faults(partitions: u32, wall: Arc<dyn Wall>, faults: FaultHook) -> Self {
+        let shared = Shared {
+            records: std::array::from_fn(|_| (0..partitions).map(|_| Vec::new()).collect()),
+            markers: (0..partitions).map(|_| Marker::default()).collect(),
+            faults,
+        };
+        Self { shared: Arc::new(Mutex::new(shared)), partitions, wall, signal: Signal::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn check_partition(&self, partition: u32) -> Result<(), Error> {
+        if partition < self.partitions {
+            return Ok(());
+        }
+        Err(Error::NoPartition { partition, partitions: self.partitions })
+    }
+
+    fn try_append(&self, topic: Topic, partition: u32, records: Vec<NewRecord>) -> Result<Appended, Error> {
+        self.check_partition(partition)?;
+        check_sizes(records.iter())?;
+        if records.is_empty() {
+            return Err(Error::Empty);
+        }
+        let mut shared = self.lock();
+        let fault = (shared.faults)(Call::Append { topic, partition, records: &records });
+        if fault == Fault::Refused {
+            return Err(refused());
+        }
+        let count = records.len() as u64;
+        let (mut last_offset, mut append_time) = (0, Time::default());
+        for record in records {
+            (last_offset, append_time) = shared.push(topic, partition, record, self.wall.now());
+        }
+        if fault == Fault::LostAck {
+            return Err(lost_ack());
+        }
+        Ok(Appended { first_offset: last_offset + 1 - count, last_offset, append_time })
+    }
+
+    fn try_publish(&self, partition: u32, publication: Publication) -> Result<(), Error> {
+        self.check_partition(partition)?;
+        check_sizes(publication.records.iter().map(|(_, record)| record))?;
+        let mut shared = self.lock();
+        let fault = (shared.faults)(Call::Publish { partition, publication: &publication });
+        if fault == Fault::Refused {
+            return Err(refused());
+        }
+        for (topic, record) in publication.records {
+            shared.push(topic, partition, record, self.wall.now());
+        }
+        shared.markers[partition as usize] = publication.marker;
+        if fault == Fault::LostAck { Err(lost_ack()) } else { Ok(()) }
+    }
+
+    fn resolved<T>(&self, result: Result<T, Error>) -> Ack<T> {
+        let (sender, receiver) = oneshot::channel();
+        // The receiver is still in our hands, so this cannot fail.
+        let _ = sender.send(result);
+        self.signal.notify();
+        receiver
+    }
+}
+
+impl Shared {
+    fn push(&mut self, topic: Topic, partition: u32, record: NewRecord, now: Time) -> (u64, Time) {
+        let records = &mut self.records[topic as usize][partition as usize];
+        let append_time = records.last().map_or(now, |last| last.append_time.max(now));
+        let offset = records.len() as u64;
+        let NewRecord { key, headers, value } = record;
+        records.push(StoredRecord { offset, append_time, key, headers, value });
+        (offset, append_time)
+    }
+}
+
+impl Log for MemoryLog {
+    fn partitions(&self) -> u32 {
+        self.partitions
+    }
+
+    fn cluster_id(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn append(&self, topic: Topic, partition: u32, records: Vec<NewRecord>) -> Ack<Appended> {
+        self.resolved(self.try_append(topic, partition, records))
+    }
+
+    fn read(&self, topic: Topic, partition: u32, offset: u64, records_max: usize) -> Result<Vec<StoredRecord>, Error> {
+        self.check_partition(partition)?;
+        let shared = self.lock();
+        let records = &shared.records[topic as usize][partition as usize];
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(records.len());
+        let mut bytes = 0;
+        let mut found = Vec::new();
+        for record in records[from..].iter().take(records_max) {
+            if bytes >= READ_BYTES_MAX {
+                break;
+            }
+            bytes += record.bytes();
+            found.push(record.clone());
+        }
+        Ok(found)
+    }
+
+    fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error> {
+        self.check_partition(partition)?;
+        Ok(self.lock().records[topic as usize][partition as usize].len() as u64)
+    }
+
+    fn publish(&self, partition: u32, publication: Publication) -> Ack<()> {
+        self.resolved(self.try_publish(partition, publication))
+    }
+
+    fn published(&self, partition: u32) -> Result<Marker, Error> {
+        self.check_partition(partition)?;
+        Ok(self.lock().markers[partition as usize].clone())
+    }
+
+    fn signal(&self) -> &Signal {
+        &self.signal
+    }
+}
+
+fn check_sizes<'a>(records: impl Iterator<Item = &'a NewRecord>) -> Result<(), Error> {
+    for record in records {
+        let bytes = record.bytes();
+        if bytes > RECORD_BYTES_MAX {
+            return Err(Error::TooLarge { bytes });
+        }
+    }
+    Ok(())
+}
+
+fn refused() -> Error {
+    Error::Io("refused by the fault hook".to_owned())
+}
+
+fn lost_ack() -> Error {
+    Error::Io("acknowledgement lost by the fault hook".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ManualWall;
+    use futures::executor::block_on;
+
+    fn record(value: &[u8]) -> NewRecord {
+        NewRecord { value: value.to_vec(), ..NewRecord::default() }
+    }
+
+    #[test]
+    fn a_lost_ack_appends_and_a_refusal_does_not() {
+        let mut faults = vec![Fault::Refused, Fault::LostAck, Fault::None].into_iter();
+        let hook: FaultHook = Box::new(move |_| faults.next().unwrap_or_default());
+        let log = MemoryLog::with_faults(1, Arc::new(ManualWall::new(Time(5))), hook);
+        assert!(block_on(log.append(Topic::Events, 0, vec![record(b"a")])).unwrap().is_err());
+        assert!(block_on(log.append(Topic::Events, 0, vec![record(b"b")])).unwrap().is_err());
+        assert!(block_on(log.append(Topic::Events, 0, vec![record(b"c")])).unwrap().is_ok());
+        let read = log.read(Topic::Events, 0, 0, 9).unwrap();
+        let values: Vec<_> = read.into_iter().map(|record| record.value).collect();
+        assert_eq!(values, [b"b", b"c"]);
+    }
+
+    #[test]
+    fn a_faulty_publication_keeps_records_and_marker_together() {
+        let mut faults = vec![Fault::Refused, Fault::LostAck].into_iter();
+        let hook: FaultHook = Box::new(move |_| faults.next().unwrap_or_default());
+        let log = MemoryLog::with_faults(1, Arc::new(ManualWall::new(Time(5))), hook);
+        let marker = Marker { offset: 3, sequences: [1, 0, 0, 0] };
+        let publication = Publication { records: vec![(Topic::TagChanges, record(b"t"))], marker: marker.clone() };
+        assert!(block_on(log.publish(0, publication.clone())).unwrap().is_err());
+        assert_eq!((log.end(Topic::TagChanges, 0).unwrap(), log.published(0).unwrap()), (0, Marker::default()));
+        assert!(block_on(log.publish(0, publication)).unwrap().is_err());
+        assert_eq!((log.end(Topic::TagChanges, 0).unwrap(), log.published(0).unwrap()), (1, marker));
+    }
+}

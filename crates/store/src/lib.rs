@@ -28,7 +28,7 @@ pub enum Change {
     Put(Vec<u8>, Vec<u8>),
     /// Removes a key, present or not.
     Delete(Vec<u8>),
-    /// Removes every key in `[from, until)`.
+    /// Removes every key in `[from, until)`; none when `from` is not below `until`.
     DeleteRange(Vec<u8>, Vec<u8>),
 }
 
