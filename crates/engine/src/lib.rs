@@ -1,1 +1,46 @@
-//! TODO
+//! The engine of one partition: a deterministic state machine `(state, record) → (state', outputs)`.
+//!
+//! What it is: [`Engine::apply`] takes one record of the log, changes cells through an
+//! [`Overlay`] and returns what is to be said ([`Effects`]). The path of an event:
+//! [`apply`] (dispatch, clock, dedupe) → [`rules`] (tags) → [`journeys`] (touches) → outputs.
+//! What it is not: it knows no clock but the log's, no disk, no wire format, no threads. It never
+//! appends, never waits, and it is total: whatever a record holds, the answer is a new state.
+//!
+//! **Invariants**
+//! * State at offset `o` is a pure function of the records below `o`; so is every output with its number.
+//! * Nothing iterates a hash map, reads a clock, or uses floats.
+//! * A replay of the same records gives the same [`Meta::chain`].
+
+pub mod apply;
+mod cell;
+mod clock;
+mod commands;
+mod journeys;
+pub mod keys;
+mod links;
+mod meta;
+mod overlay;
+mod public;
+mod rules;
+mod timers;
+mod work;
+
+pub use apply::{Effects, Engine, Notes};
+pub use meta::Meta;
+pub use overlay::{Overlay, View, ViewError};
+pub use public::public_contact;
+
+/// How long an event id, a command's answer and a dedupe mark are remembered, in log time.
+pub const DEDUPE_HORIZON: touchline_model::time::Span = touchline_model::time::Span::days(7);
+
+/// Timers of other contacts fired per record: a morning with a million due touches is not one batch.
+pub const TIMERS_PER_RECORD_MAX: usize = 256;
+
+/// A jump of the broker's clock beyond this is believed only as far as a witness confirms it.
+pub const CLOCK_JUMP_MAX: touchline_model::time::Span = touchline_model::time::Span::hours(1);
+
+/// Forwards an event may pass: no real chain is that long, a forged one could be.
+pub const HOPS_MAX: u8 = 64;
+
+/// Version of the encoding of state values: the first byte of each. A store with another one is rebuilt from the log.
+pub const STATE_SCHEMA: u8 = 1;

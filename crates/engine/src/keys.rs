@@ -1,0 +1,68 @@
+//! Keys of the store. One prefix byte pair per kind; the processor adds its own (`o|`, `l|`, `k|`).
+
+use touchline_model::id::{CellKey, EventId};
+use touchline_model::time::Time;
+
+/// The partition's [`crate::Meta`].
+pub const META: &[u8] = b"m|meta";
+/// What partition 0 has assigned: bundles by tenant, before they come back through the loop.
+pub const ASSIGNED: &[u8] = b"m|assigned";
+/// Prefix of the bundles in force, by tenant.
+pub const BUNDLES: &[u8] = b"m|bundle|";
+/// End of the bundles.
+pub const BUNDLES_END: &[u8] = b"m|bundle}";
+/// Prefix of timers.
+pub const TIMERS: &[u8] = b"t|";
+/// Prefix of dedupe marks: they stay out of the state hash.
+pub const DEDUPE: &[u8] = b"d|";
+
+/// `c|key`: the hot value of a cell.
+pub fn cell(key: &CellKey) -> Vec<u8> {
+    [b"c|", key.as_str().as_bytes()].concat()
+}
+
+/// `y|key|group/tag`: why the contact carries the tag. Written when a tag changes.
+pub fn why(key: &CellKey, group: &str, tag: &str) -> Vec<u8> {
+    format!("y|{key}|{group}/{tag}").into_bytes()
+}
+
+/// `d|id`: the event was applied, at this log time.
+pub fn dedupe(id: EventId) -> Vec<u8> {
+    [DEDUPE, &id.0].concat()
+}
+
+/// `r|tenant/request`: the answer to a command.
+pub fn result(tenant: &str, request_id: &str) -> Vec<u8> {
+    format!("r|{tenant}/{request_id}").into_bytes()
+}
+
+/// `m|bundle|tenant`: the bundle in force for a tenant.
+pub fn bundle(tenant: &str) -> Vec<u8> {
+    [BUNDLES, tenant.as_bytes()].concat()
+}
+
+/// `t|due|cell|timer`: `due` as 8 bytes, big-endian, so that keys are in due order.
+pub fn timer(due: Time, cell: &CellKey, timer: &str) -> Vec<u8> {
+    let mut key = timers_until(due);
+    key.extend_from_slice(cell.as_str().as_bytes());
+    key.push(0);
+    key.extend_from_slice(timer.as_bytes());
+    key
+}
+
+/// The first timer key at or after `due`.
+pub fn timers_until(due: Time) -> Vec<u8> {
+    // Times before 1970 are refused at the door; they would sort as 1970.
+    let due_ms = u64::try_from(due.0).unwrap_or(0);
+    [TIMERS, &due_ms.to_be_bytes()].concat()
+}
+
+/// Takes a timer key apart: due, cell, timer.
+pub fn parse_timer(key: &[u8]) -> Option<(Time, CellKey, String)> {
+    let rest = key.strip_prefix(TIMERS)?;
+    let (due, rest) = rest.split_first_chunk::<8>()?;
+    let at = rest.iter().position(|byte| *byte == 0)?;
+    let cell = CellKey::parse(std::str::from_utf8(&rest[..at]).ok()?).ok()?;
+    let timer = String::from_utf8(rest[at + 1..].to_vec()).ok()?;
+    Some((Time(i64::try_from(u64::from_be_bytes(*due)).ok()?), cell, timer))
+}
