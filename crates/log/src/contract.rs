@@ -1,1 +1,317 @@
-//! The contract suite.
+//! The contract suite: every implementation of [`Log`] passes [`check`].
+//!
+//! Each property is a function that panics where the log breaks its promise, so that a failing test names it.
+
+use crate::{
+    Appended, Error, Log, ManualWall, Marker, NewRecord, Publication, READ_BYTES_MAX, RECORD_BYTES_MAX, StoredRecord,
+    Topic, wait,
+};
+use std::thread;
+use std::time::Duration;
+use touchline_model::time::Time;
+
+/// Partitions of the logs under test.
+pub const PARTITIONS: u32 = 3;
+
+/// How logs under test come to be.
+pub struct Subject<'a, L> {
+    /// A new, empty log of [`PARTITIONS`] partitions that reads this clock.
+    pub make: &'a dyn Fn(ManualWall) -> L,
+    /// The same log after its process died without warning and was started again.
+    pub crash: &'a dyn Fn(L, ManualWall) -> L,
+}
+
+/// Checks every property.
+pub fn check<L: Log>(subject: &Subject<'_, L>) {
+    offsets_are_dense(subject);
+    any_bytes_come_back(subject);
+    an_append_stays_together(subject);
+    what_cannot_be_appended_leaves_nothing(subject);
+    reads_are_bounded(subject);
+    append_times_never_decrease(subject);
+    what_is_acknowledged_survives(subject);
+    a_publication_is_all_or_nothing(subject);
+    what_is_published_survives(subject);
+    concurrent_appenders_keep_their_order(subject);
+    readers_never_see_a_hole(subject);
+    the_signal_moves(subject);
+}
+
+/// Offsets count 0, 1, 2 … in each partition of each topic on its own, and go on after a restart.
+pub fn offsets_are_dense<L: Log>(subject: &Subject<'_, L>) {
+    let (mut log, wall) = start(subject);
+    for round in 0..2 {
+        for topic in Topic::ALL {
+            for partition in 0..PARTITIONS {
+                assert_eq!(log.end(topic, partition).expect("end"), round, "{topic:?} {partition}");
+                assert_eq!(append(&log, topic, partition, &[b"x"]).first_offset, round, "{topic:?} {partition}");
+            }
+        }
+        log = (subject.crash)(log, wall.clone());
+    }
+    assert_eq!(offsets(&read_all(&log, Topic::Touches, 2)), [0, 1]);
+}
+
+/// Keys, headers and values may hold any bytes or none; no key is not an empty key; headers keep order and repeats.
+pub fn any_bytes_come_back<L: Log>(subject: &Subject<'_, L>) {
+    let (log, wall) = start(subject);
+    let every_byte: Vec<u8> = (0..=255).collect();
+    let records = vec![
+        NewRecord::default(),
+        NewRecord { key: Some(Vec::new()), headers: vec![(String::new(), Vec::new())], value: Vec::new() },
+        NewRecord {
+            key: Some(every_byte.clone()),
+            headers: vec![
+                ("标签".to_owned(), every_byte.clone()),
+                ("a".to_owned(), vec![0]),
+                ("标签".to_owned(), b"2".to_vec()),
+            ],
+            value: every_byte,
+        },
+        NewRecord { value: vec![7; RECORD_BYTES_MAX], ..NewRecord::default() },
+    ];
+    wait(log.append(Topic::Events, 1, records.clone())).expect("append");
+    let log = (subject.crash)(log, wall);
+    let found: Vec<NewRecord> = read_all(&log, Topic::Events, 1)
+        .into_iter()
+        .map(|StoredRecord { key, headers, value, .. }| NewRecord { key, headers, value })
+        .collect();
+    assert!(found == records, "what was read is not what was written");
+}
+
+/// The records of one append lie next to each other, in order, and the acknowledgement says where.
+pub fn an_append_stays_together<L: Log>(subject: &Subject<'_, L>) {
+    let (log, _) = start(subject);
+    append(&log, Topic::Events, 0, &[b"first"]);
+    let appended = append(&log, Topic::Events, 0, &[b"a", b"b", b"c"]);
+    assert_eq!((appended.first_offset, appended.last_offset), (1, 3));
+    assert_eq!(values(&read_all(&log, Topic::Events, 0)), [&b"first"[..], b"a", b"b", b"c"]);
+}
+
+/// A record that is too large refuses its whole call; no records and no such partition are refused, too.
+pub fn what_cannot_be_appended_leaves_nothing<L: Log>(subject: &Subject<'_, L>) {
+    let (log, _) = start(subject);
+    let too_large = || NewRecord { key: Some(vec![1]), value: vec![0; RECORD_BYTES_MAX], ..NewRecord::default() };
+    let refused = wait(log.append(Topic::Events, 0, vec![record(b"small"), too_large()]));
+    assert!(matches!(refused, Err(Error::TooLarge { bytes }) if bytes == RECORD_BYTES_MAX + 1), "{refused:?}");
+    let records = vec![(Topic::Touches, record(b"small")), (Topic::Touches, too_large())];
+    let refused = wait(log.publish(0, Publication { records, marker: marker(9) }));
+    assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
+    assert!(matches!(wait(log.append(Topic::Events, 0, Vec::new())), Err(Error::Empty)));
+    for result in [
+        wait(log.append(Topic::Events, PARTITIONS, vec![record(b"lost")])).map(|_| ()),
+        wait(log.publish(PARTITIONS, Publication::default())),
+        log.read(Topic::Events, PARTITIONS, 0, 1).map(|_| ()),
+        log.end(Topic::Events, PARTITIONS).map(|_| ()),
+        log.published(PARTITIONS).map(|_| ()),
+    ] {
+        assert!(matches!(result, Err(Error::NoPartition { partition: PARTITIONS, .. })), "{result:?}");
+    }
+    assert_eq!(append(&log, Topic::Events, 0, &[b"next"]).first_offset, 0);
+    assert_eq!(log.end(Topic::Touches, 0).expect("end"), 0);
+    assert_eq!(log.published(0).expect("published"), Marker::default());
+}
+
+/// A read gives at most what was asked for, stops near the byte bound, always gets on, and is empty at the end.
+pub fn reads_are_bounded<L: Log>(subject: &Subject<'_, L>) {
+    let (log, _) = start(subject);
+    append(&log, Topic::Events, 0, &[b"a", b"b", b"c"]);
+    let read = |offset, records_max| values(&log.read(Topic::Events, 0, offset, records_max).expect("read"));
+    assert_eq!(read(1, 1), [b"b"]);
+    assert_eq!(read(1, 9), [b"b", b"c"]);
+    assert!(read(0, 0).is_empty() && read(3, 9).is_empty() && read(u64::MAX, 9).is_empty());
+    let large = vec![0; RECORD_BYTES_MAX];
+    for _ in 0..6 {
+        append(&log, Topic::Events, 1, &[&large]);
+    }
+    let first = log.read(Topic::Events, 1, 0, 9).expect("read");
+    let bytes: usize = first.iter().map(StoredRecord::bytes).sum();
+    assert!((READ_BYTES_MAX..READ_BYTES_MAX + RECORD_BYTES_MAX).contains(&bytes), "{bytes}");
+    assert_eq!(offsets(&read_all(&log, Topic::Events, 1)), [0, 1, 2, 3, 4, 5]);
+}
+
+/// Append time is the clock's, but never below the record before it, not even after a restart with a clock put back.
+pub fn append_times_never_decrease<L: Log>(subject: &Subject<'_, L>) {
+    let (log, wall) = start(subject);
+    assert_eq!(append(&log, Topic::Events, 0, &[b"a"]).append_time, Time(START_MS));
+    wall.advance(Time(START_MS + 5));
+    assert_eq!(append(&log, Topic::Events, 0, &[b"b"]).append_time, Time(START_MS + 5));
+    let log = (subject.crash)(log, ManualWall::new(Time(0)));
+    let appended = append(&log, Topic::Events, 0, &[b"c"]);
+    assert!(appended.append_time >= Time(START_MS + 5), "{appended:?}");
+    let times: Vec<Time> = read_all(&log, Topic::Events, 0).iter().map(|record| record.append_time).collect();
+    assert_eq!(times, [Time(START_MS), Time(START_MS + 5), appended.append_time]);
+}
+
+/// Whatever was acknowledged is readable then, and after a crash.
+pub fn what_is_acknowledged_survives<L: Log>(subject: &Subject<'_, L>) {
+    let (log, wall) = start(subject);
+    for number in 0..100_u64 {
+        let appended = append(&log, Topic::Events, 0, &[&number.to_be_bytes()]);
+        assert_eq!(log.end(Topic::Events, 0).expect("end"), appended.last_offset + 1);
+    }
+    let log = (subject.crash)(log, wall);
+    let expected: Vec<Vec<u8>> = (0..100_u64).map(|number| number.to_be_bytes().to_vec()).collect();
+    assert_eq!(values(&read_all(&log, Topic::Events, 0)), expected);
+}
+
+/// Whoever sees a marker can read every record published with it; a publication may hold a marker alone.
+pub fn a_publication_is_all_or_nothing<L: Log>(subject: &Subject<'_, L>) {
+    const PUBLICATIONS: u64 = 50;
+    let (log, _) = start(subject);
+    thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut seen = 0;
+            while seen < PUBLICATIONS {
+                let before = log.signal().count();
+                seen = log.published(0).expect("published").offset;
+                assert!(log.end(Topic::TagChanges, 0).expect("end") >= seen);
+                assert!(log.end(Topic::Touches, 0).expect("end") >= 2 * seen);
+                if seen < PUBLICATIONS {
+                    log.signal().wait_past(before, PATIENCE);
+                }
+            }
+        });
+        let acks: Vec<_> = (1..=PUBLICATIONS).map(|number| log.publish(0, publication(number))).collect();
+        for ack in acks {
+            wait(ack).expect("publish");
+        }
+        watcher.join().expect("the watcher saw no torn publication");
+    });
+    wait(log.publish(0, Publication { records: Vec::new(), marker: marker(PUBLICATIONS + 7) })).expect("publish");
+    assert_eq!(log.published(0).expect("published"), marker(PUBLICATIONS + 7));
+    assert_eq!(log.published(1).expect("published"), Marker::default());
+    assert_eq!(log.end(Topic::Touches, 0).expect("end"), 2 * PUBLICATIONS);
+}
+
+/// Marker and records of a publication are there after a crash.
+pub fn what_is_published_survives<L: Log>(subject: &Subject<'_, L>) {
+    let (log, wall) = start(subject);
+    for number in 1..=3 {
+        wait(log.publish(2, publication(number))).expect("publish");
+    }
+    let log = (subject.crash)(log, wall);
+    assert_eq!(log.published(2).expect("published"), marker(3));
+    assert_eq!(values(&read_all(&log, Topic::TagChanges, 2)), [&[1_u8][..], &[2], &[3]]);
+    assert_eq!(log.published(0).expect("published"), Marker::default());
+}
+
+/// Calls of one thread to one partition keep their order whatever other threads do; none is lost or doubled.
+pub fn concurrent_appenders_keep_their_order<L: Log>(subject: &Subject<'_, L>) {
+    const THREADS: u8 = 8;
+    const APPENDS: u8 = 100;
+    let (log, _) = start(subject);
+    thread::scope(|scope| {
+        for name in 0..THREADS {
+            let log = &log;
+            scope.spawn(move || {
+                let calls = (0..APPENDS).map(|number| {
+                    log.append(Topic::Events, 0, vec![record(&[name, number, 0]), record(&[name, number, 1])])
+                });
+                for ack in calls.collect::<Vec<_>>() {
+                    wait(ack).expect("append");
+                }
+            });
+        }
+    });
+    let found = values(&read_all(&log, Topic::Events, 0));
+    assert_eq!(found.len(), 2 * usize::from(THREADS) * usize::from(APPENDS));
+    assert!(found.chunks(2).all(|pair| pair[0][..2] == pair[1][..2]), "an append was torn apart");
+    for name in 0..THREADS {
+        let own: Vec<&[u8]> = found.iter().filter(|value| value[0] == name).map(|value| &value[1..]).collect();
+        let expected: Vec<[u8; 2]> = (0..APPENDS).flat_map(|number| [[number, 0], [number, 1]]).collect();
+        assert!(own == expected.iter().map(|value| &value[..]).collect::<Vec<_>>(), "order of thread {name}");
+    }
+}
+
+/// Everything below `end` can be read, without holes, while others append.
+pub fn readers_never_see_a_hole<L: Log>(subject: &Subject<'_, L>) {
+    const APPENDS: u64 = 300;
+    let (log, _) = start(subject);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut next = 0;
+            while next < APPENDS {
+                let before = log.signal().count();
+                let end = log.end(Topic::Events, 0).expect("end");
+                let found = log.read(Topic::Events, 0, next, usize::MAX).expect("read");
+                assert!(next + found.len() as u64 >= end, "end said {end}");
+                for record in &found {
+                    assert_eq!((record.offset, record.value.as_slice()), (next, &next.to_be_bytes()[..]));
+                    next += 1;
+                }
+                if found.is_empty() {
+                    log.signal().wait_past(before, PATIENCE);
+                }
+            }
+        });
+        let calls = (0..APPENDS).map(|number| log.append(Topic::Events, 0, vec![record(&number.to_be_bytes())]));
+        for ack in calls.collect::<Vec<_>>() {
+            wait(ack).expect("append");
+        }
+        reader.join().expect("the reader saw every record in order");
+    });
+}
+
+/// The signal moves when something became readable or published.
+pub fn the_signal_moves<L: Log>(subject: &Subject<'_, L>) {
+    let (log, _) = start(subject);
+    let before = log.signal().count();
+    append(&log, Topic::Events, 0, &[b"x"]);
+    let after = log.signal().wait_past(before, PATIENCE);
+    assert!(after > before);
+    wait(log.publish(0, publication(1))).expect("publish");
+    assert!(log.signal().wait_past(after, PATIENCE) > after);
+}
+
+/// Where the clock of a log under test stands at first.
+const START_MS: i64 = 1_700_000_000_000;
+
+/// How long to wait for what has to come; reached only when the log is broken.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn start<L: Log>(subject: &Subject<'_, L>) -> (L, ManualWall) {
+    let wall = ManualWall::new(Time(START_MS));
+    let log = (subject.make)(wall.clone());
+    assert_eq!(log.partitions(), PARTITIONS);
+    (log, wall)
+}
+
+fn record(value: &[u8]) -> NewRecord {
+    NewRecord { value: value.to_vec(), ..NewRecord::default() }
+}
+
+fn append<L: Log>(log: &L, topic: Topic, partition: u32, values: &[&[u8]]) -> Appended {
+    wait(log.append(topic, partition, values.iter().map(|value| record(value)).collect())).expect("append")
+}
+
+/// One tag change and two touches, numbered.
+fn publication(number: u64) -> Publication {
+    let value = record(&[u8::try_from(number).expect("small")]);
+    let records = vec![(Topic::Touches, value.clone()), (Topic::TagChanges, value.clone()), (Topic::Touches, value)];
+    Publication { records, marker: marker(number) }
+}
+
+fn marker(number: u64) -> Marker {
+    Marker { offset: number, sequences: [number, 2 * number, 0, u64::MAX] }
+}
+
+fn read_all<L: Log>(log: &L, topic: Topic, partition: u32) -> Vec<StoredRecord> {
+    let mut all: Vec<StoredRecord> = Vec::new();
+    loop {
+        let offset = all.last().map_or(0, |last| last.offset + 1);
+        let found = log.read(topic, partition, offset, usize::MAX).expect("read");
+        if found.is_empty() {
+            return all;
+        }
+        all.extend(found);
+    }
+}
+
+fn values(records: &[StoredRecord]) -> Vec<Vec<u8>> {
+    records.iter().map(|record| record.value.clone()).collect()
+}
+
+fn offsets(records: &[StoredRecord]) -> Vec<u64> {
+    records.iter().map(|record| record.offset).collect()
+}

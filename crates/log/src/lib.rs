@@ -125,7 +125,7 @@ pub enum Error {
     /// The medium failed or is full. The record may or may not be there: append it again with the same id.
     #[error("log failed: {0}")]
     Io(String),
-    /// The log is closing; nothing was appended.
+    /// The log closed before the answer. The record may or may not be there.
     #[error("log is closed")]
     Closed,
     /// A record above [`RECORD_BYTES_MAX`]; nothing was appended.
@@ -173,7 +173,12 @@ pub const READ_BYTES_MAX: usize = 4 << 20;
 /// Resolves when the append or publication is durable. Dropping it changes nothing.
 pub type Ack<T> = oneshot::Receiver<Result<T, Error>>;
 
-/// Offset and append time of the first record of an append; the others follow without gaps when embedded.
+/// Waits on this thread for an acknowledgement. A log that went away without one is [`Error::Closed`].
+pub fn wait<T>(ack: Ack<T>) -> Result<T, Error> {
+    futures::executor::block_on(ack).unwrap_or(Err(Error::Closed))
+}
+
+/// Where the records of one append lie; without gaps when embedded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// Offset of the first record.

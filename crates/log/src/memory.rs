@@ -214,11 +214,19 @@ fn lost_ack() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ManualWall;
-    use futures::executor::block_on;
+    use crate::{ManualWall, contract, wait};
 
     fn record(value: &[u8]) -> NewRecord {
         NewRecord { value: value.to_vec(), ..NewRecord::default() }
+    }
+
+    #[test]
+    fn it_keeps_the_contract() {
+        contract::check(&contract::Subject {
+            make: &|wall| MemoryLog::new(contract::PARTITIONS, Arc::new(wall)),
+            // A restarted process reads another clock over the same records.
+            crash: &|log, wall| MemoryLog { wall: Arc::new(wall), ..log },
+        });
     }
 
     #[test]
@@ -226,9 +234,9 @@ mod tests {
         let mut faults = vec![Fault::Refused, Fault::LostAck, Fault::None].into_iter();
         let hook: FaultHook = Box::new(move |_| faults.next().unwrap_or_default());
         let log = MemoryLog::with_faults(1, Arc::new(ManualWall::new(Time(5))), hook);
-        assert!(block_on(log.append(Topic::Events, 0, vec![record(b"a")])).unwrap().is_err());
-        assert!(block_on(log.append(Topic::Events, 0, vec![record(b"b")])).unwrap().is_err());
-        assert!(block_on(log.append(Topic::Events, 0, vec![record(b"c")])).unwrap().is_ok());
+        assert!(wait(log.append(Topic::Events, 0, vec![record(b"a")])).is_err());
+        assert!(wait(log.append(Topic::Events, 0, vec![record(b"b")])).is_err());
+        assert!(wait(log.append(Topic::Events, 0, vec![record(b"c")])).is_ok());
         let read = log.read(Topic::Events, 0, 0, 9).unwrap();
         let values: Vec<_> = read.into_iter().map(|record| record.value).collect();
         assert_eq!(values, [b"b", b"c"]);
@@ -241,9 +249,9 @@ mod tests {
         let log = MemoryLog::with_faults(1, Arc::new(ManualWall::new(Time(5))), hook);
         let marker = Marker { offset: 3, sequences: [1, 0, 0, 0] };
         let publication = Publication { records: vec![(Topic::TagChanges, record(b"t"))], marker: marker.clone() };
-        assert!(block_on(log.publish(0, publication.clone())).unwrap().is_err());
+        assert!(wait(log.publish(0, publication.clone())).is_err());
         assert_eq!((log.end(Topic::TagChanges, 0).unwrap(), log.published(0).unwrap()), (0, Marker::default()));
-        assert!(block_on(log.publish(0, publication)).unwrap().is_err());
+        assert!(wait(log.publish(0, publication)).is_err());
         assert_eq!((log.end(Topic::TagChanges, 0).unwrap(), log.published(0).unwrap()), (1, marker));
     }
 }

@@ -129,6 +129,21 @@ fn apply(map: &mut Map, change: Change) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract;
+
+    #[test]
+    fn it_keeps_the_contract() {
+        contract::check(&contract::Subject { make: &MemoryStore::new, crash: &MemoryStore::crash });
+    }
+
+    #[test]
+    fn it_keeps_the_contract_when_some_batches_became_durable_by_themselves() {
+        let crash = |mut store: MemoryStore| {
+            store.persist(store.unflushed() / 2);
+            store.crash()
+        };
+        contract::check(&contract::Subject { make: &MemoryStore::new, crash: &crash });
+    }
 
     fn put(key: &[u8], value: &[u8]) -> Vec<Change> {
         vec![Change::Put(key.to_vec(), value.to_vec())]
