@@ -181,6 +181,11 @@ impl TouchState {
             Self::Missed => "missed",
         }
     }
+
+    /// The state with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Due, Self::Skipped, Self::Cancelled, Self::Missed].into_iter().find(|state| state.name() == name)
+    }
 }
 
 /// One touch of one step for one contact: when, who, what.
@@ -273,6 +278,26 @@ pub enum DeadReason {
 }
 
 impl DeadReason {
+    /// Every reason.
+    pub const ALL: [Self; 11] = [
+        Self::Undecodable,
+        Self::Misrouted,
+        Self::KeyMismatch,
+        Self::LoopbackForged,
+        Self::LoopbackGap,
+        Self::LinkDeferred,
+        Self::LinkRefused,
+        Self::LinkWeak,
+        Self::OrderWithoutBuyer,
+        Self::TooManyHops,
+        Self::NotYet,
+    ];
+
+    /// The reason with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
     /// The name on the wire and in metrics.
     pub const fn name(self) -> &'static str {
         match self {

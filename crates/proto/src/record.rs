@@ -1,0 +1,247 @@
+//! Records of the topic `events`.
+
+use crate::event::{check_tenant, event_from, event_to};
+use crate::v1;
+use crate::v1::command::Body as CommandWire;
+use crate::v1::log_record::Record as Wire;
+use crate::v1::r#loop::Body as LoopWire;
+use crate::value::{
+    clock_in, evidence_in, ids_in, ids_out, key_in, position_in, position_out, required, sources_in, sources_out,
+    tag_refs_in, tag_refs_out, undecodable,
+};
+use prost::Message;
+use touchline_model::command::{Command, CommandBody};
+use touchline_model::id::{CellKey, IdKey, Position};
+use touchline_model::record::{Evidence, Input, Loop, LoopBody, Undecodable};
+
+/// Longest request id, in characters.
+pub const REQUEST_ID_CHARS_MAX: usize = 64;
+
+/// The value of a record of `events`.
+pub fn encode_input(input: &Input) -> Vec<u8> {
+    let record = match input {
+        Input::Event(event) => Wire::Event(event_to(event)),
+        Input::Tick { wall } => Wire::Tick(v1::Tick { wall_ms: wall.0 }),
+        Input::Command(command) => Wire::Command(command_to(command)),
+        Input::Loop(told) => Wire::Loop(loop_to(told)),
+    };
+    v1::LogRecord { record: Some(record) }.encode_to_vec()
+}
+
+/// What a record of `events` says, checked; never panics.
+pub fn decode_input(bytes: &[u8]) -> Result<Input, Undecodable> {
+    let wire = v1::LogRecord::decode(bytes).map_err(|error| undecodable(format!("record: {error}")))?;
+    match required("record", wire.record)? {
+        Wire::Event(event) => Ok(Input::Event(Box::new(event_from(event)?))),
+        Wire::Tick(tick) => Ok(Input::Tick { wall: clock_in("tick.wall_ms", tick.wall_ms)? }),
+        Wire::Command(command) => Ok(Input::Command(Box::new(command_from(command)?))),
+        Wire::Loop(told) => Ok(Input::Loop(Box::new(loop_from(told)?))),
+        Wire::LogicVersion(_) => Err(undecodable("logic_version is not supported by this version")),
+    }
+}
+
+/// The key a record of `events` is appended under; `None` for records that name their partition.
+pub fn input_key(input: &Input) -> Option<CellKey> {
+    match input {
+        Input::Event(event) => Some(event.key()),
+        Input::Tick { .. } => None,
+        Input::Command(command) => command.body.contact().cloned(),
+        Input::Loop(told) => told.body.target().cloned(),
+    }
+}
+
+fn command_to(command: &Command) -> v1::Command {
+    let body = match &command.body {
+        CommandBody::MoveCard { contact, board, expected_stage, to, reason } => CommandWire::MoveCard(v1::MoveCard {
+            contact: contact.to_string(),
+            board: board.clone(),
+            expected_stage: expected_stage.clone(),
+            to: to.clone(),
+            reason: reason.clone(),
+        }),
+        CommandBody::EditTags { contact, add, remove, reason } => CommandWire::EditTags(v1::EditTags {
+            contact: contact.to_string(),
+            add: tag_refs_out(add),
+            remove: tag_refs_out(remove),
+            reason: reason.clone(),
+        }),
+        CommandBody::Activate { sources, remove, expected_active } => CommandWire::Activate(v1::Activate {
+            sources: sources_out(sources),
+            remove: remove.clone(),
+            expected_active: *expected_active,
+        }),
+    };
+    v1::Command {
+        request_id: command.request_id.clone(),
+        tenant: command.tenant.clone(),
+        actor: command.actor.clone(),
+        received_at_ms: command.received_at.0,
+        body: Some(body),
+    }
+}
+
+fn command_from(wire: v1::Command) -> Result<Command, Undecodable> {
+    check_tenant(&wire.tenant)?;
+    if wire.request_id.is_empty() || wire.request_id.chars().count() > REQUEST_ID_CHARS_MAX {
+        return Err(undecodable(format!("request_id does not have 1 to {REQUEST_ID_CHARS_MAX} characters")));
+    }
+    let body = match required("command.body", wire.body)? {
+        CommandWire::MoveCard(body) => CommandBody::MoveCard {
+            contact: own_contact(&wire.tenant, &body.contact)?,
+            board: body.board,
+            expected_stage: body.expected_stage,
+            to: body.to,
+            reason: body.reason,
+        },
+        CommandWire::EditTags(body) => CommandBody::EditTags {
+            contact: own_contact(&wire.tenant, &body.contact)?,
+            add: tag_refs_in(body.add),
+            remove: tag_refs_in(body.remove),
+            reason: body.reason,
+        },
+        CommandWire::Activate(body) => CommandBody::Activate {
+            sources: sources_in(body.sources),
+            remove: body.remove,
+            expected_active: body.expected_active,
+        },
+    };
+    Ok(Command {
+        request_id: wire.request_id,
+        tenant: wire.tenant,
+        actor: wire.actor,
+        received_at: clock_in("received_at_ms", wire.received_at_ms)?,
+        body,
+    })
+}
+
+/// A command may only name contacts of its own tenant.
+fn own_contact(tenant: &str, key: &str) -> Result<CellKey, Undecodable> {
+    let key = key_in("contact", key)?;
+    if key.tenant() == tenant { Ok(key) } else { Err(undecodable("the contact belongs to another tenant")) }
+}
+
+fn loop_to(told: &Loop) -> v1::Loop {
+    let body = match &told.body {
+        LoopBody::Forward { target, event, origin, hops } => LoopWire::Forward(v1::Forward {
+            target: target.to_string(),
+            event: Some(event_to(event)),
+            origin: Some(position_out(*origin)),
+            hops: u32::from(*hops),
+        }),
+        LoopBody::ForwardCommand { target, command, origin, hops } => LoopWire::ForwardCommand(v1::ForwardCommand {
+            target: target.to_string(),
+            command: Some(command_to(command)),
+            origin: Some(position_out(*origin)),
+            hops: u32::from(*hops),
+        }),
+        LoopBody::Link { target, from, exclusive, evidence, origin } => {
+            LoopWire::Link(step_to(target, from, exclusive, *evidence, *origin))
+        }
+        LoopBody::Ask { target, from, exclusive, evidence, origin } => {
+            LoopWire::Ask(step_to(target, from, exclusive, *evidence, *origin))
+        }
+        LoopBody::Grant { target, from, exclusive, evidence, origin } => {
+            LoopWire::Grant(step_to(target, from, exclusive, *evidence, *origin))
+        }
+        LoopBody::MergeIn { target, from, identities, evidence, origin } => LoopWire::MergeIn(v1::MergeIn {
+            target: target.to_string(),
+            from: from.to_string(),
+            identities: ids_out(identities),
+            evidence: evidence.name().to_owned(),
+            origin: Some(position_out(*origin)),
+        }),
+        LoopBody::Activation { number, tenant, sources } => LoopWire::Activation(v1::Activation {
+            number: *number,
+            tenant: tenant.clone(),
+            sources: sources_out(sources),
+        }),
+    };
+    v1::Loop {
+        source: told.source,
+        sequence: told.sequence,
+        origin: Some(position_out(told.origin)),
+        clock_ms: told.clock.0,
+        body: Some(body),
+    }
+}
+
+fn step_to(
+    target: &CellKey,
+    from: &CellKey,
+    exclusive: &[IdKey],
+    evidence: Evidence,
+    origin: Position,
+) -> v1::LinkStep {
+    v1::LinkStep {
+        target: target.to_string(),
+        from: from.to_string(),
+        exclusive: ids_out(exclusive),
+        evidence: evidence.name().to_owned(),
+        origin: Some(position_out(origin)),
+    }
+}
+
+fn loop_from(wire: v1::Loop) -> Result<Loop, Undecodable> {
+    Ok(Loop {
+        source: wire.source,
+        sequence: wire.sequence,
+        origin: origin_in(wire.origin)?,
+        clock: clock_in("loop.clock_ms", wire.clock_ms)?,
+        body: loop_body_from(required("loop.body", wire.body)?)?,
+    })
+}
+
+fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
+    Ok(match wire {
+        LoopWire::Forward(body) => LoopBody::Forward {
+            target: key_in("target", &body.target)?,
+            event: Box::new(event_from(required("forward.event", body.event)?)?),
+            origin: origin_in(body.origin)?,
+            hops: hops_in(body.hops)?,
+        },
+        LoopWire::ForwardCommand(body) => LoopBody::ForwardCommand {
+            target: key_in("target", &body.target)?,
+            command: Box::new(command_from(required("forward_command.command", body.command)?)?),
+            origin: origin_in(body.origin)?,
+            hops: hops_in(body.hops)?,
+        },
+        LoopWire::Link(step) => {
+            let (target, from, exclusive, evidence, origin) = step_in(step)?;
+            LoopBody::Link { target, from, exclusive, evidence, origin }
+        }
+        LoopWire::Ask(step) => {
+            let (target, from, exclusive, evidence, origin) = step_in(step)?;
+            LoopBody::Ask { target, from, exclusive, evidence, origin }
+        }
+        LoopWire::Grant(step) => {
+            let (target, from, exclusive, evidence, origin) = step_in(step)?;
+            LoopBody::Grant { target, from, exclusive, evidence, origin }
+        }
+        LoopWire::MergeIn(body) => LoopBody::MergeIn {
+            target: key_in("target", &body.target)?,
+            from: key_in("from", &body.from)?,
+            identities: ids_in(body.identities)?,
+            evidence: evidence_in(&body.evidence)?,
+            origin: origin_in(body.origin)?,
+        },
+        LoopWire::Activation(body) => {
+            check_tenant(&body.tenant)?;
+            LoopBody::Activation { number: body.number, tenant: body.tenant, sources: sources_in(body.sources) }
+        }
+    })
+}
+
+type Step = (CellKey, CellKey, Vec<IdKey>, Evidence, Position);
+
+fn step_in(step: v1::LinkStep) -> Result<Step, Undecodable> {
+    let (target, from) = (key_in("target", &step.target)?, key_in("from", &step.from)?);
+    Ok((target, from, ids_in(step.exclusive)?, evidence_in(&step.evidence)?, origin_in(step.origin)?))
+}
+
+fn origin_in(wire: Option<v1::Position>) -> Result<Position, Undecodable> {
+    required("origin", wire).map(position_in)
+}
+
+fn hops_in(hops: u32) -> Result<u8, Undecodable> {
+    u8::try_from(hops).map_err(|_| undecodable("hops is out of range"))
+}
