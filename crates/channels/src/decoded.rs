@@ -159,3 +159,55 @@ pub(crate) fn put(fields: &mut Fields, name: &str, value: Option<Value>) {
         fields.set(name, value);
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use touchline_model::taxonomy::FieldType;
+
+    /// Every field must be in the taxonomy, of its type, and in the part it belongs to. Two fields go beyond it: the
+    /// group a member joined or left, and the staff side of a 1:1 message.
+    pub(crate) fn check_taxonomy(event: &Event) {
+        let Private::Plain { fields: private, .. } = &event.private else { panic!("adapters leave events readable") };
+        for (part, is_private) in [(&event.fields, false), (private, true)] {
+            for (name, value) in part.iter() {
+                let kind = event.kind;
+                let beyond = matches!(
+                    (kind, name),
+                    (Kind::GroupJoined | Kind::GroupLeft, "group") | (Kind::ChatMessage, "staff")
+                );
+                let known = taxonomy::fields(kind).iter().find(|field| field.name == name);
+                assert!(known.is_some() || beyond, "{kind}: {name} is not in the taxonomy");
+                assert_eq!(taxonomy::is_private(kind, name), is_private, "{kind}: {name}");
+                if let Some(field) = known {
+                    check_type(field.ty, value, &format!("{kind}: {name}"));
+                }
+            }
+        }
+    }
+
+    fn check_type(ty: FieldType, value: &Value, at: &str) {
+        match (ty, value) {
+            (FieldType::Text, Value::Text(_))
+            | (FieldType::Number, Value::Number(_))
+            | (FieldType::Bool, Value::Bool(_))
+            | (FieldType::Time, Value::Time(_))
+            | (FieldType::Open, Value::Record(_)) => {}
+            (FieldType::Word(words), Value::Text(word)) => assert!(words.contains(&word.as_str()), "{at}: {word}"),
+            (FieldType::List(inner), Value::List(items)) => items.iter().for_each(|item| check_type(*inner, item, at)),
+            (FieldType::Record(fields), Value::Record(inner)) => {
+                for (name, value) in inner.iter() {
+                    let field = fields.iter().find(|field| field.name == name);
+                    check_type(field.unwrap_or_else(|| panic!("{at}.{name}")).ty, value, &format!("{at}.{name}"));
+                }
+            }
+            _ => panic!("{at}: {value:?} is not {ty:?}"),
+        }
+    }
+
+    #[test]
+    fn parts_of_a_basis_cannot_be_shifted() {
+        assert_ne!(basis(&[b"ab", b"c"]), basis(&[b"a", b"bc"]));
+        assert_eq!(hex(&[0x00, 0xff, 0x1a]), "00ff1a");
+    }
+}

@@ -7,7 +7,7 @@ pub enum Error {
     #[error("the signature does not match; hint: compare token or secret with the channel's console")]
     BadSignature,
     /// The bytes are not what the channel documents.
-    #[error("malformed {what}; hint: see docs of the channel for its form")]
+    #[error("malformed {what}")]
     Malformed {
         /// Which part.
         what: &'static str,

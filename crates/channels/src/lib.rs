@@ -5,7 +5,7 @@
 //! [`touchline_model::event::Event`]s with deterministic ids, so that a retry is the same event.
 //! What it is not: it opens no socket, reads no clock, draws no random number and keeps no state.
 //!
-//! **Invariant**: no input panics; nothing is decoded before its signature holds; a native event of an unknown
+//! **Invariant**: no input panics; nothing becomes an event before its signature holds; a native event of an unknown
 //! type becomes `channel.notice` with its raw bytes, never nothing.
 //!
 //! ```

@@ -153,12 +153,8 @@ pub fn click_event(token: &str, link: &Link, click: Click<'_>) -> Result<Event, 
         precision: Precision::Millisecond,
         ..Provenance::default()
     };
-    let origin = Origin {
-        tenant: &link.tenant,
-        channel: Channel::Click,
-        account: click.site,
-        received_at: click.received_at,
-    };
+    let origin =
+        Origin { tenant: &link.tenant, channel: Channel::Click, account: click.site, received_at: click.received_at };
     let mut event = origin.event(fact, &provenance, click.click_id.as_bytes());
     event.cause.touch_id.clone_from(&link.touch_id);
     Ok(event)
@@ -279,7 +275,15 @@ mod tests {
         assert_eq!(reason("AAAA"), "malformed");
         assert_eq!(reason(&"A".repeat(TOKEN_CHARS_MAX + 1)), "oversized");
         assert_eq!(reason(&"A".repeat(TOKEN_CHARS_MAX)), "bad_signature");
-        for url in ["javascript:alert(1)", "ftp://x/", "https://", "https:///p", "//x", "https://x/\r\nSet-Cookie: a", "https://x/ y"] {
+        for url in [
+            "javascript:alert(1)",
+            "ftp://x/",
+            "https://",
+            "https:///p",
+            "//x",
+            "https://x/\r\nSet-Cookie: a",
+            "https://x/ y",
+        ] {
             let refused = mint(&key(), &Link { url: url.into(), ..link() });
             assert_eq!(refused.unwrap_err().reason(), "malformed", "{url}");
         }
@@ -292,6 +296,7 @@ mod tests {
     fn a_click_lands_under_the_contact_or_the_visitor() {
         let token = mint(&key(), &link()).unwrap();
         let event = click_event(&token, &link(), click("c-1")).unwrap();
+        crate::decoded::tests::check_taxonomy(&event);
         assert_eq!(event.kind, Kind::ContentClicked);
         assert_eq!(event.key().as_str(), "acme/wecom_external_userid/wwcorp/wmXYZ");
         assert_eq!(event.occurred_at, Some(Time(1_772_416_800_123)));

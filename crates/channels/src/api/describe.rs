@@ -35,7 +35,8 @@ pub fn json_schema() -> Json {
     let mut definitions: Map<String, Json> =
         admitted().map(|kind| (kind.name().to_owned(), kind_schema(*kind))).collect();
     let of_kind: Vec<Json> = admitted().map(|kind| json!({"$ref": format!("#/$defs/{kind}")})).collect();
-    definitions.insert("time".into(), json!({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}]}));
+    definitions
+        .insert("time".into(), json!({"anyOf": [{"type": "string", "format": "date-time"}, {"type": "integer"}]}));
     definitions.insert("envelope".into(), envelope_schema());
     definitions.insert("event".into(), json!({"allOf": [{"$ref": "#/$defs/envelope"}, {"oneOf": of_kind}]}));
     let events = json!({"type": "array", "items": {"$ref": "#/$defs/event"}, "maxItems": BATCH_EVENTS_MAX});
@@ -143,9 +144,11 @@ fn sample(name: &str, ty: FieldType) -> Json {
         FieldType::Bool => json!(true),
         FieldType::Time => json!("2026-03-02T10:00:00+08:00"),
         FieldType::List(inner) => json!([sample(name, *inner)]),
-        FieldType::Record(fields) => {
-            fields.iter().map(|field| (field.name.to_owned(), sample(field.name, field.ty))).collect::<Map<_, _>>().into()
-        }
+        FieldType::Record(fields) => fields
+            .iter()
+            .map(|field| (field.name.to_owned(), sample(field.name, field.ty)))
+            .collect::<Map<_, _>>()
+            .into(),
         FieldType::Open => json!({"text": "转发的一句话"}),
     }
 }

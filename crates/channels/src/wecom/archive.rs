@@ -101,7 +101,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    fn from_customer(&self) -> bool {
+    fn by_customer(&self) -> bool {
         party(self.account, &self.from) == Party::Customer
     }
 
@@ -115,7 +115,7 @@ impl<'a> Message<'a> {
     fn fact_about(&self, kind: Kind, body: Fields) -> Fact {
         let account = self.account;
         let mut subject = Vec::new();
-        if self.from_customer() {
+        if self.by_customer() {
             subject.push(customer(account, &self.from));
         } else if self.room.is_none() {
             subject.extend(self.receiver(Party::Customer).map(|id| customer(account, id)));
@@ -143,7 +143,8 @@ impl<'a> Message<'a> {
 
     fn consent(&self, granted: bool) -> Fact {
         let mut body = Fields::new().with("granted", Value::Bool(granted));
-        put_text(&mut body, "staff", self.receiver(Party::Staff));
+        // In a group consent is given to all of its staff.
+        put_text(&mut body, "staff", self.receiver(Party::Staff).filter(|_| self.room.is_none()));
         self.fact_about(Kind::ChatConsent, body)
     }
 
@@ -151,10 +152,10 @@ impl<'a> Message<'a> {
         let mut body = Fields::new();
         put_text(&mut body, "msg_id", Some(&self.id));
         put_text(&mut body, "msg_type", Some(&self.native_type));
-        body.set("direction", Value::text(if self.from_customer() { "in" } else { "out" }));
+        body.set("direction", Value::text(if self.by_customer() { "in" } else { "out" }));
         body.set("conversation", Value::Record(self.conversation()));
         if self.room.is_none() {
-            let staff = if self.from_customer() { self.receiver(Party::Staff) } else { Some(self.from.as_str()) };
+            let staff = if self.by_customer() { self.receiver(Party::Staff) } else { Some(self.from.as_str()) };
             put_text(&mut body, "staff", staff);
         }
         self.content(&mut body);

@@ -85,7 +85,9 @@ impl Call<'_> {
     fn native_type(&self) -> String {
         let parts = match self.event() {
             "" => ["message", self.text("MsgType").unwrap_or("unknown"), ""],
-            event => [event, self.text("ChangeType").unwrap_or_default(), self.text("UpdateDetail").unwrap_or_default()],
+            event => {
+                [event, self.text("ChangeType").unwrap_or_default(), self.text("UpdateDetail").unwrap_or_default()]
+            }
         };
         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(".")
     }
@@ -108,7 +110,7 @@ impl Call<'_> {
                 self.contact_fact().map(|fact| vec![fact])
             }
             "change_external_chat" => self.text("ChatId").and_then(|chat_id| self.group_facts(chat_id)),
-            "change_external_tag" => Some(vec![self.tag_fact()]),
+            "change_external_tag" => self.tag_fact().map(|fact| vec![fact]),
             "template_card_event" | "taskcard_click" => Some(vec![self.card_fact()]),
             "click" => Some(vec![self.menu_fact("key")]),
             "view" => Some(vec![self.menu_fact("url")]),
@@ -232,12 +234,13 @@ impl Call<'_> {
         body
     }
 
-    fn tag_fact(&self) -> Fact {
-        let mut body = Fields::new();
+    /// `None` for operations not known here. No names come with it: the catalog must be fetched.
+    fn tag_fact(&self) -> Option<Fact> {
+        let op = self.text("ChangeType").filter(|op| ["create", "update", "delete", "shuffle"].contains(op))?;
+        let mut body = Fields::new().with("op", Value::text(op));
         put_text(&mut body, "id", self.text("Id"));
-        put_text(&mut body, "type", self.text("TagType"));
-        put_text(&mut body, "op", self.text("ChangeType"));
-        self.corp_fact(Kind::TagCatalogChanged, Actor::Unknown, body)
+        put_text(&mut body, "type", self.text("TagType").filter(|ty| ["tag", "tag_group"].contains(ty)));
+        Some(self.corp_fact(Kind::TagCatalogChanged, Actor::Unknown, body))
     }
 
     fn card_fact(&self) -> Fact {

@@ -22,10 +22,8 @@ const RANDOM_BYTES: usize = 16;
 const HEAD_BYTES: usize = RANDOM_BYTES + 4;
 
 /// The last of the 43 characters carries two spare bits that need not be zero (they are not in the official vector).
-const KEY_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
-);
+const KEY_BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 /// A callback as the channel sends it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -76,7 +76,9 @@ pub(super) fn parse(text: &str) -> Result<Node, Error> {
                 }
             }
             Event::Decl(_) | Event::Comment(_) => {}
-            Event::DocType(_) | Event::PI(_) => return Err(Error::Malformed { what: "xml: document types are refused" }),
+            Event::DocType(_) | Event::PI(_) => {
+                return Err(Error::Malformed { what: "xml: document types are refused" });
+            }
             Event::Eof => break,
         }
         if open.len() > DEPTH_MAX || nodes > NODES_MAX {

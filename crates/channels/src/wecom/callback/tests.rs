@@ -1,6 +1,7 @@
 use super::*;
 use crate::account::Secret;
 use crate::decoded::hex;
+use crate::decoded::tests::check_taxonomy;
 use crate::wecom::{Sealed, callback, seal};
 use proptest::prelude::*;
 use touchline_model::event::{Event, Private};
@@ -41,7 +42,9 @@ fn suite(event: &str, rest: &str) -> String {
 }
 
 fn events(inner: &str) -> Vec<Event> {
-    decode(&account(), inner.as_bytes(), NOW).unwrap().events
+    let events = decode(&account(), inner.as_bytes(), NOW).unwrap().events;
+    events.iter().for_each(check_taxonomy);
+    events
 }
 
 fn raw(event: &Event) -> String {
@@ -90,7 +93,11 @@ fn customer_contact_changes() {
         check_both("change_external_contact", &contact(change, more), &[&expected.replace("CELL", cell)]);
     };
     let state = element("State", "qr-7") + &element("WelcomeCode", "CALLBACK_CODE");
-    check("add_external_contact", &state, "contact.added CELL [half=false staff=zhangsan state=qr-7] by staff zhangsan");
+    check(
+        "add_external_contact",
+        &state,
+        "contact.added CELL [half=false staff=zhangsan state=qr-7] by staff zhangsan",
+    );
     check("add_half_external_contact", "", "contact.added CELL [half=true staff=zhangsan] by customer");
     check("edit_external_contact", "", "contact.edited CELL [staff=zhangsan] by staff zhangsan");
     check("del_external_contact", "", "contact.removed CELL [by=staff staff=zhangsan] by staff zhangsan");
@@ -158,6 +165,11 @@ fn corp_wide_events_have_a_cell_too() {
         "change_external_tag",
         &tag,
         &[&format!("tag_catalog.changed {corp_cell} [id=etTAG op=create type=tag] by unknown")],
+    );
+    check_both(
+        "change_external_tag",
+        &tag.replace("create", "freeze"),
+        &[&format!("channel.notice {corp_cell} [notice=change_external_tag.freeze] by system")],
     );
     let items = "<SelectedItems><SelectedItem><QuestionKey>q</QuestionKey><OpitonIds><OpitonId>a</OpitonId><OpitonId>b</OpitonId></OpitonIds></SelectedItem></SelectedItems>";
     let card = [element("EventKey", "sent"), element("TaskId", "t-1"), items.to_owned()].concat();
@@ -245,7 +257,8 @@ fn a_retry_is_one_event_and_two_changes_in_a_second_are_two() {
 
 #[test]
 fn identifiers_too_long_for_a_key_are_refused() {
-    let inner = corp("change_external_contact", &contact("edit_external_contact", "").replace(CUSTOMER, &"w".repeat(600)));
+    let inner =
+        corp("change_external_contact", &contact("edit_external_contact", "").replace(CUSTOMER, &"w".repeat(600)));
     assert_eq!(decode(&account(), inner.as_bytes(), NOW), Err(Error::Malformed { what: "identifier" }));
 }
 
