@@ -35,6 +35,23 @@ pub struct Bundle {
     pub keywords: Automaton,
 }
 
+impl Bundle {
+    /// The boards that show a tag group: one at most, as the compiler refuses two.
+    pub fn boards_of_group<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Board> {
+        self.boards.values().filter(move |board| board.group == group)
+    }
+
+    /// A journey by its playbook and id.
+    pub fn journey(&self, playbook: &str, id: &str) -> Option<&Journey> {
+        self.journeys.iter().find(|journey| journey.playbook == playbook && journey.id == id)
+    }
+
+    /// The columns of a board, in order; empty when there is no such board.
+    pub fn stage_columns(&self, board: &str) -> &[String] {
+        self.boards.get(board).map_or(&[], |board| &board.columns)
+    }
+}
+
 /// One playbook's own declarations.
 #[derive(Debug, Clone)]
 pub struct Playbook {

@@ -1,7 +1,29 @@
 //! Playbooks: parse, validate, compile; and the one condition language.
 //!
-//! What it is: text in, located diagnostics or a [`bundle::Bundle`] out.
+//! What it is: text in, located diagnostics or a [`bundle::Bundle`] out, and the matching of events against patterns.
 //! What it is not: it holds no state of contacts and knows no log, store or wire.
+//!
+//! The way through it: [`compile`] reads YAML with positions, [`syntax`] makes trees of every expression of the
+//! language, names and types are resolved against the bundle, and what the language has but this version does not
+//! evaluate is refused with a code of its own ([`codes`], `NY…`).
+//!
+//! Not checked yet, though the language asks for it: `expect`, caps and vendor ceilings, changed step ids,
+//! clock times that a change of summer time skips or doubles ([`touchline_model::time::Zone::day_at`] gives them one
+//! meaning).
 
 pub mod bundle;
+pub mod codes;
+pub mod compile;
+pub mod condition;
+mod cycles;
+pub mod diagnostic;
+mod fold;
+mod journeys;
 pub mod keywords;
+mod lexer;
+pub mod matching;
+mod reader;
+mod resolve;
+mod rules;
+pub mod syntax;
+mod yaml;

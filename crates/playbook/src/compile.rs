@@ -1,0 +1,645 @@
+//! From playbook sources to a bundle, or to everything that is wrong with them.
+
+use crate::bundle::{Board, Bundle, Condition, CustomType, Journey, Labelled, Playbook, Rule, TagGroup, Trigger};
+use crate::codes;
+use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean};
+use crate::fold::Fold;
+use crate::keywords::{Automaton, KeywordSet};
+use crate::reader::{self, Mapping};
+use crate::resolve::{Names, Resolver};
+use crate::syntax::{self, Expression};
+use crate::yaml::{self, Node, NodeKind, Scalar};
+use crate::{cycles, journeys, rules};
+use std::collections::{BTreeMap, BTreeSet};
+use touchline_model::command::PlaybookSource;
+use touchline_model::kind::Kind;
+use touchline_model::time::Zone;
+
+/// Most bytes of sources in one bundle: it lies whole in one record of the log.
+pub const BUNDLE_BYTES_MAX: usize = 512 * 1024;
+
+/// Compiles the sources, in order, under a bundle number. Errors come with the warnings, several at once.
+pub fn compile(sources: &[PlaybookSource], number: u64) -> Result<Bundle, Vec<Diagnostic>> {
+    compile_with_warnings(sources, number).map(|(bundle, _)| bundle)
+}
+
+/// As [`compile`], with the warnings of what compiles.
+pub fn compile_with_warnings(
+    sources: &[PlaybookSource],
+    number: u64,
+) -> Result<(Bundle, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut sink = Sink::new(sources.first().map_or("bundle", |source| &source.id));
+    let bytes: usize = sources.iter().map(|source| source.yaml.len()).sum();
+    if bytes > BUNDLE_BYTES_MAX {
+        let message = format!("the bundle has {bytes} bytes, at most {BUNDLE_BYTES_MAX} are accepted");
+        sink.report(codes::TOO_LARGE, Place { line: 1, column: 1 }, "", message, None);
+        return Err(sink.into_found());
+    }
+    let roots: Vec<Option<Node>> = sources
+        .iter()
+        .map(|source| {
+            sink.enter(&source.id);
+            yaml::parse(&source.yaml, &mut sink)
+        })
+        .collect();
+    let mut compiler = Compiler { sink, ..Compiler::default() };
+    let documents: Vec<Document<'_>> =
+        sources.iter().zip(&roots).filter_map(|(source, root)| compiler.header(source, root.as_ref()?)).collect();
+    for document in &documents {
+        compiler.groups(document);
+        compiler.keyword_sets(document);
+    }
+    for document in &documents {
+        compiler.boards(document);
+    }
+    compiler.segments(&documents);
+    for document in &documents {
+        compiler.behaviour(document);
+    }
+    compiler.finish(sources, number)
+}
+
+/// The playbook id that a YAML text gives itself: what its [`PlaybookSource::id`] has to be.
+pub fn playbook_id(yaml: &str) -> Result<String, Vec<Diagnostic>> {
+    let mut sink = Sink::new("playbook");
+    let id = yaml::parse(yaml, &mut sink).and_then(|root| {
+        let mut map = Mapping::open(&root, "", &mut sink)?;
+        map.id("playbook", &mut sink).map(|id| id.text.clone())
+    });
+    id.ok_or_else(|| sink.into_found())
+}
+
+/// One playbook with its sections still to be read.
+pub(crate) struct Document<'n> {
+    pub(crate) source_id: String,
+    pub(crate) id: String,
+    pub(crate) zone: Zone,
+    pub(crate) uses: bool,
+    groups: Option<&'n Node>,
+    keywords: Option<&'n Node>,
+    segments: Option<&'n Node>,
+    boards: Option<&'n Node>,
+    rules: Option<&'n Node>,
+    journeys: Option<&'n Node>,
+}
+
+/// What is known so far.
+#[derive(Default)]
+struct Compiler {
+    sink: Sink,
+    playbooks: Vec<Playbook>,
+    events: BTreeMap<String, BTreeMap<String, CustomType>>,
+    groups: BTreeMap<String, TagGroup>,
+    keyword_sets: BTreeMap<String, KeywordSet>,
+    keyword_ids: BTreeSet<String>,
+    boards: BTreeMap<String, Board>,
+    segment_owners: BTreeMap<String, String>,
+    segments: BTreeMap<String, Condition>,
+    rules: Vec<Rule>,
+    rule_places: Vec<(String, Place)>,
+    journeys: Vec<Journey>,
+}
+
+/// The names of one playbook, borrowing the compiler's fields one by one so that the sink stays free.
+macro_rules! names {
+    ($compiler:ident, $document:expr) => {
+        Names {
+            playbook: Some(&$document.id),
+            uses: $document.uses,
+            zone: $document.zone,
+            groups: &$compiler.groups,
+            boards: &$compiler.boards,
+            segments: &$compiler.segments,
+            segment_owners: Some(&$compiler.segment_owners),
+            keyword_sets: &$compiler.keyword_ids,
+            events: &$compiler.events,
+        }
+    };
+}
+
+impl Compiler {
+    fn header<'n>(&mut self, source: &PlaybookSource, root: &'n Node) -> Option<Document<'n>> {
+        self.sink.enter(&source.id);
+        let sink = &mut self.sink;
+        let mut map = Mapping::open(root, "", sink)?;
+        if let Some(kind) = map.text("kind", sink) {
+            match kind.text.as_str() {
+                "playbook" => {}
+                "policy" => return refuse(codes::NY_POLICY, kind, sink),
+                "directory" => return refuse(codes::NY_DIRECTORY, kind, sink),
+                other => {
+                    let hint = did_you_mean(other, ["playbook", "policy", "directory"]);
+                    sink.report(codes::VALUE, kind.place, "kind", format!("there is no kind `{other}`"), hint);
+                    return None;
+                }
+            }
+        }
+        let id = map.id("playbook", sink)?;
+        if id.text != source.id {
+            let message = format!("the playbook calls itself `{}`, its source is kept as `{}`", id.text, source.id);
+            sink.report(codes::SOURCE_ID, id.place, "playbook", message, None);
+        }
+        if self.playbooks.iter().any(|have| have.id == id.text) {
+            let message = format!("the bundle has another playbook `{}`", id.text);
+            sink.report(codes::DUPLICATE_ID, id.place, "playbook", message, None);
+            return None;
+        }
+        let zone = map.text("timezone", sink).map_or(Zone::SHANGHAI, |name| {
+            Zone::parse(&name.text).unwrap_or_else(|| {
+                let message = format!("there is no time zone `{}`", name.text);
+                let hint = Some("use a name such as Asia/Shanghai".to_owned());
+                sink.report(codes::TIME_ZONE, name.place, "timezone", message, hint);
+                Zone::SHANGHAI
+            })
+        });
+        let uses = map.not_yet("uses", codes::NY_USES, sink).is_some();
+        let events = map.take("events").map(|node| events(node, sink)).unwrap_or_default();
+        let document = Document {
+            source_id: source.id.clone(),
+            id: id.text.clone(),
+            zone,
+            uses,
+            groups: map.take("tag_groups"),
+            keywords: map.take("keywords"),
+            segments: map.take("segments"),
+            boards: map.take("boards"),
+            rules: map.take("rules"),
+            journeys: map.take("journeys"),
+        };
+        not_yet_sections(&mut map, sink);
+        map.done(sink);
+        for (name, fields) in &events {
+            let same = self.events.get(name).is_none_or(|have| have == fields);
+            if !same {
+                let message = format!("another playbook declares the event `{name}` with other fields");
+                sink.report(codes::EVENT_NAME, id.place, "events", message, None);
+            }
+            self.events.insert(name.clone(), fields.clone());
+        }
+        self.playbooks.push(Playbook { id: id.text.clone(), zone, events });
+        Some(document)
+    }
+
+    fn groups(&mut self, document: &Document<'_>) {
+        self.sink.enter(&document.source_id);
+        let sink = &mut self.sink;
+        let Some(node) = document.groups else { return };
+        for node in reader::list(node, "tag_groups", sink) {
+            let Some(mut map) = Mapping::open(node, "tag_groups", sink) else { continue };
+            let Some(id) = map.id("id", sink) else { continue };
+            let exclusive = map.flag("exclusive", sink);
+            if map.entry("ordered").is_some_and(|(_, value)| !is_false(value)) {
+                map.not_yet("ordered", codes::NY_ORDERED, sink);
+            }
+            map.not_yet("manual", codes::NY_MANUAL, sink);
+            let path = reader::join("tag_groups", &id.text);
+            let mut tags = Vec::new();
+            if let Some(node) = map.require("tags", sink) {
+                labelled(node, &path, &mut tags, sink);
+            }
+            if let Some(node) = map.not_yet("off_ladder", codes::NY_ORDERED, sink) {
+                labelled(node, &path, &mut tags, sink);
+            }
+            map.done(sink);
+            if let Some(owner) = self.groups.get(&id.text) {
+                let message = format!("the tag group `{}` already belongs to playbook `{}`", id.text, owner.playbook);
+                sink.report(codes::GROUP_OWNER, id.place, &path, message, None);
+                continue;
+            }
+            let group = TagGroup { id: id.text.clone(), playbook: document.id.clone(), exclusive, tags };
+            self.groups.insert(id.text.clone(), group);
+        }
+    }
+
+    fn keyword_sets(&mut self, document: &Document<'_>) {
+        self.sink.enter(&document.source_id);
+        let sink = &mut self.sink;
+        let Some(node) = document.keywords else { return };
+        for (name, node) in reader::named(node, "keywords", sink) {
+            let path = reader::join("keywords", &name.text);
+            if !reader::check_id(name, &path, sink) {
+                continue;
+            }
+            let Some(mut map) = Mapping::open(node, &path, sink) else { continue };
+            let fold = map.take("fold").map_or(Fold::ALL, |node| fold(node, &path, sink));
+            let any = map.require("any", sink);
+            map.done(sink);
+            let Some(any) = any else { continue };
+            let mut keywords = Vec::new();
+            for node in reader::list(any, &path, sink) {
+                let Some(keyword) = reader::text(node, &path, sink) else { continue };
+                if fold.text(&keyword.text).chars().count() < KEYWORD_CHARS_MIN {
+                    let message =
+                        format!("the keyword `{}` has fewer than {KEYWORD_CHARS_MIN} characters", keyword.text);
+                    let hint = Some("a single character is found in words that mean something else".to_owned());
+                    sink.report(codes::KEYWORD, keyword.place, &path, message, hint);
+                }
+                keywords.push(keyword.text.clone());
+            }
+            if keywords.is_empty() {
+                sink.report(codes::KEYWORD, any.place, &path, "a keyword set has at least one keyword".into(), None);
+            }
+            let id = format!("{}/{}", document.id, name.text);
+            self.keyword_ids.insert(id.clone());
+            self.keyword_sets.insert(id, KeywordSet { fold, keywords });
+        }
+    }
+
+    fn boards(&mut self, document: &Document<'_>) {
+        self.sink.enter(&document.source_id);
+        let Some(node) = document.boards else { return };
+        for node in reader::list(node, "boards", &mut self.sink) {
+            self.board(document, node);
+        }
+    }
+
+    fn board(&mut self, document: &Document<'_>, node: &Node) -> Option<()> {
+        let sink = &mut self.sink;
+        let mut map = Mapping::open(node, "boards", sink)?;
+        let id = map.id("id", sink)?;
+        let path = reader::join("boards", &id.text);
+        let label = map.text("label", sink).map_or_else(|| id.text.clone(), |label| label.text.clone());
+        map.not_yet("backward", codes::NY_ORDERED, sink);
+        let group = map.require("group", sink).and_then(|node| reader::text(node, &path, sink));
+        let columns = map.take("columns");
+        map.done(sink);
+        let group = group?;
+        let mine = self.groups.get(&group.text).filter(|found| found.playbook == document.id);
+        let Some(found) = mine else {
+            if !document.uses {
+                let hint = did_you_mean(&group.text, self.groups.keys().map(String::as_str));
+                let message = format!("this playbook has no tag group `{}`", group.text);
+                sink.report(codes::UNDEFINED_TAG, group.place, &path, message, hint);
+            }
+            return None;
+        };
+        if !found.exclusive {
+            let message = format!("the tag group `{}` is not exclusive", group.text);
+            let hint = Some("a card is in one column: say `exclusive: true`".to_owned());
+            sink.report(codes::BOARD_NOT_EXCLUSIVE, group.place, &path, message, hint);
+        }
+        if let Some(other) = self.boards.values().find(|board| board.group == group.text) {
+            let message = format!("board `{}` already shows the tag group `{}`", other.id, group.text);
+            sink.report(codes::BOARD_TWICE, group.place, &path, message, None);
+        }
+        if self.boards.contains_key(&id.text) {
+            let message = format!("the bundle has another board `{}`", id.text);
+            sink.report(codes::DUPLICATE_ID, id.place, &path, message, None);
+        }
+        let columns = match columns {
+            None => found.tags.iter().map(|tag| tag.id.clone()).collect(),
+            Some(node) => columns_of(node, found, &path, sink),
+        };
+        let board =
+            Board { id: id.text.clone(), label, playbook: document.id.clone(), group: group.text.clone(), columns };
+        self.boards.insert(id.text.clone(), board);
+        Some(())
+    }
+
+    /// Segments may name each other in any order, so each is resolved after those it names.
+    fn segments(&mut self, documents: &[Document<'_>]) {
+        let mut declared: BTreeMap<&str, Declared<'_>> = BTreeMap::new();
+        for document in documents {
+            self.sink.enter(&document.source_id);
+            let Some(node) = document.segments else { continue };
+            for (name, node) in reader::named(node, "segments", &mut self.sink) {
+                let path = reader::join("segments", &name.text);
+                if !reader::check_id(name, &path, &mut self.sink) {
+                    continue;
+                }
+                if self.segment_owners.insert(name.text.clone(), document.id.clone()).is_some() {
+                    let message = format!("the bundle has another segment `{}`", name.text);
+                    self.sink.report(codes::DUPLICATE_ID, name.place, &path, message, None);
+                    continue;
+                }
+                let parsed = reader::expression(node, &path, false, &mut self.sink, syntax::condition);
+                if let Some((expression, scalar)) = parsed {
+                    declared.insert(&name.text, Declared { document, expression, scalar, state: State::New });
+                }
+            }
+        }
+        let names: Vec<&str> = declared.keys().copied().collect();
+        for name in names {
+            self.segment(name, &mut declared, 0);
+        }
+    }
+
+    fn segment<'d>(&mut self, name: &str, declared: &mut BTreeMap<&str, Declared<'d>>, depth: usize) {
+        let Some(segment) = declared.get_mut(name) else { return };
+        let (document, scalar) = (segment.document, segment.scalar);
+        let path = reader::join("segments", name);
+        self.sink.enter(&document.source_id);
+        match segment.state {
+            State::Done => return,
+            State::Open => {
+                let message = format!("segment `{name}` is defined by itself");
+                self.sink.report(codes::SEGMENT_CYCLE, scalar.place, &path, message, None);
+                return;
+            }
+            State::New => segment.state = State::Open,
+        }
+        let expression = segment.expression.clone();
+        if depth >= SEGMENT_DEPTH_MAX {
+            let message = format!("segments name each other deeper than {SEGMENT_DEPTH_MAX}");
+            self.sink.report(codes::TOO_DEEP, scalar.place, &path, message, None);
+        } else {
+            let mut inner = Vec::new();
+            segments_named(&expression, &mut inner);
+            for inner in inner {
+                self.segment(&inner, declared, depth + 1);
+            }
+            self.sink.enter(&document.source_id);
+            let names = names!(self, document);
+            let mut resolver = Resolver::new(&names);
+            let resolved = resolver.condition(&expression);
+            for problem in resolver.problems {
+                reader::syntax_error(scalar, &path, problem, &mut self.sink);
+            }
+            if let Some(condition) = resolved {
+                self.segments.insert(name.to_owned(), condition);
+            }
+        }
+        if let Some(segment) = declared.get_mut(name) {
+            segment.state = State::Done;
+        }
+    }
+
+    fn behaviour(&mut self, document: &Document<'_>) {
+        self.sink.enter(&document.source_id);
+        let names = names!(self, document);
+        let scope = Scope { document, names: &names };
+        if let Some(node) = document.rules {
+            rules::read(node, &scope, &mut self.sink, &mut self.rules, &mut self.rule_places);
+        }
+        if let Some(node) = document.journeys {
+            journeys::read(node, &scope, &mut self.sink, &mut self.journeys);
+        }
+    }
+
+    fn finish(mut self, sources: &[PlaybookSource], number: u64) -> Result<(Bundle, Vec<Diagnostic>), Vec<Diagnostic>> {
+        if let Some(circle) = cycles::find(&self.rules, &self.groups, &self.boards) {
+            let (path, place) = &self.rule_places[circle[0]];
+            self.sink.enter(&self.rules[circle[0]].playbook);
+            let ids: Vec<&str> = circle.iter().map(|rule| self.rules[*rule].id.as_str()).collect();
+            let message = format!("these rules set each other off: {}", ids.join(" → "));
+            let hint = Some("let one of them act on what people do instead of on a tag".to_owned());
+            self.sink.report(codes::RULE_CYCLE, *place, path, message, hint);
+        }
+        let keywords = Automaton::build(&self.keyword_sets).unwrap_or_else(|message| {
+            self.sink.report(codes::TOO_LARGE, Place { line: 1, column: 1 }, "keywords", message, None);
+            Automaton::default()
+        });
+        if self.sink.has_errors() {
+            return Err(self.sink.into_found());
+        }
+        let mut bundle = Bundle {
+            number,
+            sources: sources.to_vec(),
+            playbooks: self.playbooks,
+            groups: self.groups,
+            boards: self.boards,
+            segments: self.segments,
+            rules: self.rules,
+            journeys: self.journeys,
+            rules_by_event: BTreeMap::new(),
+            journeys_by_event: BTreeMap::new(),
+            keywords,
+        };
+        index(&mut bundle);
+        Ok((bundle, self.sink.into_found()))
+    }
+}
+
+/// What a section's reader needs to resolve names.
+pub(crate) struct Scope<'a> {
+    pub(crate) document: &'a Document<'a>,
+    pub(crate) names: &'a Names<'a>,
+}
+
+impl Scope<'_> {
+    /// A condition, parsed and resolved; `expanded`: only its syntax is checked.
+    pub(crate) fn condition(&self, node: &Node, path: &str, sink: &mut Sink) -> Option<Condition> {
+        let (expression, scalar) = reader::expression(node, path, false, sink, syntax::condition)?;
+        let mut resolver = Resolver::new(self.names);
+        let out = resolver.condition(&expression);
+        resolver.problems.into_iter().for_each(|problem| reader::syntax_error(scalar, path, problem, sink));
+        out
+    }
+
+    /// One trigger or a list of them; `None` when any is wrong.
+    pub(crate) fn triggers(&self, node: &Node, path: &str, sink: &mut Sink) -> Option<Vec<Trigger>> {
+        let nodes = reader::one_or_many(node);
+        if nodes.is_empty() {
+            reader::shape(node, "at least one trigger", path, sink);
+            return None;
+        }
+        let triggers: Vec<Option<Trigger>> = nodes
+            .iter()
+            .map(|node| {
+                let (happening, scalar) = reader::expression(node, path, false, sink, syntax::trigger)?;
+                let mut resolver = Resolver::new(self.names);
+                let out = resolver.trigger(&happening);
+                resolver.problems.into_iter().for_each(|problem| reader::syntax_error(scalar, path, problem, sink));
+                out
+            })
+            .collect();
+        triggers.into_iter().collect()
+    }
+}
+
+/// A single character is found in words that mean something else.
+const KEYWORD_CHARS_MIN: usize = 2;
+/// Bounds the recursion from segment to segment.
+const SEGMENT_DEPTH_MAX: usize = 64;
+
+struct Declared<'n> {
+    document: &'n Document<'n>,
+    expression: Expression,
+    scalar: &'n Scalar,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    New,
+    Open,
+    Done,
+}
+
+fn refuse<T>(code: codes::Code, scalar: &Scalar, sink: &mut Sink) -> Option<T> {
+    reader::not_yet(code, scalar.place, "kind", sink);
+    None
+}
+
+/// Sections that are refused; the expressions in them are checked all the same.
+fn not_yet_sections(map: &mut Mapping<'_>, sink: &mut Sink) {
+    for (key, code) in [
+        ("contents", codes::NY_CONTENTS),
+        ("attributes", codes::NY_ATTRIBUTES),
+        ("counters", codes::NY_COUNT),
+        ("broadcasts", codes::NY_BROADCASTS),
+        ("metrics", codes::NY_METRICS),
+    ] {
+        let Some(node) = map.not_yet(key, code, sink) else { continue };
+        if key == "attributes" {
+            attributes(node, key, sink);
+            continue;
+        }
+        for item in reader::one_or_many(node) {
+            let NodeKind::Map(entries) = &item.kind else { continue };
+            for (name, node) in entries {
+                let path = reader::join(key, &name.text);
+                match (key, name.text.as_str()) {
+                    ("contents", "eligible") | ("broadcasts", "audience") => {
+                        reader::expression(node, &path, true, sink, syntax::condition);
+                    }
+                    ("metrics", "count") => {
+                        reader::expression(node, &path, true, sink, syntax::trigger);
+                    }
+                    ("metrics", "target") => {
+                        reader::expression(node, &path, true, sink, syntax::bound);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+/// Every text in an attribute's definition is a field or a function.
+fn attributes(node: &Node, path: &str, sink: &mut Sink) {
+    match &node.kind {
+        NodeKind::Map(entries) => {
+            entries.iter().for_each(|(name, node)| attributes(node, &reader::join(path, &name.text), sink));
+        }
+        NodeKind::Scalar(_) => {
+            reader::expression(node, path, true, sink, syntax::attribute);
+        }
+        NodeKind::List(_) | NodeKind::Null => reader::shape(node, "a field, a function or a mapping", path, sink),
+    }
+}
+
+fn events(node: &Node, sink: &mut Sink) -> BTreeMap<String, BTreeMap<String, CustomType>> {
+    let mut events = BTreeMap::new();
+    for (name, node) in reader::named(node, "events", sink) {
+        let path = reader::join("events", &name.text);
+        if !reader::check_id(name, &path, sink) {
+            continue;
+        }
+        if !name.text.contains('.') || Kind::parse(&name.text).is_some() {
+            let message = format!("`{}` cannot be the name of a custom event", name.text);
+            let hint = Some("the name has a dot and is not a built-in one: lesson.finished".to_owned());
+            sink.report(codes::EVENT_NAME, name.place, &path, message, hint);
+        }
+        let mut fields = BTreeMap::new();
+        for (field, node) in reader::named(node, &path, sink) {
+            let Some(ty) = reader::text(node, &path, sink) else { continue };
+            let parsed = match ty.text.as_str() {
+                "text" => CustomType::Text,
+                "number" => CustomType::Number,
+                "bool" => CustomType::Bool,
+                "time" => CustomType::Time,
+                other => {
+                    let hint = did_you_mean(other, ["text", "number", "bool", "time"])
+                        .or_else(|| Some("types are text, number, bool and time".to_owned()));
+                    sink.report(codes::VALUE, ty.place, &path, format!("there is no type `{other}`"), hint);
+                    continue;
+                }
+            };
+            fields.insert(field.text.clone(), parsed);
+        }
+        events.insert(name.text.clone(), fields);
+    }
+    events
+}
+
+/// `考虑价格`, or `{id: 考虑价格, label: …}`.
+fn labelled(node: &Node, path: &str, out: &mut Vec<Labelled>, sink: &mut Sink) {
+    for node in reader::list(node, path, sink) {
+        let (id, label) = if let NodeKind::Map(_) = node.kind {
+            let Some(mut map) = Mapping::open(node, path, sink) else { continue };
+            let id = map.id("id", sink);
+            let label = map.text("label", sink);
+            map.done(sink);
+            let Some(id) = id else { continue };
+            (id, label.unwrap_or(id))
+        } else {
+            let Some(id) = reader::text(node, path, sink) else { continue };
+            if !reader::check_id(id, path, sink) {
+                continue;
+            }
+            (id, id)
+        };
+        if out.iter().any(|have| have.id == id.text) {
+            sink.report(codes::DUPLICATE_ID, id.place, path, format!("the tag `{}` is there twice", id.text), None);
+            continue;
+        }
+        out.push(Labelled { id: id.text.clone(), label: label.text.clone() });
+    }
+}
+
+fn columns_of(node: &Node, group: &TagGroup, path: &str, sink: &mut Sink) -> Vec<String> {
+    let mut columns: Vec<String> = Vec::new();
+    for node in reader::list(node, path, sink) {
+        let Some(column) = reader::text(node, path, sink) else { continue };
+        if !group.tags.iter().any(|tag| tag.id == column.text) {
+            let hint = did_you_mean(&column.text, group.tags.iter().map(|tag| tag.id.as_str()));
+            let message = format!("group `{}` has no tag `{}`", group.id, column.text);
+            sink.report(codes::UNDEFINED_TAG, column.place, path, message, hint);
+        } else if columns.contains(&column.text) {
+            let message = format!("the column `{}` is there twice", column.text);
+            sink.report(codes::DUPLICATE_ID, column.place, path, message, None);
+        }
+        columns.push(column.text.clone());
+    }
+    columns
+}
+
+fn fold(node: &Node, path: &str, sink: &mut Sink) -> Fold {
+    let mut fold = Fold::NONE;
+    for node in reader::list(node, path, sink) {
+        let Some(name) = reader::text(node, path, sink) else { continue };
+        match name.text.as_str() {
+            "nfkc" => fold.nfkc = true,
+            "t2s" => fold.t2s = true,
+            "lower" => fold.lower = true,
+            other => {
+                let hint = Some("foldings are nfkc, t2s and lower".to_owned());
+                sink.report(codes::VALUE, name.place, path, format!("there is no folding `{other}`"), hint);
+            }
+        }
+    }
+    fold
+}
+
+fn is_false(node: &Node) -> bool {
+    matches!(&node.kind, NodeKind::Scalar(scalar) if scalar.text == "false")
+}
+
+fn segments_named(expression: &Expression, out: &mut Vec<String>) {
+    match expression {
+        Expression::And(parts) | Expression::Or(parts) => parts.iter().for_each(|part| segments_named(part, out)),
+        Expression::Not(part) => segments_named(part, out),
+        Expression::Term(call, _) => {
+            if let ("segment", Some(syntax::Argument::Name(name))) = (call.signature.name, call.arguments.first()) {
+                out.push(name.text.clone());
+            }
+        }
+    }
+}
+
+fn index(bundle: &mut Bundle) {
+    let event = |trigger: &Trigger| match trigger {
+        Trigger::Event(pattern) => Some(pattern.event.clone()),
+        _ => None,
+    };
+    for (at, rule) in bundle.rules.iter().enumerate() {
+        let names: BTreeSet<String> = rule.triggers.iter().filter_map(event).collect();
+        names.into_iter().for_each(|name| bundle.rules_by_event.entry(name).or_default().push(at));
+    }
+    for (at, journey) in bundle.journeys.iter().enumerate() {
+        let goal = journey.goal.iter().flat_map(|goal| &goal.triggers);
+        let names: BTreeSet<String> = journey.entry.iter().chain(&journey.exit).chain(goal).filter_map(event).collect();
+        names.into_iter().for_each(|name| bundle.journeys_by_event.entry(name).or_default().push(at));
+    }
+}

@@ -1,0 +1,163 @@
+//! Located findings about a playbook or an expression, and how people read them.
+
+use crate::codes::{Code, Severity};
+use std::fmt;
+
+/// One finding: what, where, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Stable code, from [`crate::codes::ALL`].
+    pub code: &'static str,
+    /// How grave.
+    pub severity: Severity,
+    /// Id of the playbook source; `condition` for a single expression.
+    pub source_id: String,
+    /// Line, 1-based.
+    pub line: u32,
+    /// Column, 1-based, in characters.
+    pub column: u32,
+    /// Where in the document: `rules/asks-price/trigger`; empty for a single expression.
+    pub path: String,
+    /// What is wrong, in lower case.
+    pub message: String,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(
+            f,
+            "{severity}[{}]: {}\n --> {}:{}:{}",
+            self.code, self.message, self.source_id, self.line, self.column
+        )?;
+        if !self.path.is_empty() {
+            write!(f, " ({})", self.path)?;
+        }
+        match &self.hint {
+            Some(hint) => write!(f, "\n hint: {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// All findings as one text for people, in order, with a blank line between.
+pub fn render(diagnostics: &[Diagnostic]) -> String {
+    let texts: Vec<String> = diagnostics.iter().map(ToString::to_string).collect();
+    texts.join("\n\n")
+}
+
+/// Findings kept per compilation: more help nobody.
+const DIAGNOSTICS_MAX: usize = 200;
+
+/// Collects findings; errors are never silently lost: the first is always kept.
+#[derive(Debug, Default)]
+pub(crate) struct Sink {
+    source_id: String,
+    found: Vec<Diagnostic>,
+}
+
+/// A place in a source, 1-based.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+impl Sink {
+    pub(crate) fn new(source_id: &str) -> Self {
+        Self { source_id: source_id.to_owned(), found: Vec::new() }
+    }
+
+    /// Findings from now on belong to this source.
+    pub(crate) fn enter(&mut self, source_id: &str) {
+        source_id.clone_into(&mut self.source_id);
+    }
+
+    pub(crate) fn report(&mut self, code: Code, at: Place, path: &str, message: String, hint: Option<String>) {
+        if self.found.len() >= DIAGNOSTICS_MAX {
+            return;
+        }
+        self.found.push(Diagnostic {
+            code: code.code,
+            severity: code.severity,
+            source_id: self.source_id.clone(),
+            line: at.line,
+            column: at.column,
+            path: path.to_owned(),
+            message,
+            hint,
+        });
+    }
+
+    pub(crate) fn has_errors(&self) -> bool {
+        self.found.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    pub(crate) fn into_found(self) -> Vec<Diagnostic> {
+        self.found
+    }
+}
+
+/// `did you mean …`, when a name close enough exists.
+pub(crate) fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let close = |name: &&str| distance(wrong, name);
+    let allowed = (wrong.chars().count() / 3).max(1);
+    let best = known.into_iter().map(|name| (close(&name), name)).min()?;
+    (best.0 <= allowed).then(|| format!("did you mean `{}`?", best.1))
+}
+
+/// Names longer than this are never suggested: the comparison is quadratic.
+const SUGGESTION_CHARS_MAX: usize = 100;
+
+/// Edit distance in characters, a swap of neighbours counting as one.
+fn distance(left: &str, right: &str) -> usize {
+    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
+    if left.len() > SUGGESTION_CHARS_MAX || right.len() > SUGGESTION_CHARS_MAX {
+        return usize::MAX;
+    }
+    let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];
+    for (i, a) in left.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, b) in right.iter().enumerate() {
+            let mut cost = (rows[i][j] + usize::from(a != b)).min(rows[i][j + 1] + 1).min(row[j] + 1);
+            if i > 0 && j > 0 && *a == right[j - 1] && left[i - 1] == *b {
+                cost = cost.min(rows[i - 1][j - 1] + 1);
+            }
+            row.push(cost);
+        }
+        rows.push(row);
+    }
+    rows[left.len()][right.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codes;
+
+    #[test]
+    fn reads_like_a_compiler() {
+        let mut sink = Sink::new("price");
+        let hint = Some("did you mean `tag`?".to_owned());
+        sink.report(codes::UNKNOWN_KEY, Place { line: 3, column: 9 }, "rules/a", "unknown key `tga`".into(), hint);
+        assert_eq!(
+            render(&sink.into_found()),
+            "error[PB005]: unknown key `tga`\n --> price:3:9 (rules/a)\n hint: did you mean `tag`?"
+        );
+    }
+
+    #[test]
+    fn suggests_only_what_is_close() {
+        let known = ["trigger", "when", "商机看板"];
+        assert_eq!(did_you_mean("tigger", known).as_deref(), Some("did you mean `trigger`?"));
+        assert_eq!(did_you_mean("wehn", known).as_deref(), Some("did you mean `when`?"));
+        assert_eq!(did_you_mean("商机看版", known).as_deref(), Some("did you mean `商机看板`?"));
+        assert_eq!(did_you_mean("banana", known), None);
+        assert_eq!(did_you_mean(&"x".repeat(200), known), None);
+    }
+}

@@ -1,0 +1,147 @@
+//! Whether an event fits a pattern.
+
+use crate::bundle::{FieldTest, Operator, Pattern};
+use crate::keywords::Scan;
+use std::cmp::Ordering;
+use touchline_model::event::{Event, FieldRef};
+use touchline_model::kind::Kind;
+use touchline_model::output::Hit;
+use touchline_model::value::{Fields, Number, Value};
+
+/// Whether an event fits a pattern, and where its text has the keyword.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Matched {
+    /// It does not.
+    No,
+    /// It does.
+    Yes {
+        /// The keyword hit of the first keyword test, if there is one.
+        hit: Option<Hit>,
+    },
+}
+
+impl Pattern {
+    /// Whether `event` fits. `scan` is of the same event and shared by all patterns.
+    ///
+    /// A comparison with a missing value is false, `!=` is the opposite of `=`. A list fits when one of its values
+    /// does. `any_line.sku` is a line's `outer_sku`, else its `sku_id`.
+    pub fn matches(&self, event: &Event, scan: &mut Scan<'_>) -> Matched {
+        // A custom event cannot pass for a built-in one by its name.
+        let foreign = event.kind == Kind::Custom && Kind::parse(&self.event).is_some();
+        if event.name() != self.event || foreign {
+            return Matched::No;
+        }
+        let mut hit = None;
+        for test in &self.tests {
+            let fits = match test {
+                FieldTest::Keyword { field, keywords } => {
+                    let found = scan.hit(field, keywords);
+                    let fits = found.is_some();
+                    hit = hit.or(found);
+                    fits
+                }
+                FieldTest::AnyLine(inner) => any_line(inner, event),
+                test => plain(test, &|path| event.field(path)),
+            };
+            if !fits {
+                return Matched::No;
+            }
+        }
+        Matched::Yes { hit }
+    }
+}
+
+type Lookup<'a> = dyn Fn(&str) -> Option<FieldRef<'a>> + 'a;
+
+fn plain<'a>(test: &FieldTest, lookup: &Lookup<'a>) -> bool {
+    match test {
+        FieldTest::Compare { field, operator, value } => match operator {
+            Operator::NotEqual => !compare(lookup(field), Operator::Equal, value),
+            operator => compare(lookup(field), *operator, value),
+        },
+        FieldTest::In { field, values } => values.iter().any(|value| compare(lookup(field), Operator::Equal, value)),
+        FieldTest::Range { field, low, high } => {
+            compare(lookup(field), Operator::GreaterOrEqual, &Value::Number(*low))
+                && compare(lookup(field), Operator::LessOrEqual, &Value::Number(*high))
+        }
+        FieldTest::Has { field } => lookup(field).is_some_and(is_filled),
+        // The compiler puts these only at the top of a pattern.
+        FieldTest::Keyword { .. } | FieldTest::AnyLine(_) => false,
+    }
+}
+
+/// `!=` asks that no line is equal, as `not any_line.x = v` does.
+fn any_line(test: &FieldTest, event: &Event) -> bool {
+    if let FieldTest::Compare { field, operator: Operator::NotEqual, value } = test {
+        let equal = FieldTest::Compare { field: field.clone(), operator: Operator::Equal, value: value.clone() };
+        return !any_line(&equal, event);
+    }
+    let Some(FieldRef::Value(Value::List(lines))) = event.field("lines") else { return false };
+    lines.iter().any(|line| match line {
+        Value::Record(line) => plain(test, &|path| line_field(line, path).map(FieldRef::Value)),
+        _ => false,
+    })
+}
+
+fn line_field<'a>(line: &'a Fields, path: &str) -> Option<&'a Value> {
+    let filled = |name: &str| line.path(name).filter(|value| is_filled(FieldRef::Value(value)));
+    match path {
+        "sku" => filled("outer_sku").or_else(|| filled("sku_id")),
+        path => line.path(path),
+    }
+}
+
+fn is_filled(field: FieldRef<'_>) -> bool {
+    match field {
+        FieldRef::Text(text) => !text.is_empty(),
+        FieldRef::Value(Value::Text(text)) => !text.is_empty(),
+        FieldRef::Value(Value::List(items)) => !items.is_empty(),
+        FieldRef::Value(Value::Record(fields)) => !fields.is_empty(),
+        FieldRef::Value(Value::Number(_) | Value::Bool(_) | Value::Time(_)) => true,
+    }
+}
+
+fn compare(field: Option<FieldRef<'_>>, operator: Operator, value: &Value) -> bool {
+    match field {
+        None => false,
+        Some(FieldRef::Text(text)) => fits(order_text(text, value), operator),
+        Some(FieldRef::Value(Value::List(items))) => {
+            items.iter().any(|item| compare(Some(FieldRef::Value(item)), operator, value))
+        }
+        Some(FieldRef::Value(have)) => fits(order(have, value), operator),
+    }
+}
+
+/// The declared type decides the value's type; fields of open sets have none and compare by their writing.
+fn order(have: &Value, value: &Value) -> Option<Ordering> {
+    match (have, value) {
+        (Value::Text(text), value) => order_text(text, value),
+        (Value::Number(a), Value::Number(b)) => Some(a.cmp(b)),
+        (Value::Time(a), Value::Time(b)) => Some(a.cmp(b)),
+        (Value::Bool(a), Value::Bool(b)) => Some(a.cmp(b)),
+        (Value::Number(a), Value::Text(b)) => Some(a.to_string().as_str().cmp(b)),
+        (Value::Bool(a), Value::Text(b)) => Some(if *a { "true" } else { "false" }.cmp(b)),
+        (Value::Time(a), Value::Text(b)) => Some(a.to_string().as_str().cmp(b)),
+        _ => None,
+    }
+}
+
+fn order_text(text: &str, value: &Value) -> Option<Ordering> {
+    match value {
+        Value::Text(value) => Some(text.cmp(value)),
+        Value::Number(value) => Number::parse(text).map(|number| number.cmp(value)),
+        _ => None,
+    }
+}
+
+fn fits(order: Option<Ordering>, operator: Operator) -> bool {
+    let Some(order) = order else { return false };
+    match operator {
+        Operator::Equal => order.is_eq(),
+        Operator::NotEqual => order.is_ne(),
+        Operator::Less => order.is_lt(),
+        Operator::LessOrEqual => order.is_le(),
+        Operator::Greater => order.is_gt(),
+        Operator::GreaterOrEqual => order.is_ge(),
+    }
+}

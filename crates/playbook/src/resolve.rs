@@ -1,0 +1,529 @@
+//! From the syntax tree to what is evaluated: names, types, and what is not evaluated yet.
+
+use crate::bundle::{Board, Condition, CustomType, FieldTest, Operator, Pattern, TagGroup, TagMatch, Trigger};
+use crate::codes::{self, Code};
+use crate::diagnostic::did_you_mean;
+use crate::syntax::{self, Argument, Call, EventPattern, Expression, Happening, SyntaxError, TERMS_MAX, Test, Word};
+use std::collections::{BTreeMap, BTreeSet};
+use touchline_model::event::Channel;
+use touchline_model::kind::Kind;
+use touchline_model::taxonomy::{self, FieldType, OpenSet};
+use touchline_model::time::{Time, Zone};
+use touchline_model::value::{Number, Value};
+
+/// What names mean where an expression stands.
+pub(crate) struct Names<'a> {
+    /// The playbook the expression stands in; `None`: the whole bundle may be named.
+    pub(crate) playbook: Option<&'a str>,
+    /// It names other playbooks: what is not found here is theirs, and `uses` is refused already.
+    pub(crate) uses: bool,
+    pub(crate) zone: Zone,
+    pub(crate) groups: &'a BTreeMap<String, TagGroup>,
+    pub(crate) boards: &'a BTreeMap<String, Board>,
+    /// Segments whose meaning is known.
+    pub(crate) segments: &'a BTreeMap<String, Condition>,
+    /// Every declared segment with its playbook, known or refused; `None`: only the known ones.
+    pub(crate) segment_owners: Option<&'a BTreeMap<String, String>>,
+    /// `playbook/set`.
+    pub(crate) keyword_sets: &'a BTreeSet<String>,
+    pub(crate) events: &'a BTreeMap<String, BTreeMap<String, CustomType>>,
+}
+
+/// Deepest condition after segments are put in.
+const DEPTH_MAX: usize = 64;
+
+/// Resolves one expression; `None` results have their reason in `problems`, or were refused elsewhere.
+pub(crate) struct Resolver<'a> {
+    names: &'a Names<'a>,
+    pub(crate) problems: Vec<SyntaxError>,
+    terms: usize,
+}
+
+impl<'a> Resolver<'a> {
+    pub(crate) fn new(names: &'a Names<'a>) -> Self {
+        Self { names, problems: Vec::new(), terms: 0 }
+    }
+
+    pub(crate) fn condition(&mut self, expression: &Expression) -> Option<Condition> {
+        let out = self.part(expression)?;
+        if depth(&out) > DEPTH_MAX {
+            let message = format!("with its segments put in, the condition is nested deeper than {DEPTH_MAX}");
+            return self.wrong(codes::TOO_DEEP, 0, message, None);
+        }
+        Some(out)
+    }
+
+    fn part(&mut self, expression: &Expression) -> Option<Condition> {
+        match expression {
+            Expression::And(parts) => self.parts(parts).map(Condition::And),
+            Expression::Or(parts) => self.parts(parts).map(Condition::Or),
+            Expression::Not(part) => Some(Condition::Not(Box::new(self.part(part)?))),
+            Expression::Term(call, test) => self.term(call, test.as_ref()),
+        }
+    }
+
+    /// All of them, so that every problem is found.
+    fn parts(&mut self, parts: &[Expression]) -> Option<Vec<Condition>> {
+        let resolved: Vec<Option<Condition>> = parts.iter().map(|part| self.part(part)).collect();
+        resolved.into_iter().collect()
+    }
+
+    fn term(&mut self, call: &Call, test: Option<&Test>) -> Option<Condition> {
+        self.terms += 1;
+        match (call.signature.name, call.arguments.first(), test) {
+            ("tag", Some(Argument::Path(group, tag)), _) => self.tag(group, tag.as_ref()).map(Condition::Tag),
+            ("stage", Some(Argument::Name(board)), Some(test)) => self.stage(board, test),
+            ("segment", Some(Argument::Name(name)), _) => self.segment(name),
+            (name, ..) => self.not_yet(not_yet(name), call.at),
+        }
+    }
+
+    pub(crate) fn trigger(&mut self, happening: &Happening) -> Option<Trigger> {
+        let call = match happening {
+            Happening::Event(pattern) => return self.pattern(pattern).map(Trigger::Event),
+            Happening::Call(call) => call,
+        };
+        match (call.signature.name, call.arguments.first()) {
+            ("tag_set", Some(Argument::Path(group, tag))) => self.tag(group, tag.as_ref()).map(Trigger::TagSet),
+            ("tag_unset", Some(Argument::Path(group, tag))) => self.tag(group, tag.as_ref()).map(Trigger::TagUnset),
+            ("stage_entered", Some(Argument::Path(board, Some(column)))) => {
+                let (board, column) = self.card(board, column)?;
+                Some(Trigger::StageEntered { board, column })
+            }
+            ("stage_left", Some(Argument::Path(board, Some(column)))) => {
+                let (board, column) = self.card(board, column)?;
+                Some(Trigger::StageLeft { board, column })
+            }
+            (name, _) => self.not_yet(not_yet(name), call.at),
+        }
+    }
+
+    pub(crate) fn tag(&mut self, group: &Word, tag: Option<&Word>) -> Option<TagMatch> {
+        let groups = self.names.groups;
+        let Some(found) = groups.get(&group.text) else {
+            return self.undefined(codes::UNDEFINED_TAG, "tag group", group, groups.keys().map(String::as_str));
+        };
+        self.owned("tag group", group, &found.playbook)?;
+        if let Some(tag) = tag
+            && !found.tags.iter().any(|have| have.id == tag.text)
+        {
+            let known = found.tags.iter().map(|have| have.id.as_str());
+            let hint = did_you_mean(&tag.text, known);
+            let message = format!("group `{}` has no tag `{}`", group.text, tag.text);
+            return self.wrong(codes::UNDEFINED_TAG, tag.at, message, hint);
+        }
+        Some(TagMatch { group: group.text.clone(), tag: tag.map(|tag| tag.text.clone()) })
+    }
+
+    fn card(&mut self, board: &Word, column: &Word) -> Option<(String, String)> {
+        let found = self.board(board)?;
+        self.column(found, column)?;
+        Some((board.text.clone(), column.text.clone()))
+    }
+
+    fn board(&mut self, board: &Word) -> Option<&'a Board> {
+        let boards = self.names.boards;
+        let Some(found) = boards.get(&board.text) else {
+            return self.undefined(codes::UNDEFINED_BOARD, "board", board, boards.keys().map(String::as_str));
+        };
+        self.owned("board", board, &found.playbook)?;
+        Some(found)
+    }
+
+    fn column(&mut self, board: &Board, column: &Word) -> Option<()> {
+        if board.columns.contains(&column.text) {
+            return Some(());
+        }
+        let hint = did_you_mean(&column.text, board.columns.iter().map(String::as_str));
+        let message = format!("board `{}` has no column `{}`", board.id, column.text);
+        self.wrong(codes::UNDEFINED_COLUMN, column.at, message, hint)
+    }
+
+    fn stage(&mut self, name: &Word, test: &Test) -> Option<Condition> {
+        let board = self.board(name)?;
+        let (words, negated): (&[Word], bool) = match test {
+            Test::Compare(Operator::Equal, column) => (std::slice::from_ref(column), false),
+            Test::Compare(Operator::NotEqual, column) => (std::slice::from_ref(column), true),
+            Test::In(columns) => (columns, false),
+            Test::Compare(..) | Test::Range(..) => return self.not_yet(codes::NY_STAGE_ORDER, name.at),
+            Test::Present | Test::Keywords(_) => {
+                return self.wrong(codes::TYPE, name.at, "a stage is compared with columns".into(), None);
+            }
+        };
+        let known: Vec<Option<()>> = words.iter().map(|column| self.column(board, column)).collect();
+        known.into_iter().collect::<Option<Vec<()>>>()?;
+        let columns = words.iter().map(|column| column.text.clone()).collect();
+        let stage = Condition::Stage { board: board.id.clone(), group: board.group.clone(), columns };
+        Some(if negated { Condition::Not(Box::new(stage)) } else { stage })
+    }
+
+    fn segment(&mut self, name: &Word) -> Option<Condition> {
+        let segments = self.names.segments;
+        match self.names.segment_owners {
+            Some(owners) => match owners.get(&name.text) {
+                Some(owner) => self.owned("segment", name, owner)?,
+                None => {
+                    let known = owners.keys().map(String::as_str);
+                    return self.undefined(codes::UNDEFINED_SEGMENT, "segment", name, known);
+                }
+            },
+            None if !segments.contains_key(&name.text) => {
+                let known = segments.keys().map(String::as_str);
+                return self.undefined(codes::UNDEFINED_SEGMENT, "segment", name, known);
+            }
+            None => {}
+        }
+        // Declared, but refused where it is declared.
+        let condition = segments.get(&name.text)?;
+        self.terms += size(condition);
+        if self.terms > TERMS_MAX {
+            let message = format!("with its segments put in, the condition has more than {TERMS_MAX} terms");
+            return self.wrong(codes::TOO_DEEP, name.at, message, None);
+        }
+        Some(condition.clone())
+    }
+
+    fn pattern(&mut self, pattern: &EventPattern) -> Option<Pattern> {
+        let event = &pattern.event;
+        let fields = match Kind::parse(&event.text).filter(|kind| *kind != Kind::Custom) {
+            Some(kind) => EventFields::Built(kind),
+            None => match self.names.events.get(&event.text) {
+                Some(fields) => EventFields::Declared(fields),
+                None => {
+                    let declared = self.names.events.keys().map(String::as_str);
+                    let known = Kind::ALL.iter().map(|kind| kind.name()).chain(declared);
+                    return self.undefined(codes::UNDEFINED_EVENT, "event", event, known);
+                }
+            },
+        };
+        let tests: Vec<Option<FieldTest>> =
+            pattern.tests.iter().map(|test| self.field_test(&event.text, &fields, test)).collect();
+        let mut tests = tests.into_iter().collect::<Option<Vec<FieldTest>>>()?;
+        // Searching the text costs most: only when everything else fits.
+        tests.sort_by_key(|test| matches!(test, FieldTest::Keyword { .. }));
+        Some(Pattern { event: event.text.clone(), tests })
+    }
+
+    fn field_test(&mut self, event: &str, fields: &EventFields<'_>, test: &syntax::FieldTest) -> Option<FieldTest> {
+        let word = &test.field;
+        if let (Some(line), true) = (word.text.strip_prefix("any_line."), fields.has_lines()) {
+            if line == "product" {
+                return self.not_yet(codes::NY_DIRECTORY_FIELD, word.at);
+            }
+            let Some(ty) = line_field(line) else {
+                let known = line_names().collect::<Vec<_>>();
+                let hint = did_you_mean(line, known.iter().copied());
+                let message = format!("an order line has no field `{line}`");
+                return self.wrong(codes::UNDEFINED_FIELD, word.at, message, hint);
+            };
+            if let Test::Keywords(set) = &test.test {
+                let message = "keywords are looked for in the event's own texts, not in order lines".into();
+                return self.wrong(codes::TYPE, set.at, message, None);
+            }
+            return self.typed(line.to_owned(), &ty, word, &test.test).map(|test| FieldTest::AnyLine(Box::new(test)));
+        }
+        if let ("product" | "group_kind", EventFields::Built(_)) = (word.text.as_str(), fields) {
+            return self.not_yet(codes::NY_DIRECTORY_FIELD, word.at);
+        }
+        let Some((path, ty)) = fields.field(&word.text) else {
+            let known = fields.names();
+            let hint = did_you_mean(&word.text, known.iter().map(String::as_str));
+            let message = format!("event `{event}` has no field `{}`", word.text);
+            return self.wrong(codes::UNDEFINED_FIELD, word.at, message, hint);
+        };
+        self.typed(path, &ty, word, &test.test)
+    }
+
+    fn typed(&mut self, field: String, ty: &Type, word: &Word, test: &Test) -> Option<FieldTest> {
+        match test {
+            Test::Present => Some(FieldTest::Has { field }),
+            Test::Keywords(set) => {
+                if !matches!(ty, Type::Text | Type::Untyped) {
+                    let message = format!("`{}` is {}: keywords are looked for in texts", word.text, ty.describe());
+                    return self.wrong(codes::TYPE, word.at, message, None);
+                }
+                self.keywords(set).map(|keywords| FieldTest::Keyword { field, keywords })
+            }
+            Test::Range(low, high) => {
+                if !matches!(ty, Type::Number | Type::Untyped) {
+                    let message = format!("`{}` is {}: a range needs a number", word.text, ty.describe());
+                    let hint = matches!(ty, Type::Time).then(|| "use >= and <".to_owned());
+                    return self.wrong(codes::TYPE, word.at, message, hint);
+                }
+                let (low, high) = (self.number(low)?, self.number(high)?);
+                Some(FieldTest::Range { field, low, high })
+            }
+            Test::In(words) => {
+                let values: Vec<Option<Value>> =
+                    words.iter().map(|value| self.value(ty, word, Operator::Equal, value)).collect();
+                values.into_iter().collect::<Option<Vec<Value>>>().map(|values| FieldTest::In { field, values })
+            }
+            Test::Compare(operator, value) => {
+                let value = self.value(ty, word, *operator, value)?;
+                Some(FieldTest::Compare { field, operator: *operator, value })
+            }
+        }
+    }
+
+    fn value(&mut self, ty: &Type, field: &Word, operator: Operator, value: &Word) -> Option<Value> {
+        let equality = matches!(operator, Operator::Equal | Operator::NotEqual);
+        let allowed = match ty {
+            Type::Number | Type::Untyped => true,
+            Type::Time => !equality,
+            Type::Text | Type::Word(_) | Type::Bool | Type::Texts => equality,
+            Type::Other => false,
+        };
+        if !allowed {
+            let message = format!("`{}` is {}, which this comparison does not fit", field.text, ty.describe());
+            let hint = match ty {
+                Type::Time => "use >= and <",
+                Type::Other => "ask whether it is there: `has …`",
+                _ => "use =, != or in",
+            };
+            return self.wrong(codes::TYPE, field.at, message, Some(hint.to_owned()));
+        }
+        match ty {
+            Type::Text | Type::Texts | Type::Other => Some(Value::text(value.text.as_str())),
+            Type::Untyped if equality => Some(Value::text(value.text.as_str())),
+            Type::Untyped | Type::Number => self.number(value).map(Value::Number),
+            Type::Word(words) if words.contains(&value.text.as_str()) => Some(Value::text(value.text.as_str())),
+            Type::Word(words) => {
+                let hint = did_you_mean(&value.text, words.iter().copied())
+                    .unwrap_or_else(|| format!("it is one of {}", words.join(", ")));
+                let message = format!("`{}` is never `{}`", field.text, value.text);
+                self.wrong(codes::TYPE, value.at, message, Some(hint))
+            }
+            Type::Bool => match value.text.as_str() {
+                "true" => Some(Value::Bool(true)),
+                "false" => Some(Value::Bool(false)),
+                other => self.wrong(codes::TYPE, value.at, format!("`{other}` is neither true nor false"), None),
+            },
+            Type::Time => {
+                let midnight = format!("{} 00:00:00", value.text);
+                let time = Time::parse_rfc3339(&value.text).or_else(|| self.names.zone.parse_local(&midnight));
+                let Some(time) = time else {
+                    let hint = Some("write 2026-12-01, or a quoted \"2026-12-01T10:00:00+08:00\"".to_owned());
+                    return self.wrong(codes::TYPE, value.at, format!("`{}` is not a time", value.text), hint);
+                };
+                Some(Value::Time(time))
+            }
+        }
+    }
+
+    fn number(&mut self, word: &Word) -> Option<Number> {
+        if let Some(number) = Number::parse(&word.text) {
+            return Some(number);
+        }
+        self.wrong(codes::TYPE, word.at, format!("`{}` is not a number", word.text), None)
+    }
+
+    fn keywords(&mut self, set: &Word) -> Option<String> {
+        let playbook = self.names.playbook.unwrap_or_default();
+        let id = format!("{playbook}/{}", set.text);
+        if self.names.keyword_sets.contains(&id) {
+            return Some(id);
+        }
+        let mine = self.names.keyword_sets.iter().filter_map(|id| id.split_once('/'));
+        let known = mine.filter(|(owner, _)| *owner == playbook).map(|(_, set)| set);
+        self.undefined(codes::UNDEFINED_KEYWORDS, "keyword set", set, known)
+    }
+
+    /// A name of another playbook needs `uses`.
+    fn owned(&mut self, what: &str, name: &Word, owner: &str) -> Option<()> {
+        if self.names.playbook.is_none_or(|playbook| playbook == owner) {
+            return Some(());
+        }
+        if self.names.uses {
+            return None;
+        }
+        let message =
+            format!("{what} `{}` belongs to playbook `{owner}`; taking names over is not supported yet", name.text);
+        self.wrong(codes::NY_USES, name.at, message, None)
+    }
+
+    fn undefined<'k, T>(
+        &mut self,
+        code: Code,
+        what: &str,
+        name: &Word,
+        known: impl Iterator<Item = &'k str>,
+    ) -> Option<T> {
+        if self.names.uses {
+            return None;
+        }
+        let hint = did_you_mean(&name.text, known);
+        self.wrong(code, name.at, format!("there is no {what} `{}`", name.text), hint)
+    }
+
+    fn not_yet<T>(&mut self, code: Code, at: u32) -> Option<T> {
+        self.wrong(code, at, lower_first(code.explanation), None)
+    }
+
+    fn wrong<T>(&mut self, code: Code, at: u32, message: String, hint: Option<String>) -> Option<T> {
+        self.problems.push(SyntaxError { code, at, message, hint });
+        None
+    }
+}
+
+/// The explanation of a "not yet" as a message.
+pub(crate) fn lower_first(explanation: &str) -> String {
+    let mut chars = explanation.trim_end_matches('.').chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+/// The fields of an event.
+enum EventFields<'a> {
+    Built(Kind),
+    Declared(&'a BTreeMap<String, CustomType>),
+}
+
+enum Type {
+    Text,
+    Word(Vec<&'static str>),
+    Number,
+    Bool,
+    Time,
+    Texts,
+    /// Of an open set: text for equality, number for order.
+    Untyped,
+    /// Lists and records: only whether they are there.
+    Other,
+}
+
+impl Type {
+    fn of(ty: FieldType) -> Self {
+        match ty {
+            FieldType::Text => Self::Text,
+            FieldType::Word(words) => Self::Word(words.to_vec()),
+            FieldType::Number => Self::Number,
+            FieldType::Bool => Self::Bool,
+            FieldType::Time => Self::Time,
+            FieldType::List(FieldType::Text) => Self::Texts,
+            FieldType::List(_) | FieldType::Record(_) | FieldType::Open => Self::Other,
+        }
+    }
+
+    const fn describe(&self) -> &'static str {
+        match self {
+            Self::Text | Self::Word(_) => "a text",
+            Self::Number => "a number",
+            Self::Bool => "true or false",
+            Self::Time => "a time",
+            Self::Texts => "a list of texts",
+            Self::Untyped => "of no declared type",
+            Self::Other => "a list or record",
+        }
+    }
+}
+
+impl EventFields<'_> {
+    /// The path in the event and its type. `content` stands for `content_id` where the event has no other.
+    fn field(&self, name: &str) -> Option<(String, Type)> {
+        match name {
+            "channel" => {
+                return Some((
+                    name.to_owned(),
+                    Type::Word(Channel::ALL.iter().map(|channel| channel.name()).collect()),
+                ));
+            }
+            "account" => return Some((name.to_owned(), Type::Text)),
+            _ => {}
+        }
+        match self {
+            Self::Declared(fields) => {
+                let ty = match fields.get(name)? {
+                    CustomType::Text => Type::Text,
+                    CustomType::Number => Type::Number,
+                    CustomType::Bool => Type::Bool,
+                    CustomType::Time => Type::Time,
+                };
+                Some((name.to_owned(), ty))
+            }
+            Self::Built(kind) => {
+                if let Some(ty) = taxonomy::field(*kind, name) {
+                    return Some((name.to_owned(), Type::of(ty)));
+                }
+                if name == "content" {
+                    let ty = taxonomy::field(*kind, "content_id")?;
+                    return Some(("content_id".to_owned(), Type::of(ty)));
+                }
+                (taxonomy::open(*kind) != OpenSet::Closed).then(|| (name.to_owned(), Type::Untyped))
+            }
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names = vec!["channel".to_owned(), "account".to_owned()];
+        match self {
+            Self::Declared(fields) => names.extend(fields.keys().cloned()),
+            Self::Built(kind) => {
+                for field in taxonomy::fields(*kind) {
+                    names.push(field.name.to_owned());
+                    if let FieldType::Record(inner) = field.ty {
+                        names.extend(inner.iter().map(|inner| format!("{}.{}", field.name, inner.name)));
+                    }
+                }
+                if self.has_lines() {
+                    names.extend(line_names().map(|name| format!("any_line.{name}")));
+                }
+            }
+        }
+        names
+    }
+
+    fn has_lines(&self) -> bool {
+        matches!(self, Self::Built(kind) if taxonomy::field(*kind, "lines").is_some())
+    }
+}
+
+fn line_field(name: &str) -> Option<Type> {
+    if name == "sku" {
+        return Some(Type::Text);
+    }
+    line_fields().iter().find(|field| field.name == name).map(|field| Type::of(field.ty))
+}
+
+fn line_names() -> impl Iterator<Item = &'static str> {
+    line_fields().iter().map(|field| field.name).chain(["sku"])
+}
+
+fn line_fields() -> &'static [taxonomy::Field] {
+    match taxonomy::field(Kind::OrderPaid, "lines") {
+        Some(FieldType::List(FieldType::Record(fields))) => fields,
+        _ => &[],
+    }
+}
+
+/// The "not yet" of a function; total, so that a new function cannot be forgotten silently.
+fn not_yet(function: &str) -> Code {
+    match function {
+        "attr" => codes::NY_ATTRIBUTES,
+        "count" => codes::NY_COUNT,
+        "sum" => codes::NY_SUM,
+        "none" => codes::NY_NONE,
+        "age" | "last" | "first" => codes::NY_AGE,
+        "in_group" => codes::NY_IN_GROUP,
+        "replied" | "not_replied" => codes::NY_REPLIED,
+        "segment_entered" | "segment_left" => codes::NY_SEGMENT_TRIGGER,
+        "silence" => codes::NY_SILENCE,
+        "reached" => codes::NY_REACHED,
+        _ => codes::FUNCTION,
+    }
+}
+
+/// Terms of a condition.
+fn size(condition: &Condition) -> usize {
+    match condition {
+        Condition::And(parts) | Condition::Or(parts) => parts.iter().map(size).sum(),
+        Condition::Not(part) => size(part),
+        Condition::Tag(_) | Condition::Stage { .. } => 1,
+    }
+}
+
+fn depth(condition: &Condition) -> usize {
+    1 + match condition {
+        Condition::And(parts) | Condition::Or(parts) => parts.iter().map(depth).max().unwrap_or(0),
+        Condition::Not(part) => depth(part),
+        Condition::Tag(_) | Condition::Stage { .. } => 0,
+    }
+}

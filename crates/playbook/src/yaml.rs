@@ -1,0 +1,179 @@
+//! YAML as a small tree that knows where everything stands.
+
+use crate::codes;
+use crate::diagnostic::{Place, Sink};
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
+
+/// Deepest nesting of a document.
+const DEPTH_MAX: usize = 64;
+
+/// One value of a document.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) place: Place,
+    pub(crate) kind: NodeKind,
+}
+
+#[derive(Debug)]
+pub(crate) enum NodeKind {
+    /// Nothing: an empty value, `~` or `null`.
+    Null,
+    Scalar(Scalar),
+    List(Vec<Node>),
+    Map(Vec<(Scalar, Node)>),
+}
+
+/// A text. Types are decided by whoever reads it.
+#[derive(Debug, Clone)]
+pub(crate) struct Scalar {
+    pub(crate) text: String,
+    pub(crate) place: Place,
+    /// Where the first character of `text` stands, when the text stands in the source as it is, on one line.
+    inner: Option<Place>,
+}
+
+impl Scalar {
+    /// Where the character at this offset stands; the start of the value when that cannot be told.
+    pub(crate) fn place_of(&self, offset: u32) -> Place {
+        match self.inner {
+            Some(inner) => Place { line: inner.line, column: inner.column.saturating_add(offset) },
+            None => self.place,
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn describe(&self) -> &'static str {
+        match self.kind {
+            NodeKind::Null => "nothing",
+            NodeKind::Scalar(_) => "a text",
+            NodeKind::List(_) => "a list",
+            NodeKind::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Parses one document. `None` after an error, which is in the sink.
+pub(crate) fn parse(text: &str, sink: &mut Sink) -> Option<Node> {
+    let mut builder = Builder { source: text.chars().collect(), stack: Vec::new(), root: None };
+    for event in Parser::new_from_str(text) {
+        let (event, span) = match event {
+            Ok(event) => event,
+            Err(error) => {
+                let message = format!("not YAML: {}", error.info());
+                sink.report(codes::YAML, place(*error.marker()), "", message, None);
+                return None;
+            }
+        };
+        if let Err((code, message)) = builder.take(event, span) {
+            sink.report(code, place(span.start), "", message, None);
+            return None;
+        }
+    }
+    builder.root.or(Some(Node { place: Place { line: 1, column: 1 }, kind: NodeKind::Null }))
+}
+
+struct Builder {
+    source: Vec<char>,
+    stack: Vec<Open>,
+    root: Option<Node>,
+}
+
+/// A collection whose end has not come.
+enum Open {
+    List(Place, Vec<Node>),
+    Map(Place, Vec<(Scalar, Node)>, Option<Scalar>),
+}
+
+type Refusal = (codes::Code, String);
+
+impl Builder {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Refusal> {
+        let at = place(span.start);
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            Event::DocumentStart(_) if self.root.is_some() => {
+                Err((codes::YAML_FEATURE, "a second document begins here".into()))
+            }
+            Event::DocumentStart(_) => Ok(()),
+            Event::Alias(_) => Err((codes::YAML_FEATURE, "aliases are not accepted: write the value out".into())),
+            Event::Scalar(text, style, anchor, tag) => {
+                plain(anchor, tag.is_some())?;
+                let scalar = self.scalar(text.into_owned(), style, span);
+                let null = style == ScalarStyle::Plain && matches!(scalar.text.as_str(), "" | "~" | "null");
+                let kind = if null { NodeKind::Null } else { NodeKind::Scalar(scalar) };
+                self.put(Node { place: at, kind })
+            }
+            Event::SequenceStart(anchor, tag) => {
+                plain(anchor, tag.is_some())?;
+                self.open(Open::List(at, Vec::new()))
+            }
+            Event::MappingStart(anchor, tag) => {
+                plain(anchor, tag.is_some())?;
+                self.open(Open::Map(at, Vec::new(), None))
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                let node = match self.stack.pop() {
+                    Some(Open::List(place, items)) => Node { place, kind: NodeKind::List(items) },
+                    Some(Open::Map(place, entries, _)) => Node { place, kind: NodeKind::Map(entries) },
+                    None => return Err((codes::YAML, "a collection ends that never began".into())),
+                };
+                self.put(node)
+            }
+        }
+    }
+
+    fn open(&mut self, open: Open) -> Result<(), Refusal> {
+        if self.stack.len() >= DEPTH_MAX {
+            return Err((codes::TOO_DEEP, format!("nested deeper than {DEPTH_MAX}")));
+        }
+        if let Some(Open::Map(_, _, None)) = self.stack.last() {
+            return Err((codes::SHAPE, "a key must be a text".into()));
+        }
+        self.stack.push(open);
+        Ok(())
+    }
+
+    fn put(&mut self, node: Node) -> Result<(), Refusal> {
+        match self.stack.last_mut() {
+            None => self.root = Some(node),
+            Some(Open::List(_, items)) => items.push(node),
+            Some(Open::Map(_, entries, key)) => match key.take() {
+                Some(key) => entries.push((key, node)),
+                None => match node.kind {
+                    NodeKind::Scalar(scalar) => *key = Some(scalar),
+                    _ => return Err((codes::SHAPE, "a key must be a text".into())),
+                },
+            },
+        }
+        Ok(())
+    }
+
+    fn scalar(&self, text: String, style: ScalarStyle, span: Span) -> Scalar {
+        let skip = match style {
+            ScalarStyle::Plain => 0,
+            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => 1,
+            ScalarStyle::Literal | ScalarStyle::Folded => {
+                return Scalar { text, place: place(span.start), inner: None };
+            }
+        };
+        let start = span.start.index() + skip;
+        let as_it_is = text.chars().enumerate().all(|(at, c)| self.source.get(start + at) == Some(&c) && c != '\n');
+        let place = place(span.start);
+        let column = place.column + u32::from(skip == 1);
+        Scalar { text, place, inner: as_it_is.then_some(Place { line: place.line, column }) }
+    }
+}
+
+fn plain(anchor: usize, tagged: bool) -> Result<(), Refusal> {
+    match (anchor, tagged) {
+        (0, false) => Ok(()),
+        (_, true) => Err((codes::YAML_FEATURE, "YAML tags (`!…`) are not accepted".into())),
+        _ => Err((codes::YAML_FEATURE, "anchors (`&…`) are not accepted: write the value out".into())),
+    }
+}
+
+fn place(marker: Marker) -> Place {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Place { line: number(marker.line()).max(1), column: number(marker.col()).saturating_add(1) }
+}
