@@ -1,14 +1,34 @@
-//! One record in, effects out: dispatch, clock, dedupe, ownership.
+//! One record in, effects out: clock, ownership, dedupe, timers, then the cell it addresses.
+
+use crate::cell::{Cell, Contact};
+use crate::commands;
+use crate::links::{self, Link};
+use crate::overlay::{Overlay, View, ViewError};
+use crate::public::stored_bundle;
+use crate::rules::{self, Case, Judged};
+use crate::work::{Bundles, Work};
+use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, journeys, keys, timers};
+use std::sync::Arc;
+use touchline_model::command::Command;
+use touchline_model::event::Event;
+use touchline_model::id::{CellKey, IdKind, Position};
+use touchline_model::kind::Kind;
+use touchline_model::output::{Cause, DeadReason, Numbered, Relation};
+use touchline_model::record::{Input, Loop, LoopBody, Record};
+use touchline_model::time::Time;
+use touchline_playbook::bundle::Bundle;
+use touchline_playbook::compile::compile;
+use touchline_playbook::keywords::Scan;
 
 /// What one record led to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     /// Outputs in order, numbered.
-    pub outputs: Vec<touchline_model::output::Numbered>,
+    pub outputs: Vec<Numbered>,
     /// Loopback records in order, numbered per destination: (destination partition, record).
-    pub loops: Vec<(u32, touchline_model::record::Loop)>,
+    pub loops: Vec<(u32, Loop)>,
     /// Cells whose public record changed, in key order.
-    pub dirty: Vec<touchline_model::id::CellKey>,
+    pub dirty: Vec<CellKey>,
     /// What happened, for metrics; no part of the state.
     pub notes: Notes,
 }
@@ -16,7 +36,7 @@ pub struct Effects {
 /// What happened while applying one record, for metrics.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Notes {
-    /// The event's id had been applied within the horizon.
+    /// The event's id (or the command's request id) had been applied within the horizon.
     pub duplicate: bool,
     /// A loopback record that was not last + 1.
     pub loop_ignored: bool,
@@ -27,5 +47,307 @@ pub struct Notes {
     /// The append time jumped and no witness confirmed it: the owner should append a tick.
     pub clock_refused: bool,
 }
-/// The engine.
-pub struct Engine {}
+
+/// The engine of one partition: counters in memory, cells in the store.
+#[derive(Debug)]
+pub struct Engine {
+    meta: Meta,
+    bundles: Bundles,
+}
+
+impl Engine {
+    /// The engine over what a store holds; an empty store gives an engine that has seen nothing.
+    ///
+    /// # Errors
+    /// When the store cannot be read, is of another partition or of another schema.
+    pub fn open(view: &dyn View, partition: u32, partitions: u32) -> Result<Self, ViewError> {
+        let meta = Meta::load(view, partition, partitions)?.unwrap_or_else(|| Meta::new(partition, partitions));
+        let mut bundles = Bundles::new();
+        for (key, bytes) in view.scan(keys::BUNDLES, keys::BUNDLES_END, usize::MAX)? {
+            let tenant = String::from_utf8_lossy(&key[keys::BUNDLES.len()..]).into_owned();
+            let (number, sources) = stored_bundle(&bytes)?;
+            let bundle = compile(&sources, number)
+                .map_err(|_| ViewError(format!("bundle {number} in force does not compile in this version")))?;
+            bundles.insert(tenant, Arc::new(bundle));
+        }
+        Ok(Self { meta, bundles })
+    }
+
+    /// Counters, clock and chain after the last record.
+    pub const fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The bundle in force for a tenant.
+    pub fn bundle(&self, tenant: &str) -> Option<&Bundle> {
+        self.bundles.get(tenant).map(AsRef::as_ref)
+    }
+
+    /// The earliest moment in the timer index; it may be stale, then a tick clears it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn next_due(&self, view: &dyn View) -> Result<Option<Time>, ViewError> {
+        let first = view.scan(&self.meta.timers_from, b"t}", 1)?;
+        Ok(first.first().and_then(|(key, _)| keys::parse_timer(key)).map(|(due, _, _)| due))
+    }
+
+    /// Applies one record. Total: every record gives a new state; what cannot be applied becomes a
+    /// dead letter and the offset advances.
+    ///
+    /// # Errors
+    /// Only when state cannot be read; the overlay must then be thrown away.
+    pub fn apply(&mut self, overlay: &mut Overlay<'_>, record: &Record) -> Result<Effects, ViewError> {
+        let witness = record.input.as_ref().ok().map(clock::witness);
+        let advance = clock::advance(self.meta.clock, record.append_time, witness);
+        self.meta.clock = Some(advance.clock);
+        let (meta, bundles) = (&mut self.meta, &self.bundles);
+        let mut work = Work::new(meta, overlay, bundles, record.offset, advance.clock, record.append_time);
+        work.effects.notes.clock_refused = advance.refused;
+        dispatch(&mut work, record)?;
+        let (effects, activated) = work.finish();
+        if let (Some(bundle), Ok(Input::Loop(looped))) = (activated, &record.input)
+            && let LoopBody::Activation { tenant, .. } = &looped.body
+        {
+            self.bundles.insert(tenant.clone(), bundle);
+        }
+        Ok(effects)
+    }
+}
+
+/// What a record addresses, once it is known to belong here.
+enum Address<'r> {
+    Nobody,
+    Cell(CellKey, &'r Input),
+    Dead(DeadReason, String),
+}
+
+fn dispatch(work: &mut Work<'_, '_>, record: &Record) -> Result<(), ViewError> {
+    let address = address(work, record);
+    if let Address::Cell(cell, _) = &address {
+        timers::fire_own(work, cell)?;
+    }
+    timers::fire_due(work)?;
+    match (address, &record.input) {
+        (Address::Dead(reason, detail), _) => {
+            work.dead(reason, detail);
+            Ok(())
+        }
+        (Address::Cell(cell, Input::Event(event)), _) => native_event(work, &cell, event),
+        (Address::Cell(cell, Input::Command(command)), _) => {
+            let origin = work.position;
+            on_command(work, cell, command, origin, 0)
+        }
+        (Address::Nobody, Ok(Input::Command(command))) => commands::apply(work, None, command),
+        (Address::Cell(_, Input::Loop(looped)), _) | (Address::Nobody, Ok(Input::Loop(looped))) => accept(work, looped),
+        (Address::Cell(_, Input::Tick { .. }) | Address::Nobody, _) => Ok(()),
+    }
+}
+
+/// Checks key, partition and shape: whoever appends wrongly must not change state.
+fn address<'r>(work: &Work<'_, '_>, record: &'r Record) -> Address<'r> {
+    let input = match &record.input {
+        Ok(input) => input,
+        Err(undecodable) => return Address::Dead(DeadReason::Undecodable, undecodable.to_string()),
+    };
+    let cell = match input {
+        Input::Tick { .. } => return Address::Nobody,
+        Input::Event(event) => event.key(),
+        Input::Command(command) => match command.body.contact() {
+            Some(contact) if contact.tenant() != command.tenant => {
+                return Address::Dead(DeadReason::KeyMismatch, "the contact is of another tenant".to_owned());
+            }
+            Some(contact) => contact.clone(),
+            None if work.meta.partition == 0 => return Address::Nobody,
+            None => return Address::Dead(DeadReason::Misrouted, "activations go to partition 0".to_owned()),
+        },
+        Input::Loop(looped) if looped.source as usize >= work.meta.loop_received.len() => {
+            return Address::Dead(DeadReason::LoopbackForged, format!("no partition {}", looped.source));
+        }
+        Input::Loop(looped) => match looped.body.target() {
+            Some(target) => target.clone(),
+            None => return Address::Nobody,
+        },
+    };
+    if !work.is_mine(&cell) {
+        let belongs = cell.partition(work.partitions());
+        return Address::Dead(DeadReason::Misrouted, format!("the key belongs to partition {belongs}"));
+    }
+    if record.key.as_deref() != Some(cell.as_str()) {
+        return Address::Dead(DeadReason::KeyMismatch, "the record's key is not the key of its cell".to_owned());
+    }
+    Address::Cell(cell, input)
+}
+
+/// An event under its native key: deduped here, once.
+fn native_event(work: &mut Work<'_, '_>, cell: &CellKey, event: &Event) -> Result<(), ViewError> {
+    let mark = keys::dedupe(event.id);
+    let applied: Option<Time> = work.get(&mark)?;
+    if applied.is_some_and(|at| work.clock <= at.plus(DEDUPE_HORIZON)) {
+        work.effects.notes.duplicate = true;
+        return Ok(());
+    }
+    work.mark(mark);
+    let at = event.occurred_at.filter(|at| at.is_plausible()).map_or(work.append_time, |at| at.min(work.append_time));
+    let origin = work.position;
+    on_event(work, cell, event, at, origin, 0)
+}
+
+/// An event at a cell: applied where the contact lives, passed on otherwise.
+fn on_event(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    event: &Event,
+    at: Time,
+    origin: Position,
+    hops: u8,
+) -> Result<(), ViewError> {
+    let contact = match work.cell(cell)? {
+        Some(Cell::Forward { to } | Cell::Order { buyer: to }) => {
+            if hops >= HOPS_MAX {
+                work.dead(DeadReason::TooManyHops, format!("passed on {hops} times"));
+                return Ok(());
+            }
+            // The event time is settled here: the target sees another append time.
+            let event = Box::new(Event { occurred_at: Some(at), ..event.clone() });
+            work.tell(LoopBody::Forward { target: to, event, origin, hops: hops + 1 });
+            return Ok(());
+        }
+        Some(Cell::Contact(contact)) => *contact,
+        None if cell.kind() == IdKind::Group => return Ok(()),
+        None if cell.kind() == IdKind::Order => {
+            work.dead(DeadReason::OrderWithoutBuyer, "no event has named the buyer of this order");
+            return Ok(());
+        }
+        None => Contact::default(),
+    };
+    apply_event(work, cell, contact, event, at, origin);
+    Ok(())
+}
+
+/// The path of an event: facts, links, rules, journeys, the contact back into the store.
+fn apply_event(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    mut contact: Contact,
+    event: &Event,
+    at: Time,
+    origin: Position,
+) {
+    let (first, last) = contact.seen.unwrap_or((at, at));
+    contact.seen = Some((first.min(at), last.max(at)));
+    let latest = contact.last_times.entry(event.name().to_owned()).or_insert(at);
+    *latest = at.max(*latest);
+    learn(&mut contact, event, at);
+    links::on_event(work, cell, &mut contact, event, origin);
+    if let Some(bundle) = work.bundle(&event.tenant) {
+        let cause = Cause {
+            position: work.position,
+            origin: (origin != work.position).then_some(origin),
+            event_id: Some(event.id),
+            kind: event.name().to_owned(),
+            playbook: String::new(),
+            rule: String::new(),
+            bundle: bundle.number,
+            hit: None,
+            actor: String::new(),
+            reason: String::new(),
+        };
+        let case = Case { cell, bundle: &bundle, at, cause };
+        let mut judged = Judged { event, scan: Scan::new(&bundle.keywords, event) };
+        let changes = rules::on_event(work, &case, &mut contact, &mut judged);
+        journeys::on_record(work, &case, &mut contact, Some(&mut judged), &changes);
+    }
+    work.put_contact(cell, contact);
+}
+
+/// What an event says about the contact itself, without any playbook.
+fn learn(contact: &mut Contact, event: &Event, at: Time) {
+    match event.kind {
+        Kind::ContactAdded => {
+            let Some(staff) = event.fields.text("staff") else { return };
+            let state = event.fields.text("state").unwrap_or_default().to_owned();
+            let known = contact.relations.get(staff);
+            if known.is_none_or(|known| known.added_at <= at) {
+                let relation = Relation { staff: staff.to_owned(), added_at: at, state, removed_at: None };
+                contact.relations.insert(staff.to_owned(), relation);
+            }
+        }
+        Kind::ContactRemoved => {
+            let staff = event.fields.text("staff").unwrap_or_default();
+            if let Some(relation) = contact.relations.get_mut(staff).filter(|relation| relation.added_at <= at) {
+                relation.removed_at = Some(at);
+            }
+        }
+        Kind::TouchSent | Kind::TouchFailed => {
+            let named = event.fields.text("touch_id").or(event.cause.touch_id.as_deref());
+            if let Some(touch_id) = named {
+                journeys::touch_reported(contact, touch_id);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn on_command(
+    work: &mut Work<'_, '_>,
+    cell: CellKey,
+    command: &Command,
+    origin: Position,
+    hops: u8,
+) -> Result<(), ViewError> {
+    match work.cell(&cell)? {
+        Some(Cell::Forward { to } | Cell::Order { buyer: to }) if hops < HOPS_MAX => {
+            let command = Box::new(command.clone());
+            work.tell(LoopBody::ForwardCommand { target: to, command, origin, hops: hops + 1 });
+            Ok(())
+        }
+        _ => commands::apply(work, Some(&cell), command),
+    }
+}
+
+/// A loopback record: exactly last + 1 is accepted; everything else is ignored, and a gap is an alarm.
+fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
+    let last = work.meta.loop_received[looped.source as usize];
+    if looped.sequence != last + 1 {
+        work.effects.notes.loop_ignored = true;
+        if looped.sequence > last + 1 {
+            let detail = format!("number {} from partition {} after {last}", looped.sequence, looped.source);
+            work.dead(DeadReason::LoopbackGap, detail);
+        }
+        return Ok(());
+    }
+    work.meta.loop_received[looped.source as usize] = looped.sequence;
+    let link = |target: &CellKey, from: &CellKey, exclusive: &Vec<_>, evidence: &_, origin: &_| Link {
+        target: target.clone(),
+        from: from.clone(),
+        exclusive: exclusive.clone(),
+        evidence: *evidence,
+        origin: *origin,
+    };
+    match &looped.body {
+        LoopBody::Forward { target, event, origin, hops } => {
+            let at = event.occurred_at.unwrap_or(work.append_time);
+            on_event(work, target, event, at, *origin, *hops)
+        }
+        LoopBody::ForwardCommand { target, command, origin, hops } => {
+            on_command(work, target.clone(), command, *origin, *hops)
+        }
+        LoopBody::Link { target, from, exclusive, evidence, origin } => {
+            links::link(work, link(target, from, exclusive, evidence, origin))
+        }
+        LoopBody::Ask { target, from, exclusive, evidence, origin } => {
+            links::ask(work, link(target, from, exclusive, evidence, origin))
+        }
+        LoopBody::Grant { target, from, exclusive, evidence, origin } => {
+            links::grant(work, link(target, from, exclusive, evidence, origin))
+        }
+        LoopBody::MergeIn { target, from, identities, evidence, origin } => {
+            links::merge_in(work, target.clone(), from.clone(), identities.clone(), *evidence, *origin)
+        }
+        LoopBody::Activation { number, tenant, sources } => {
+            commands::activated(work, *number, tenant, sources);
+            Ok(())
+        }
+    }
+}

@@ -27,7 +27,7 @@ mod work;
 
 pub use apply::{Effects, Engine, Notes};
 pub use meta::Meta;
-pub use overlay::{Overlay, View, ViewError};
+pub use overlay::{Overlay, Pair, View, ViewError};
 pub use public::public_contact;
 
 /// How long an event id, a command's answer and a dedupe mark are remembered, in log time.

@@ -1,0 +1,146 @@
+//! What is kept of a cell. Encoded with postcard behind one schema byte.
+
+use crate::STATE_SCHEMA;
+use crate::overlay::ViewError;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use touchline_model::id::{CellKey, IdKey, Position};
+use touchline_model::output::{Identity, Relation, Touch};
+use touchline_model::record::Evidence;
+use touchline_model::time::Time;
+use touchline_playbook::bundle::Facts;
+
+/// A cell that holds something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Cell {
+    /// A contact lives here.
+    Contact(Box<Contact>),
+    /// The contact lives elsewhere; everything is passed on.
+    Forward {
+        /// Where.
+        to: CellKey,
+    },
+    /// An order whose buyer is known; everything is passed on.
+    Order {
+        /// The buyer's cell.
+        buyer: CellKey,
+    },
+}
+
+/// A contact as the engine needs it. Why a tag is there lies beside it (`y|`), to keep this small.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Contact {
+    /// Event time of the first and latest event; `None` while only links have named the cell.
+    pub(crate) seen: Option<(Time, Time)>,
+    /// Offset of the last change.
+    pub(crate) version: u64,
+    /// Further identifiers, in the order they were joined.
+    pub(crate) identities: Vec<Identity>,
+    /// Cells told that they may be the same person, so that they are told once.
+    pub(crate) told: Vec<CellKey>,
+    /// Exclusive identifiers reserved by a grant, until the merge arrives.
+    pub(crate) reserved: Vec<IdKey>,
+    /// Group → tag → event time of setting.
+    pub(crate) tags: BTreeMap<String, BTreeMap<String, Time>>,
+    /// Staff relations by staff id.
+    pub(crate) relations: BTreeMap<String, Relation>,
+    /// Event name → event time of the last one.
+    pub(crate) last_times: BTreeMap<String, Time>,
+    /// `playbook/journey` → the latest enrolment.
+    pub(crate) enrolments: BTreeMap<String, Enrolment>,
+    /// Touch id → due and not yet confirmed.
+    pub(crate) touches: BTreeMap<String, Touch>,
+    /// Armed timers in due order; what the index holds beyond these is stale.
+    pub(crate) timers: Vec<(Time, String)>,
+}
+
+/// The latest enrolment of a contact in a journey.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Enrolment {
+    /// From 1.
+    pub(crate) number: u32,
+    /// Event time of entering: the anchor.
+    pub(crate) entered_at: Time,
+    /// The record that entered it.
+    pub(crate) entered_by: Position,
+    /// Next step and its planned moment.
+    pub(crate) next: Option<(String, Time)>,
+    /// Until when the goal counts; `None`: no goal, or no longer.
+    pub(crate) goal_until: Option<Time>,
+    /// Whether the goal was reached.
+    pub(crate) goal_reached: bool,
+    /// How and when it ended.
+    pub(crate) ended: Option<(String, Time)>,
+}
+
+impl Enrolment {
+    /// Whether steps or the goal are still open.
+    pub(crate) const fn is_active(&self) -> bool {
+        self.ended.is_none()
+    }
+}
+
+impl Contact {
+    /// Whether anything but links has happened here.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.seen.is_none() && self.tags.is_empty()
+    }
+
+    /// The staff member who takes the touches: the latest relation still there.
+    pub(crate) fn owner(&self) -> Option<&str> {
+        let present = self.relations.values().filter(|relation| relation.removed_at.is_none());
+        present.max_by_key(|relation| (relation.added_at, &relation.staff)).map(|relation| relation.staff.as_str())
+    }
+
+    /// Exclusive identifiers of this contact, its own among them, reserved ones too.
+    pub(crate) fn exclusive(&self, own: &CellKey) -> Vec<IdKey> {
+        let all = std::iter::once(own.id()).chain(self.identities.iter().map(|identity| identity.id.clone()));
+        let mut exclusive: Vec<IdKey> =
+            all.chain(self.reserved.iter().cloned()).filter(|id| id.kind.is_exclusive()).collect();
+        exclusive.sort();
+        exclusive.dedup();
+        exclusive
+    }
+
+    /// Adds an identifier; stronger evidence replaces weaker.
+    pub(crate) fn add_identity(&mut self, id: IdKey, evidence: Evidence) {
+        match self.identities.iter_mut().find(|known| known.id == id) {
+            Some(known) => known.evidence = known.evidence.max(evidence),
+            None => self.identities.push(Identity { id, evidence }),
+        }
+    }
+
+    /// The tag of an exclusive group.
+    pub(crate) fn tag_of(&self, group: &str) -> Option<&str> {
+        self.tags.get(group)?.keys().next().map(String::as_str)
+    }
+}
+
+impl Facts for Contact {
+    fn has_tag(&self, group: &str, tag: &str) -> bool {
+        self.tags.get(group).is_some_and(|tags| tags.contains_key(tag))
+    }
+
+    fn has_any_tag(&self, group: &str) -> bool {
+        self.tags.get(group).is_some_and(|tags| !tags.is_empty())
+    }
+}
+
+/// Schema byte, then postcard.
+pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_extend(value, vec![STATE_SCHEMA]).expect("state types always encode")
+}
+
+/// Refuses another schema: the store has to be rebuilt from the log.
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ViewError> {
+    match bytes.split_first() {
+        Some((&STATE_SCHEMA, rest)) => {
+            postcard::from_bytes(rest).map_err(|error| ViewError(format!("damaged state value: {error}")))
+        }
+        Some((schema, _)) => Err(ViewError(format!(
+            "state has schema {schema}, this version reads {STATE_SCHEMA}\nhint: remove the store; it is rebuilt from the log"
+        ))),
+        None => Err(ViewError("empty state value".to_owned())),
+    }
+}

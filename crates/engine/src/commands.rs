@@ -1,0 +1,190 @@
+//! Commands: card moves, tags by hand, activation. Each is answered once and repeats its answer.
+
+use crate::cell::{Cell, Contact};
+use crate::overlay::ViewError;
+use crate::rules::Case;
+use crate::work::Work;
+use crate::{DEDUPE_HORIZON, journeys, keys, rules};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use touchline_model::command::{Command, CommandBody, PlaybookSource, TagRef};
+use touchline_model::id::CellKey;
+use touchline_model::output::{Cause, CommandResult, DeadReason, Outcome, Output};
+use touchline_model::record::LoopBody;
+use touchline_model::time::Time;
+use touchline_playbook::bundle::{Bundle, Facts};
+use touchline_playbook::compile::compile;
+
+/// What partition 0 has assigned, ahead of what has come back through the loop.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Assigned {
+    number: u64,
+    by_tenant: BTreeMap<String, (u64, Vec<PlaybookSource>)>,
+}
+
+/// A refusal: the state stays as it was.
+struct Refusal {
+    code: &'static str,
+    detail: String,
+    current: String,
+}
+
+/// Applies a command at the cell that holds its contact (or at partition 0).
+pub(crate) fn apply(work: &mut Work<'_, '_>, cell: Option<&CellKey>, command: &Command) -> Result<(), ViewError> {
+    let key = keys::result(&command.tenant, &command.request_id);
+    let earlier: Option<(Time, CommandResult)> = work.get(&key)?;
+    if let Some((_, result)) = earlier.filter(|(at, _)| work.clock <= at.plus(DEDUPE_HORIZON)) {
+        work.effects.notes.duplicate = true;
+        work.say(Output::CommandResult(result));
+        return Ok(());
+    }
+    let done = match (&command.body, cell) {
+        (CommandBody::Activate { sources, remove, expected_active }, None) => {
+            activate(work, command, sources, remove, *expected_active)?
+        }
+        (_, Some(cell)) => on_contact(work, cell, command)?,
+        (_, None) => Err(refusal("no_contact", "the command names no contact", "")),
+    };
+    let outcome = match done {
+        Ok(()) => Outcome::Accepted,
+        Err(Refusal { code, detail, current }) => Outcome::Refused { code: code.to_owned(), detail, current },
+    };
+    let result = CommandResult {
+        request_id: command.request_id.clone(),
+        tenant: command.tenant.clone(),
+        outcome,
+        contact: cell.cloned(),
+        position: work.position,
+        bundle: work.meta.bundle,
+    };
+    work.put(key, &(work.clock, &result));
+    work.say(Output::CommandResult(result));
+    Ok(())
+}
+
+fn on_contact(work: &mut Work<'_, '_>, cell: &CellKey, command: &Command) -> Result<Result<(), Refusal>, ViewError> {
+    let Some(Cell::Contact(mut contact)) = work.cell(cell)? else {
+        return Ok(Err(refusal("no_contact", "nothing is known of this contact", "")));
+    };
+    let Some(bundle) = work.bundle(&command.tenant) else {
+        return Ok(Err(refusal("no_bundle", "no playbook is active for this tenant", "")));
+    };
+    let changes = match tag_changes(&bundle, &contact, &command.body) {
+        Ok(changes) => changes,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let reason = match &command.body {
+        CommandBody::MoveCard { reason, .. } | CommandBody::EditTags { reason, .. } => reason.clone(),
+        CommandBody::Activate { .. } => String::new(),
+    };
+    let cause = Cause {
+        position: work.position,
+        origin: None,
+        event_id: None,
+        kind: command.body.name().to_owned(),
+        playbook: String::new(),
+        rule: String::new(),
+        bundle: bundle.number,
+        hit: None,
+        actor: command.actor.clone(),
+        reason,
+    };
+    let case = Case { cell, bundle: &bundle, at: work.append_time.min(work.clock), cause };
+    let (set, unset) = changes;
+    let happened = rules::by_hand(work, &case, &mut contact, &set, &unset);
+    journeys::on_record(work, &case, &mut contact, None, &happened);
+    work.put_contact(cell, *contact);
+    Ok(Ok(()))
+}
+
+/// Tags to set and to unset for a card move or an edit, checked against the bundle.
+fn tag_changes(bundle: &Bundle, contact: &Contact, body: &CommandBody) -> Result<(Vec<TagRef>, Vec<TagRef>), Refusal> {
+    match body {
+        CommandBody::MoveCard { board, expected_stage, to, .. } => {
+            let Some(board) = bundle.boards.get(board) else {
+                return Err(refusal("unknown_board", format!("no board {board} in the active playbooks"), ""));
+            };
+            let current = contact.tag_of(&board.group).filter(|tag| board.columns.iter().any(|column| column == tag));
+            if current != expected_stage.as_deref() {
+                let detail = "the card is not where it was seen";
+                return Err(refusal("stale_stage", detail, current.unwrap_or_default()));
+            }
+            if let Some(to) = to.as_ref().filter(|to| !board.columns.contains(to)) {
+                let detail = format!("board {} has no column {to}", board.id);
+                return Err(refusal("unknown_stage", detail, current.unwrap_or_default()));
+            }
+            let tag = |column: &str| TagRef::new(&board.group, column);
+            match (to, current) {
+                (Some(to), _) => Ok((vec![tag(to)], Vec::new())),
+                (None, Some(current)) => Ok((Vec::new(), vec![tag(current)])),
+                (None, None) => Ok((Vec::new(), Vec::new())),
+            }
+        }
+        CommandBody::EditTags { add, remove, .. } => {
+            let known = |tag: &TagRef| {
+                bundle.groups.get(&tag.group).is_some_and(|group| group.tags.iter().any(|known| known.id == tag.tag))
+            };
+            if let Some(tag) = add.iter().find(|tag| !known(tag)) {
+                return Err(refusal("unknown_tag", format!("no tag {tag} in the active playbooks"), ""));
+            }
+            // A tag that left the playbook can still be taken off whoever carries it.
+            let carried = |tag: &&TagRef| known(tag) || contact.has_tag(&tag.group, &tag.tag);
+            if let Some(tag) = remove.iter().find(|tag| !carried(tag)) {
+                return Err(refusal("unknown_tag", format!("no tag {tag} in the active playbooks"), ""));
+            }
+            Ok((add.clone(), remove.clone()))
+        }
+        CommandBody::Activate { .. } => Err(refusal("misplaced", "activations name no contact", "")),
+    }
+}
+
+/// Partition 0 orders activations: a number is assigned and the whole bundle looped to everybody.
+fn activate(
+    work: &mut Work<'_, '_>,
+    command: &Command,
+    sources: &[PlaybookSource],
+    remove: &[String],
+    expected_active: u64,
+) -> Result<Result<(), Refusal>, ViewError> {
+    let mut assigned: Assigned = work.get(keys::ASSIGNED)?.unwrap_or_default();
+    let (active, current) = assigned.by_tenant.get(&command.tenant).cloned().unwrap_or_default();
+    if active != expected_active {
+        let detail = format!("bundle {active} is active, not {expected_active}");
+        return Ok(Err(refusal("stale_bundle", detail, active.to_string())));
+    }
+    let mut bundle: Vec<PlaybookSource> = current.into_iter().filter(|known| !remove.contains(&known.id)).collect();
+    for source in sources {
+        match bundle.iter_mut().find(|known| known.id == source.id) {
+            Some(known) => known.clone_from(source),
+            None => bundle.push(source.clone()),
+        }
+    }
+    let number = assigned.number + 1;
+    if let Err(diagnostics) = compile(&bundle, number) {
+        let detail = diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        return Ok(Err(refusal("invalid_playbook", detail, active.to_string())));
+    }
+    assigned.number = number;
+    assigned.by_tenant.insert(command.tenant.clone(), (number, bundle.clone()));
+    work.put(keys::ASSIGNED.to_vec(), &assigned);
+    work.tell_all(&LoopBody::Activation { number, tenant: command.tenant.clone(), sources: bundle });
+    Ok(Ok(()))
+}
+
+/// A bundle comes into force in this partition.
+pub(crate) fn activated(work: &mut Work<'_, '_>, number: u64, tenant: &str, sources: &[PlaybookSource]) {
+    match compile(sources, number) {
+        Ok(bundle) => {
+            work.put(keys::bundle(tenant), &(number, sources));
+            work.meta.bundle = number;
+            work.activated = Some(Arc::new(bundle));
+        }
+        // Partition 0 compiled it before it was numbered; a binary that cannot is too old for this log.
+        Err(_) => work.dead(DeadReason::NotYet, format!("bundle {number} does not compile in this version")),
+    }
+}
+
+fn refusal(code: &'static str, detail: impl Into<String>, current: impl Into<String>) -> Refusal {
+    Refusal { code, detail: detail.into(), current: current.into() }
+}

@@ -1,0 +1,215 @@
+//! Links between cells: ask and grant (design, section 5). A cell that already holds state is not
+//! merged yet: the link says `link_deferred` and can be reviewed.
+//!
+//! The order is each cell's own immutable (rank of its kind, key), so there is no cycle: the lower
+//! cell asks, the root of the higher one reserves the asker's exclusive values and grants, and the
+//! lower becomes a forward, once.
+
+use crate::cell::{Cell, Contact};
+use crate::overlay::ViewError;
+use crate::work::Work;
+use touchline_model::event::Event;
+use touchline_model::id::{CellKey, IdKey, IdKind, Position};
+use touchline_model::kind::Kind;
+use touchline_model::output::DeadReason;
+use touchline_model::record::{Evidence, LoopBody};
+
+/// A link on its way between two cells.
+pub(crate) struct Link {
+    pub(crate) target: CellKey,
+    pub(crate) from: CellKey,
+    /// Exclusive identifiers of `from`.
+    pub(crate) exclusive: Vec<IdKey>,
+    pub(crate) evidence: Evidence,
+    pub(crate) origin: Position,
+}
+
+/// First sight of a further identifier: its cell is told, once.
+pub(crate) fn on_event(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &mut Contact,
+    event: &Event,
+    origin: Position,
+) {
+    let said = (event.kind == Kind::IdentityLinked)
+        .then(|| event.fields.text("evidence").and_then(Evidence::parse).unwrap_or(Evidence::Weak));
+    for id in &event.subject {
+        let target = CellKey::of(&event.tenant, id);
+        if target == *cell || id.kind == IdKind::Group || contact.told.contains(&target) {
+            continue;
+        }
+        let evidence = said.unwrap_or_else(|| evidence_of(id.kind));
+        if id.kind.is_contact() && evidence == Evidence::Weak {
+            work.dead(DeadReason::LinkWeak, format!("{} evidence does not merge", evidence.name()));
+            continue;
+        }
+        contact.told.push(target.clone());
+        let (from, exclusive) = (cell.clone(), contact.exclusive(cell));
+        work.tell(LoopBody::Link { target, from, exclusive, evidence, origin });
+    }
+}
+
+/// How well two identifiers in one payload of a channel are known to be one person.
+fn evidence_of(kind: IdKind) -> Evidence {
+    match kind {
+        IdKind::PhoneRef | IdKind::MemberCard | IdKind::ClickVisitor => Evidence::Medium,
+        _ => Evidence::Strong,
+    }
+}
+
+/// `from` says that `target` is the same person (or, for an order, that it is the buyer).
+pub(crate) fn link(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewError> {
+    if link.target.kind() == IdKind::Order {
+        if work.cell(&link.target)?.is_none() {
+            work.put_cell(&link.target, &Cell::Order { buyer: link.from });
+        }
+        return Ok(());
+    }
+    let Some(contact) = resident(work, &link, pass_link)? else { return Ok(()) };
+    if link.from == link.target || refused(work, &contact, &link) {
+        return Ok(());
+    }
+    let Link { target, from, evidence, origin, .. } = link;
+    let exclusive = contact.exclusive(&target);
+    if !is_lower(&target, &from) {
+        work.tell(LoopBody::Link { target: from, from: target, exclusive, evidence, origin });
+    } else if !contact.is_untouched() {
+        work.dead(DeadReason::LinkDeferred, format!("{} to {}: both hold state", target.kind(), from.kind()));
+    } else {
+        work.tell(LoopBody::Ask { target: from, from: target, exclusive, evidence, origin });
+    }
+    Ok(())
+}
+
+/// The lower cell `from` asks `target` to take it in.
+pub(crate) fn ask(work: &mut Work<'_, '_>, ask: Link) -> Result<(), ViewError> {
+    let pass = |to, ask: &Link| LoopBody::Ask {
+        target: to,
+        from: ask.from.clone(),
+        exclusive: ask.exclusive.clone(),
+        evidence: ask.evidence,
+        origin: ask.origin,
+    };
+    let Some(mut contact) = resident(work, &ask, pass)? else { return Ok(()) };
+    if ask.from == ask.target || refused(work, &contact, &ask) {
+        return Ok(());
+    }
+    let Link { target, from, exclusive: asked, evidence, origin } = ask;
+    if !is_lower(&from, &target) {
+        let exclusive = contact.exclusive(&target);
+        work.tell(LoopBody::Link { target: from, from: target, exclusive, evidence, origin });
+        return Ok(());
+    }
+    let held = contact.exclusive(&target);
+    contact.reserved.extend(asked.into_iter().filter(|id| !held.contains(id)));
+    let exclusive = contact.exclusive(&target);
+    work.put_contact(&target, contact);
+    work.tell(LoopBody::Grant { target: from, from: target, exclusive, evidence, origin });
+    Ok(())
+}
+
+/// The root `from` has reserved what `target` asked for.
+pub(crate) fn grant(work: &mut Work<'_, '_>, grant: Link) -> Result<(), ViewError> {
+    // A forward answers a grant by a link to its own target: the root is looked for again from there.
+    let pass = |to, grant: &Link| LoopBody::Link {
+        target: to,
+        from: grant.from.clone(),
+        exclusive: grant.exclusive.clone(),
+        evidence: grant.evidence,
+        origin: grant.origin,
+    };
+    let Some(contact) = resident(work, &grant, pass)? else { return Ok(()) };
+    let Link { target, from, exclusive: granted, evidence, origin } = grant;
+    if from == target {
+        return Ok(());
+    }
+    let exclusive = contact.exclusive(&target);
+    if exclusive.iter().any(|id| !granted.contains(id)) {
+        work.tell(LoopBody::Ask { target: from, from: target, exclusive, evidence, origin });
+    } else if !is_lower(&target, &from) {
+        work.tell(LoopBody::Link { target: from, from: target, exclusive, evidence, origin });
+    } else if !contact.is_untouched() {
+        work.dead(DeadReason::LinkDeferred, format!("{} to {}: both hold state", target.kind(), from.kind()));
+    } else {
+        let mut identities = vec![target.id()];
+        identities.extend(contact.identities.into_iter().map(|identity| identity.id));
+        work.put_cell(&target, &Cell::Forward { to: from.clone() });
+        work.tell(LoopBody::MergeIn { target: from, from: target, identities, evidence, origin });
+    }
+    Ok(())
+}
+
+/// `from` has become a forward to here; never refused.
+pub(crate) fn merge_in(
+    work: &mut Work<'_, '_>,
+    target: CellKey,
+    from: CellKey,
+    identities: Vec<IdKey>,
+    evidence: Evidence,
+    origin: Position,
+) -> Result<(), ViewError> {
+    let mut contact = match work.cell(&target)? {
+        Some(Cell::Forward { to } | Cell::Order { buyer: to }) => {
+            work.tell(LoopBody::MergeIn { target: to, from, identities, evidence, origin });
+            return Ok(());
+        }
+        Some(Cell::Contact(contact)) => *contact,
+        None => Contact::default(),
+    };
+    for id in identities {
+        contact.reserved.retain(|reserved| *reserved != id);
+        let joined = CellKey::of(&target.tenant(), &id);
+        if !contact.told.contains(&joined) {
+            contact.told.push(joined);
+        }
+        contact.add_identity(id, evidence);
+    }
+    work.put_contact(&target, contact);
+    Ok(())
+}
+
+/// The contact at the target, or `None` when the target is a forward and the message went on.
+fn resident(
+    work: &mut Work<'_, '_>,
+    link: &Link,
+    pass: impl Fn(CellKey, &Link) -> LoopBody,
+) -> Result<Option<Contact>, ViewError> {
+    match work.cell(&link.target)? {
+        Some(Cell::Contact(contact)) => Ok(Some(*contact)),
+        None => Ok(Some(Contact::default())),
+        Some(Cell::Forward { to } | Cell::Order { buyer: to }) => {
+            // Already joined to the sender: nothing to do.
+            if to != link.from {
+                work.tell(pass(to, link));
+            }
+            Ok(None)
+        }
+    }
+}
+
+fn pass_link(to: CellKey, link: &Link) -> LoopBody {
+    LoopBody::Link {
+        target: to,
+        from: link.from.clone(),
+        exclusive: link.exclusive.clone(),
+        evidence: link.evidence,
+        origin: link.origin,
+    }
+}
+
+/// Two values of an exclusive kind in one scope are two people.
+fn refused(work: &mut Work<'_, '_>, contact: &Contact, link: &Link) -> bool {
+    let held = contact.exclusive(&link.target);
+    let clash = held.iter().find(|id| {
+        link.exclusive.iter().any(|other| other.kind == id.kind && other.scope == id.scope && other.value != id.value)
+    });
+    let Some(clash) = clash else { return false };
+    work.dead(DeadReason::LinkRefused, format!("two values of {} are two people", clash.kind));
+    true
+}
+
+/// Whether `cell` gives way to `other`. Rank, then key: both are the cells' own and never change.
+fn is_lower(cell: &CellKey, other: &CellKey) -> bool {
+    (cell.kind(), cell) > (other.kind(), other)
+}

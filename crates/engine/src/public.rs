@@ -1,0 +1,91 @@
+//! The public record of a contact, as the topic `contacts` keeps it.
+
+use crate::cell::{self, Cell, Contact};
+use crate::keys;
+use crate::overlay::{View, ViewError};
+use touchline_model::command::PlaybookSource;
+use touchline_model::id::{CellKey, Position};
+use touchline_model::output::{self, Cause, Identity, Stage, Tag};
+use touchline_model::record::Evidence;
+use touchline_playbook::bundle::Bundle;
+
+/// The public record of the contact at `key`, at partition `partition`; `None` where no contact lives.
+/// A forward gives a record with only `merged_into`. Boards come from `bundle`, the one in force.
+pub fn public_contact(
+    view: &dyn View,
+    key: &CellKey,
+    partition: u32,
+    bundle: Option<&Bundle>,
+) -> Result<Option<output::Contact>, ViewError> {
+    let Some(bytes) = view.get(&keys::cell(key))? else { return Ok(None) };
+    match cell::decode(&bytes)? {
+        Cell::Contact(contact) => known(view, key, partition, &contact, bundle).map(Some),
+        Cell::Forward { to } => {
+            let contact = Contact::default();
+            let mut record = known(view, key, partition, &contact, None)?;
+            record.merged_into = Some(to);
+            Ok(Some(record))
+        }
+        Cell::Order { .. } => Ok(None),
+    }
+}
+
+fn known(
+    view: &dyn View,
+    key: &CellKey,
+    partition: u32,
+    contact: &Contact,
+    bundle: Option<&Bundle>,
+) -> Result<output::Contact, ViewError> {
+    let mut tags = Vec::new();
+    for (group, set) in &contact.tags {
+        for (tag, set_at) in set {
+            let why = view.get(&keys::why(key, group, tag))?;
+            let cause: Cause = match why {
+                Some(bytes) => cell::decode(&bytes)?,
+                None => return Err(ViewError(format!("tag {group}/{tag} has no cause"))),
+            };
+            tags.push(Tag { group: group.clone(), tag: tag.clone(), set_at: *set_at, cause });
+        }
+    }
+    let boards = bundle.into_iter().flat_map(|bundle| bundle.boards.values());
+    let stages = boards.filter_map(|board| {
+        let (column, entered_at) =
+            contact.tags.get(&board.group)?.iter().find(|(tag, _)| board.columns.contains(tag))?;
+        Some(Stage { board: board.id.clone(), column: column.clone(), entered_at: *entered_at })
+    });
+    let own = Identity { id: key.id(), evidence: Evidence::Strong };
+    let (first_seen, last_seen) = contact.seen.unwrap_or_default();
+    Ok(output::Contact {
+        key: key.clone(),
+        version: Position { partition, offset: contact.version },
+        merged_into: None,
+        first_seen,
+        last_seen,
+        identities: std::iter::once(own).chain(contact.identities.iter().cloned()).collect(),
+        stages: stages.collect(),
+        tags,
+        owner: contact.owner().map(str::to_owned),
+        relations: contact.relations.values().cloned().collect(),
+        last_times: contact.last_times.iter().map(|(name, at)| (name.clone(), *at)).collect(),
+        enrolments: contact.enrolments.iter().map(|(name, enrolment)| public_enrolment(name, enrolment)).collect(),
+    })
+}
+
+fn public_enrolment(name: &str, enrolment: &cell::Enrolment) -> output::Enrolment {
+    let (playbook, journey) = name.split_once('/').unwrap_or((name, ""));
+    output::Enrolment {
+        playbook: playbook.to_owned(),
+        journey: journey.to_owned(),
+        number: enrolment.number,
+        entered_at: enrolment.entered_at,
+        next: enrolment.next.clone(),
+        ended: enrolment.ended.clone(),
+        goal_reached: enrolment.goal_reached,
+    }
+}
+
+/// The bundle in force for `tenant` as stored: number and sources.
+pub(crate) fn stored_bundle(bytes: &[u8]) -> Result<(u64, Vec<PlaybookSource>), ViewError> {
+    cell::decode(bytes)
+}

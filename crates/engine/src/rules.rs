@@ -1,0 +1,248 @@
+//! Rules: what happened and what holds decide which tags change.
+//!
+//! One record goes through rounds. In the first, rules listening to the event run in file order and
+//! see what earlier rules wrote. Per group only the net change is said; rules listening to tags and
+//! stages then see the net changes of the round before.
+
+use crate::cell::Contact;
+use crate::keys;
+use crate::work::Work;
+use std::collections::BTreeMap;
+use touchline_model::command::TagRef;
+use touchline_model::event::Event;
+use touchline_model::id::CellKey;
+use touchline_model::output::{Cause, Hit, Output, StageMove, TagChange};
+use touchline_model::time::Time;
+use touchline_playbook::bundle::{Action, Bundle, Rule, Trigger};
+use touchline_playbook::keywords::Scan;
+use touchline_playbook::matching::Matched;
+
+/// Rounds per record. The compiler refuses cycles; this bounds what it cannot see.
+const ROUNDS_MAX: usize = 8;
+
+/// An event being judged: scanned once for all keywords of all rules.
+pub(crate) struct Judged<'a> {
+    pub(crate) event: &'a Event,
+    pub(crate) scan: Scan<'a>,
+}
+
+/// What every decision about one contact needs.
+pub(crate) struct Case<'a> {
+    pub(crate) cell: &'a CellKey,
+    pub(crate) bundle: &'a Bundle,
+    /// Event time.
+    pub(crate) at: Time,
+    /// The record, the event and the bundle; whoever decides adds its name.
+    pub(crate) cause: Cause,
+}
+
+impl Case<'_> {
+    /// The cause of a decision of `rule` in `playbook`.
+    pub(crate) fn decided_by(&self, playbook: &str, rule: String, hit: Option<Hit>) -> Cause {
+        Cause { playbook: playbook.to_owned(), rule, hit, ..self.cause.clone() }
+    }
+}
+
+/// Runs the rules for an event; returns every net change, in order, already said.
+pub(crate) fn on_event(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    judged: &mut Judged<'_>,
+) -> Vec<TagChange> {
+    let mut draft = Draft::default();
+    let listening = case.bundle.rules_by_event.get(judged.event.name());
+    for &index in listening.into_iter().flatten() {
+        let rule = &case.bundle.rules[index];
+        let hit = rule.triggers.iter().find_map(|trigger| event_fits(trigger, judged));
+        if let Some(hit) = hit {
+            act(&mut draft, case, contact, rule, hit);
+        }
+    }
+    let changes = draft.settle(work, case, contact);
+    cascade(work, case, contact, changes)
+}
+
+/// Sets and unsets tags by hand, then lets rules react; returns every net change, in order.
+pub(crate) fn by_hand(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    set: &[TagRef],
+    unset: &[TagRef],
+) -> Vec<TagChange> {
+    let mut draft = Draft::default();
+    for tag in unset {
+        draft.unset(contact, tag, &case.cause);
+    }
+    for tag in set {
+        draft.set(case, contact, tag, &case.cause);
+    }
+    let changes = draft.settle(work, case, contact);
+    cascade(work, case, contact, changes)
+}
+
+fn cascade(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    mut changes: Vec<TagChange>,
+) -> Vec<TagChange> {
+    let mut all = Vec::new();
+    for _ in 1..ROUNDS_MAX {
+        if changes.is_empty() {
+            break;
+        }
+        let mut draft = Draft::default();
+        for rule in &case.bundle.rules {
+            let happened =
+                changes.iter().any(|change| rule.triggers.iter().any(|trigger| change_fits(trigger, change)));
+            if happened {
+                act(&mut draft, case, contact, rule, None);
+            }
+        }
+        all.append(&mut changes);
+        changes = draft.settle(work, case, contact);
+    }
+    all.append(&mut changes);
+    all
+}
+
+/// Whether an event fits an event trigger; the keyword found, where one decided.
+pub(crate) fn event_fits(trigger: &Trigger, judged: &mut Judged<'_>) -> Option<Option<Hit>> {
+    let Trigger::Event(pattern) = trigger else { return None };
+    match pattern.matches(judged.event, &mut judged.scan) {
+        Matched::Yes { hit } => Some(hit),
+        Matched::No => None,
+    }
+}
+
+/// Whether a net change fits a tag or stage trigger.
+pub(crate) fn change_fits(trigger: &Trigger, change: &TagChange) -> bool {
+    let moved = |wanted: &dyn Fn(&StageMove) -> bool| change.moves.iter().any(wanted);
+    match trigger {
+        Trigger::Event(_) => false,
+        Trigger::TagSet(tags) => change.set.as_deref().is_some_and(|tag| tags.fits(&change.group, tag)),
+        Trigger::TagUnset(tags) => change.unset.as_deref().is_some_and(|tag| tags.fits(&change.group, tag)),
+        Trigger::StageEntered { board, column } => {
+            moved(&|step| step.board == *board && step.to.as_ref() == Some(column))
+        }
+        Trigger::StageLeft { board, column } => {
+            moved(&|step| step.board == *board && step.from.as_ref() == Some(column))
+        }
+    }
+}
+
+fn act(draft: &mut Draft, case: &Case<'_>, contact: &mut Contact, rule: &Rule, hit: Option<Hit>) {
+    if !rule.when.as_ref().is_none_or(|when| when.holds(contact)) {
+        return;
+    }
+    let cause = case.decided_by(&rule.playbook, format!("rules/{}", rule.id), hit);
+    for action in &rule.actions {
+        match action {
+            Action::SetTag(tag) => draft.set(case, contact, tag, &cause),
+            Action::UnsetTag(tag) => draft.unset(contact, tag, &cause),
+        }
+    }
+}
+
+/// Tag changes of one round before they are netted: the groups as they were, and who wrote last.
+#[derive(Default)]
+struct Draft {
+    before: Vec<(String, BTreeMap<String, Time>)>,
+    causes: BTreeMap<TagRef, Cause>,
+}
+
+impl Draft {
+    fn remember(&mut self, contact: &Contact, group: &str) {
+        if !self.before.iter().any(|(known, _)| known == group) {
+            let tags = contact.tags.get(group).cloned().unwrap_or_default();
+            self.before.push((group.to_owned(), tags));
+        }
+    }
+
+    fn set(&mut self, case: &Case<'_>, contact: &mut Contact, tag: &TagRef, cause: &Cause) {
+        self.remember(contact, &tag.group);
+        let tags = contact.tags.entry(tag.group.clone()).or_default();
+        if tags.contains_key(&tag.tag) {
+            return;
+        }
+        if case.bundle.groups.get(&tag.group).is_some_and(|group| group.exclusive) {
+            for (replaced, _) in std::mem::take(tags) {
+                self.causes.insert(TagRef::new(&tag.group, replaced), cause.clone());
+            }
+        }
+        tags.insert(tag.tag.clone(), case.at);
+        self.causes.insert(tag.clone(), cause.clone());
+    }
+
+    fn unset(&mut self, contact: &mut Contact, tag: &TagRef, cause: &Cause) {
+        self.remember(contact, &tag.group);
+        let Some(tags) = contact.tags.get_mut(&tag.group) else { return };
+        if tags.remove(&tag.tag).is_some() {
+            self.causes.insert(tag.clone(), cause.clone());
+        }
+    }
+
+    /// Nets the round: keeps set times of tags that came back, says what changed, stores why.
+    fn settle(mut self, work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) -> Vec<TagChange> {
+        let mut changes = Vec::new();
+        for (group, before) in std::mem::take(&mut self.before) {
+            let now = contact.tags.entry(group.clone()).or_default();
+            for (tag, set_at) in now.iter_mut() {
+                if let Some(earlier) = before.get(tag) {
+                    *set_at = *earlier;
+                }
+            }
+            let set: Vec<String> = now.keys().filter(|tag| !before.contains_key(*tag)).cloned().collect();
+            let unset: Vec<String> = before.keys().filter(|tag| !now.contains_key(*tag)).cloned().collect();
+            if now.is_empty() {
+                contact.tags.remove(&group);
+            }
+            let exclusive = case.bundle.groups.get(&group).is_some_and(|group| group.exclusive);
+            if exclusive && set.len() == 1 && unset.len() == 1 {
+                changes.push(self.say(work, case, &group, set.into_iter().next(), unset.into_iter().next()));
+            } else {
+                for tag in unset {
+                    changes.push(self.say(work, case, &group, None, Some(tag)));
+                }
+                for tag in set {
+                    changes.push(self.say(work, case, &group, Some(tag), None));
+                }
+            }
+        }
+        changes
+    }
+
+    fn say(
+        &self,
+        work: &mut Work<'_, '_>,
+        case: &Case<'_>,
+        group: &str,
+        set: Option<String>,
+        unset: Option<String>,
+    ) -> TagChange {
+        let decisive = set.as_ref().or(unset.as_ref()).expect("a change sets or unsets");
+        let cause = self.causes.get(&TagRef::new(group, decisive)).unwrap_or(&case.cause).clone();
+        if let Some(tag) = &unset {
+            work.delete(keys::why(case.cell, group, tag));
+        }
+        if let Some(tag) = &set {
+            work.put(keys::why(case.cell, group, tag), &cause);
+        }
+        let column = |tag: &Option<String>, columns: &[String]| tag.clone().filter(|tag| columns.contains(tag));
+        let boards = case.bundle.boards.values().filter(|board| board.group == group);
+        let moves = boards
+            .map(|board| StageMove {
+                board: board.id.clone(),
+                from: column(&unset, &board.columns),
+                to: column(&set, &board.columns),
+            })
+            .filter(|step| step.from.is_some() || step.to.is_some())
+            .collect();
+        let (contact, group) = (case.cell.clone(), group.to_owned());
+        let change = TagChange { contact, group, set, unset, moves, at: case.at, cause };
+        work.say(Output::TagChange(change.clone()));
+        change
+    }
+}

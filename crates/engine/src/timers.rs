@@ -1,0 +1,95 @@
+//! Timers: armed in the contact and in an index in due order; cancelled lazily.
+//!
+//! A timer is valid when the contact's own list holds exactly its moment and name; everything else
+//! in the index is stale. Every seek starts at `Meta::timers_from`, and arming below it moves it
+//! back in the same batch: without that, timers are lost.
+
+use crate::cell::{Cell, Contact};
+use crate::overlay::ViewError;
+use crate::work::Work;
+use crate::{TIMERS_PER_RECORD_MAX, journeys, keys};
+use touchline_model::id::CellKey;
+use touchline_model::time::{Span, Time};
+
+/// Arms a timer; one of the same name is replaced.
+pub(crate) fn arm(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact, due: Time, name: &str) {
+    disarm(contact, name);
+    let entry = (due, name.to_owned());
+    let at = contact.timers.partition_point(|armed| *armed < entry);
+    contact.timers.insert(at, entry);
+    let key = keys::timer(due, cell, name);
+    if key < work.meta.timers_from {
+        work.meta.timers_from.clone_from(&key);
+    }
+    work.put(key, &());
+}
+
+/// Forgets a timer; its index entry turns stale.
+pub(crate) fn disarm(contact: &mut Contact, name: &str) {
+    contact.timers.retain(|(_, armed)| armed != name);
+}
+
+/// Fires what is due of one contact, until nothing is: nobody's event overtakes their own timer.
+pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), ViewError> {
+    let Some(Cell::Contact(mut contact)) = work.cell(cell)? else { return Ok(()) };
+    let mut fired = false;
+    while let Some((due, name)) = contact.timers.first().filter(|(due, _)| *due <= work.clock).cloned() {
+        contact.timers.remove(0);
+        work.delete(keys::timer(due, cell, &name));
+        fire(work, cell, &mut contact, due, &name);
+        fired = true;
+    }
+    if fired {
+        work.put_contact(cell, *contact);
+    }
+    Ok(())
+}
+
+/// Fires up to [`TIMERS_PER_RECORD_MAX`] due timers of any contact, in (due, cell, name) order.
+pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
+    let until = keys::timers_until(work.clock.plus(Span(1)));
+    let from = work.meta.timers_from.clone();
+    let due = work.scan_keys(&from, &until, TIMERS_PER_RECORD_MAX)?;
+    // Move past all of them first: firing one may arm another, which moves it back.
+    if let Some(last) = due.last() {
+        work.meta.timers_from = [last.as_slice(), &[0]].concat();
+    }
+    for key in due {
+        work.delete(key.clone());
+        let Some((due, cell, name)) = keys::parse_timer(&key) else { continue };
+        let Some(Cell::Contact(mut contact)) = work.cell(&cell)? else { continue };
+        let entry = (due, name);
+        let Ok(at) = contact.timers.binary_search(&entry) else { continue };
+        contact.timers.remove(at);
+        fire(work, &cell, &mut contact, due, &entry.1);
+        work.put_contact(&cell, *contact);
+    }
+    let from = work.meta.timers_from.clone();
+    work.effects.notes.timers_left = !work.scan_keys(&from, &until, 1)?.is_empty();
+    Ok(())
+}
+
+fn fire(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact, due: Time, name: &str) {
+    work.effects.notes.timers_fired += 1;
+    match name.split_once('|') {
+        Some(("s", journey)) => journeys::step_due(work, cell, contact, journey, due),
+        Some(("g", journey)) => journeys::goal_lapsed(contact, journey, due),
+        Some(("e", touch)) => journeys::touch_expired(work, contact, touch),
+        _ => {}
+    }
+}
+
+/// Name of the one step timer of a journey.
+pub(crate) fn step(journey: &str) -> String {
+    format!("s|{journey}")
+}
+
+/// Name of the goal timer of a journey.
+pub(crate) fn goal(journey: &str) -> String {
+    format!("g|{journey}")
+}
+
+/// Name of the expiry timer of an unconfirmed touch.
+pub(crate) fn expiry(touch: &str) -> String {
+    format!("e|{touch}")
+}

@@ -1,0 +1,155 @@
+//! The workbench of one record: state through the overlay, outputs with their numbers.
+
+use crate::apply::Effects;
+use crate::cell::{self, Cell, Contact};
+use crate::overlay::{Overlay, View, ViewError};
+use crate::{Meta, keys};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use touchline_model::id::{CellKey, Position};
+use touchline_model::output::{DeadLetter, DeadReason, Numbered, Output};
+use touchline_model::record::{Loop, LoopBody};
+use touchline_model::time::Time;
+use touchline_playbook::bundle::Bundle;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Bundles in force, by tenant.
+pub(crate) type Bundles = BTreeMap<String, Arc<Bundle>>;
+
+/// One record's workbench.
+pub(crate) struct Work<'w, 'v> {
+    pub(crate) meta: &'w mut Meta,
+    overlay: &'w mut Overlay<'v>,
+    bundles: &'w Bundles,
+    /// The record being applied.
+    pub(crate) position: Position,
+    /// The partition's clock after it.
+    pub(crate) clock: Time,
+    /// Its append time: the latest an event can have happened.
+    pub(crate) append_time: Time,
+    pub(crate) effects: Effects,
+    /// A bundle that comes into force with this record.
+    pub(crate) activated: Option<Arc<Bundle>>,
+    dirty: BTreeSet<CellKey>,
+    hash: Xxh3,
+}
+
+impl<'w, 'v> Work<'w, 'v> {
+    pub(crate) fn new(
+        meta: &'w mut Meta,
+        overlay: &'w mut Overlay<'v>,
+        bundles: &'w Bundles,
+        offset: u64,
+        clock: Time,
+        append_time: Time,
+    ) -> Self {
+        let mut hash = Xxh3::new();
+        hash.update(&meta.chain.to_le_bytes());
+        hash.update(&offset.to_le_bytes());
+        let position = Position { partition: meta.partition, offset };
+        let (effects, dirty) = (Effects::default(), BTreeSet::new());
+        Self { meta, overlay, bundles, position, clock, append_time, effects, activated: None, dirty, hash }
+    }
+
+    /// Closes the record: what it led to, with the chain moved on.
+    pub(crate) fn finish(mut self) -> (Effects, Option<Arc<Bundle>>) {
+        self.effects.dirty = self.dirty.into_iter().collect();
+        self.meta.offset = self.position.offset + 1;
+        self.meta.chain = self.hash.digest128();
+        (self.effects, self.activated)
+    }
+
+    pub(crate) fn partitions(&self) -> u32 {
+        u32::try_from(self.meta.loop_sent.len()).expect("partition counts are small")
+    }
+
+    pub(crate) fn is_mine(&self, cell: &CellKey) -> bool {
+        cell.partition(self.partitions()) == self.meta.partition
+    }
+
+    pub(crate) fn bundle(&self, tenant: &str) -> Option<Arc<Bundle>> {
+        self.bundles.get(tenant).cloned()
+    }
+
+    pub(crate) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, ViewError> {
+        self.overlay.get(key)?.map(|bytes| cell::decode(&bytes)).transpose()
+    }
+
+    pub(crate) fn scan_keys(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, ViewError> {
+        Ok(View::scan(self.overlay, from, until, limit)?.into_iter().map(|(key, _)| key).collect())
+    }
+
+    pub(crate) fn put<T: Serialize>(&mut self, key: Vec<u8>, value: &T) {
+        let bytes = cell::encode(value);
+        self.hash_write(&key, Some(&bytes));
+        self.overlay.put(key, bytes);
+    }
+
+    pub(crate) fn delete(&mut self, key: Vec<u8>) {
+        self.hash_write(&key, None);
+        self.overlay.delete(key);
+    }
+
+    /// A dedupe mark: outside the chain, because marks expire without a record.
+    pub(crate) fn mark(&mut self, key: Vec<u8>) {
+        self.overlay.put(key, cell::encode(&self.clock));
+    }
+
+    fn hash_write(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let length = |bytes: &[u8]| (bytes.len() as u64 + 1).to_le_bytes();
+        self.hash.update(&length(key));
+        self.hash.update(key);
+        self.hash.update(&value.map_or([0; 8], length));
+        self.hash.update(value.unwrap_or_default());
+    }
+
+    pub(crate) fn cell(&self, key: &CellKey) -> Result<Option<Cell>, ViewError> {
+        self.get(&keys::cell(key))
+    }
+
+    pub(crate) fn put_cell(&mut self, key: &CellKey, cell: &Cell) {
+        self.put(keys::cell(key), cell);
+        self.dirty.insert(key.clone());
+    }
+
+    pub(crate) fn put_contact(&mut self, key: &CellKey, mut contact: Contact) {
+        contact.version = self.position.offset;
+        self.put_cell(key, &Cell::Contact(Box::new(contact)));
+    }
+
+    /// Says something, under the next number of its stream.
+    pub(crate) fn say(&mut self, output: Output) {
+        let sequence = &mut self.meta.sequences[output.stream().index()];
+        *sequence += 1;
+        let numbered = Numbered { sequence: *sequence, clock: self.clock, source: self.position, output };
+        self.effects.outputs.push(numbered);
+    }
+
+    pub(crate) fn dead(&mut self, reason: DeadReason, detail: impl Into<String>) {
+        self.say(Output::DeadLetter(DeadLetter { reason, detail: detail.into() }));
+    }
+
+    /// Tells the cell named in `body`, through the log of its partition.
+    pub(crate) fn tell(&mut self, body: LoopBody) {
+        let target = body.target().expect("only activations have no target, and those use tell_all");
+        let destination = target.partition(self.partitions());
+        self.send(destination, body);
+    }
+
+    /// Tells every partition, this one too.
+    pub(crate) fn tell_all(&mut self, body: &LoopBody) {
+        for destination in 0..self.partitions() {
+            self.send(destination, body.clone());
+        }
+    }
+
+    fn send(&mut self, destination: u32, body: LoopBody) {
+        let sequence = &mut self.meta.loop_sent[destination as usize];
+        *sequence += 1;
+        let record =
+            Loop { source: self.meta.partition, sequence: *sequence, origin: self.position, clock: self.clock, body };
+        self.effects.loops.push((destination, record));
+    }
+}

@@ -1,0 +1,235 @@
+//! Four engines over maps, with the loopback delivered at once: no log, no store, no processor.
+
+use std::collections::{BTreeMap, VecDeque};
+use touchline_engine::{Effects, Engine, Overlay, View, ViewError};
+use touchline_model::command::{Command, CommandBody, PlaybookSource};
+use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
+use touchline_model::id::{CellKey, EventId, IdKey, IdKind};
+use touchline_model::kind::Kind;
+use touchline_model::output::{Numbered, Output, TagChange, Touch};
+use touchline_model::record::{Input, Record};
+use touchline_model::time::Time;
+use touchline_model::value::{Fields, Value};
+
+pub const PARTITIONS: u32 = 4;
+pub const TENANT: &str = "acme";
+
+type Pair = (Vec<u8>, Vec<u8>);
+
+#[derive(Default, Clone)]
+pub struct Map(pub BTreeMap<Vec<u8>, Vec<u8>>);
+
+impl View for Map {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        Ok(self.0.get(key).cloned())
+    }
+    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Pair>, ViewError> {
+        let range = self.0.range(from.to_vec()..until.to_vec());
+        Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+/// One partition: an engine, its state and the records it has applied.
+pub struct Part {
+    pub engine: Engine,
+    pub map: Map,
+    pub log: Vec<Record>,
+}
+
+pub struct Engines {
+    pub parts: Vec<Part>,
+    pub outputs: Vec<Numbered>,
+    pub now: Time,
+}
+
+pub fn at(text: &str) -> Time {
+    Time::parse_rfc3339(&format!("{text}+08:00")).expect(text)
+}
+
+pub fn wecom(value: &str) -> IdKey {
+    IdKey::new(IdKind::WecomExternalUserid, "wwcorp", value)
+}
+
+pub fn youzan(value: &str) -> IdKey {
+    IdKey::new(IdKind::YzOpenId, "youzan", value)
+}
+
+/// An event as a channel would give it; `basis` makes its id.
+pub fn event(kind: Kind, basis: &str, when: Time, subject: Vec<IdKey>, fields: &[(&str, &str)]) -> Event {
+    let mut private = Fields::new();
+    let mut public = Fields::new();
+    for (name, text) in fields {
+        if *name == "text" { private.set(*name, Value::text(*text)) } else { public.set(*name, Value::text(*text)) }
+    }
+    Event {
+        id: EventId::derive(TENANT, "api", "test", kind.name(), basis.as_bytes()),
+        kind,
+        custom_name: String::new(),
+        tenant: TENANT.to_owned(),
+        channel: Channel::Api,
+        account: "test".to_owned(),
+        occurred_at: Some(when),
+        precision: Precision::Millisecond,
+        received_at: when,
+        subject,
+        actor: Actor::Customer,
+        native: Native::default(),
+        cause: EventCause::default(),
+        fields: public,
+        private: Private::Plain { fields: private, raw: Vec::new() },
+    }
+}
+
+impl Engines {
+    pub fn new(playbook: &str, start: Time) -> Self {
+        let parts = (0..PARTITIONS)
+            .map(|partition| {
+                let map = Map::default();
+                let engine = Engine::open(&map, partition, PARTITIONS).expect("empty");
+                Part { engine, map, log: Vec::new() }
+            })
+            .collect();
+        let mut engines = Self { parts, outputs: Vec::new(), now: start };
+        engines.activate("activate-1", playbook, 0);
+        engines
+    }
+
+    pub fn activate(&mut self, request: &str, playbook: &str, expected_active: u64) {
+        let sources = vec![PlaybookSource { id: "price-consideration".to_owned(), yaml: playbook.to_owned() }];
+        self.command(request, CommandBody::Activate { sources, remove: Vec::new(), expected_active });
+    }
+
+    pub fn command(&mut self, request: &str, body: CommandBody) {
+        let key = body.contact().cloned();
+        let command = Command {
+            request_id: request.to_owned(),
+            tenant: TENANT.to_owned(),
+            actor: "li".to_owned(),
+            received_at: self.now,
+            body,
+        };
+        let partition = key.as_ref().map_or(0, |key| key.partition(PARTITIONS));
+        self.append(partition, key.map(|key| key.to_string()), Ok(Input::Command(Box::new(command))));
+    }
+
+    /// Appends an event under its native key, at its own time, after time has passed up to it.
+    pub fn event(&mut self, event: Event) {
+        if let Some(when) = event.occurred_at.filter(|when| *when > self.now) {
+            self.advance(when);
+        }
+        let key = event.key();
+        self.append(key.partition(PARTITIONS), Some(key.to_string()), Ok(Input::Event(Box::new(event))));
+    }
+
+    /// Appends and delivers what follows from it, everywhere.
+    pub fn append(
+        &mut self,
+        partition: u32,
+        key: Option<String>,
+        input: Result<Input, touchline_model::record::Undecodable>,
+    ) {
+        let mut queue = VecDeque::from([(partition, key, input)]);
+        while let Some((partition, key, input)) = queue.pop_front() {
+            let offset = self.parts[partition as usize].log.len() as u64;
+            let record = Record { offset, append_time: self.now, key, input };
+            let effects = self.parts[partition as usize].apply(&record);
+            self.outputs.extend(effects.outputs);
+            for (destination, looped) in effects.loops {
+                let key = looped.body.target().map(ToString::to_string);
+                queue.push_back((destination, key, Ok(Input::Loop(Box::new(looped)))));
+            }
+        }
+    }
+
+    /// Moves the clock to `to`, ticking every partition at each due moment on the way.
+    pub fn advance(&mut self, to: Time) {
+        loop {
+            let dues = self.parts.iter().filter_map(|part| part.engine.next_due(&part.map).expect("in memory"));
+            let next = dues.min().filter(|due| *due <= to);
+            self.now = next.unwrap_or(to).max(self.now);
+            for partition in 0..PARTITIONS {
+                self.append(partition, None, Ok(Input::Tick { wall: self.now }));
+            }
+            if next.is_none() {
+                break;
+            }
+        }
+    }
+
+    pub fn tag_changes(&self) -> Vec<&TagChange> {
+        self.outputs
+            .iter()
+            .filter_map(|output| if let Output::TagChange(change) = &output.output { Some(change) } else { None })
+            .collect()
+    }
+
+    pub fn touches(&self) -> Vec<&Touch> {
+        self.outputs
+            .iter()
+            .filter_map(|output| if let Output::Touch(touch) = &output.output { Some(touch) } else { None })
+            .collect()
+    }
+
+    /// `step state(reason) due-time` of every touch, in order.
+    pub fn touch_lines(&self) -> Vec<String> {
+        self.touches()
+            .iter()
+            .map(|touch| {
+                let reason = if touch.reason.is_empty() { String::new() } else { format!("({})", touch.reason) };
+                let due = touchline_model::time::Zone::SHANGHAI.format(touch.due_at);
+                format!("{} {}{reason} {}", touch.step, touch.state.name(), due.trim_end_matches("+08:00"))
+            })
+            .collect()
+    }
+
+    pub fn dead_reasons(&self) -> Vec<&'static str> {
+        self.outputs
+            .iter()
+            .filter_map(
+                |output| {
+                    if let Output::DeadLetter(letter) = &output.output { Some(letter.reason.name()) } else { None }
+                },
+            )
+            .collect()
+    }
+
+    /// `accepted`, or `code:current`, of every command result in order.
+    pub fn answers(&self) -> Vec<String> {
+        use touchline_model::output::Outcome;
+        self.outputs
+            .iter()
+            .filter_map(|output| match &output.output {
+                Output::CommandResult(result) => Some(match &result.outcome {
+                    Outcome::Accepted => "accepted".to_owned(),
+                    Outcome::Refused { code, current, .. } => format!("{code}:{current}"),
+                }),
+                _ => None,
+            })
+            .collect()
+    }
+
+    pub fn contact(&self, id: &IdKey) -> touchline_model::output::Contact {
+        let key = CellKey::of(TENANT, id);
+        let part = &self.parts[key.partition(PARTITIONS) as usize];
+        let partition = part.engine.meta().partition;
+        touchline_engine::public_contact(&part.map, &key, partition, part.engine.bundle(TENANT))
+            .expect("in memory")
+            .expect("known")
+    }
+}
+
+impl Part {
+    pub fn apply(&mut self, record: &Record) -> Effects {
+        let mut overlay = Overlay::new(&self.map);
+        let effects = self.engine.apply(&mut overlay, record).expect("in memory");
+        let writes: Vec<_> = overlay.into_writes().collect();
+        for (key, value) in writes {
+            match value {
+                Some(value) => self.map.0.insert(key, value),
+                None => self.map.0.remove(&key),
+            };
+        }
+        self.log.push(record.clone());
+        effects
+    }
+}
