@@ -1,0 +1,231 @@
+//! `cargo xtask test`: the suites, cheapest first, so that a red run is a fast one.
+
+use crate::cargo::{self, Ran, TestProgram, Totals, cargo, clock, watch};
+use crate::setup::{self, Need};
+use crate::tidy;
+use anyhow::{Result, bail};
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Suites to run, in the fixed order; all of them if none is named.
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(SUITES.map(|suite| suite.name)))]
+    suites: Vec<String>,
+    /// Go on after a failed suite.
+    #[arg(long)]
+    no_fail_fast: bool,
+    /// Name the suites and what each checks, and do nothing else.
+    #[arg(long)]
+    list: bool,
+}
+
+/// Packages without a native dependency: they compile and pass in seconds.
+const PURE: [&str; 8] = [
+    "touchline-model",
+    "touchline-playbook",
+    "touchline-engine",
+    "touchline-channels",
+    "touchline-proto",
+    "touchline-log",
+    "touchline-store",
+    "xtask",
+];
+
+struct Suite {
+    name: &'static str,
+    checks: &'static str,
+    work: Work,
+}
+
+enum Work {
+    Cargo(&'static [&'static str]),
+    /// `cargo test` of [`PURE`].
+    Pure,
+    Tidy,
+    /// Compile the whole workspace with its tests.
+    Build,
+    /// Run the compiled tests of these packages.
+    Packages(&'static [&'static str]),
+}
+
+const SUITES: [Suite; 10] = [
+    Suite { name: "fmt", checks: "one way to format", work: Work::Cargo(&["fmt", "--all", "--check"]) },
+    Suite { name: "tidy", checks: "crate edges, documents, metric names, test hygiene", work: Work::Tidy },
+    Suite { name: "pure", checks: "the crates without native dependencies", work: Work::Pure },
+    Suite {
+        name: "clippy",
+        checks: "lints of every target",
+        work: Work::Cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]),
+    },
+    Suite { name: "build", checks: "every program and test compiles", work: Work::Build },
+    Suite {
+        name: "sim",
+        checks: "processor and seeded simulator",
+        work: Work::Packages(&["touchline-processor", "touchline-sim"]),
+    },
+    Suite { name: "rocks", checks: "log and store on RocksDB", work: Work::Packages(&["touchline-rocks"]) },
+    Suite {
+        name: "services",
+        checks: "ingest, query and the program",
+        work: Work::Packages(&["touchline-ingest", "touchline-query", "touchline"]),
+    },
+    Suite { name: "e2e", checks: "real processes, killed and restarted", work: Work::Packages(&["touchline-tests"]) },
+    Suite {
+        name: "doc",
+        checks: "examples in the documentation",
+        work: Work::Cargo(&["test", "--workspace", "--doc", "--locked"]),
+    },
+];
+
+/// Sets up, then runs the suites. Errors: a suite failed.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.list {
+        for suite in &SUITES {
+            println!("{:<9} {}", suite.name, suite.checks);
+        }
+        return Ok(());
+    }
+    let chosen = |suite: &&Suite| args.suites.is_empty() || args.suites.iter().any(|name| name == suite.name);
+    let suites: Vec<&Suite> = SUITES.iter().filter(chosen).collect();
+    let needs_everything = false;
+    let needs_build = suites.iter().any(|suite| suite.needs_rocksdb());
+    match (needs_everything, needs_build) {
+        (true, _) => setup::run(Need::Everything)?,
+        (false, true) => setup::run(Need::Build)?,
+        (false, false) => {}
+    }
+    let reports = run_all(&suites, args.no_fail_fast);
+    conclude(&reports, suites.len())
+}
+
+impl Suite {
+    fn needs_rocksdb(&self) -> bool {
+        !matches!((self.name, &self.work), ("fmt", _) | (_, Work::Tidy | Work::Pure))
+    }
+}
+
+struct Report {
+    name: &'static str,
+    outcome: Result<Ran>,
+    took: Duration,
+}
+
+impl Report {
+    fn succeeded(&self) -> bool {
+        matches!(self.outcome, Ok(Ran { success: true, .. }))
+    }
+}
+
+fn run_all(suites: &[&Suite], no_fail_fast: bool) -> Vec<Report> {
+    let mut reports = Vec::new();
+    let mut built = Vec::new();
+    for suite in suites {
+        println!("\n== {}: {}", suite.name, suite.checks);
+        let started = Instant::now();
+        let outcome = run_suite(suite, &mut built);
+        let report = Report { name: suite.name, outcome, took: started.elapsed() };
+        let word = if report.succeeded() { "passed" } else { "FAILED" };
+        if let Err(error) = &report.outcome {
+            println!("error: {error:#}");
+        }
+        println!("== {}: {word} in {}", report.name, clock(report.took));
+        let stop = !report.succeeded() && !no_fail_fast;
+        reports.push(report);
+        if stop {
+            break;
+        }
+    }
+    reports
+}
+
+fn run_suite(suite: &Suite, built: &mut Vec<TestProgram>) -> Result<Ran> {
+    let passed = Ran { success: true, totals: Totals::default() };
+    match &suite.work {
+        Work::Cargo(arguments) => watch(&mut cargo(arguments)),
+        Work::Pure => {
+            let packages = PURE.iter().flat_map(|name| ["--package", name]);
+            let arguments: Vec<&str> =
+                ["test", "--locked", "--lib", "--bins", "--tests"].into_iter().chain(packages).collect();
+            watch(&mut cargo(&arguments))
+        }
+        Work::Tidy => tidy::run().map(|()| passed),
+        Work::Build => {
+            *built = cargo::build_tests()?;
+            println!("{} test programs", built.len());
+            Ok(passed)
+        }
+        Work::Packages(packages) => {
+            if built.is_empty() {
+                *built = cargo::build_tests()?;
+            }
+            run_packages(built, packages)
+        }
+    }
+}
+
+/// Runs every test of these packages, also after a failure: one failing program must not hide another.
+fn run_packages(built: &[TestProgram], packages: &[&str]) -> Result<Ran> {
+    let chosen: Vec<&TestProgram> = built.iter().filter(|test| packages.contains(&test.package.as_str())).collect();
+    let found: BTreeSet<&str> = chosen.iter().map(|test| test.package.as_str()).collect();
+    if let Some(absent) = packages.iter().find(|name| !found.contains(*name)) {
+        bail!("no test program of package {absent}");
+    }
+    let mut all = Ran { success: true, totals: Totals::default() };
+    for test in chosen {
+        let ran = test.run(&["--show-output"])?;
+        all.success &= ran.success;
+        all.totals += ran.totals;
+    }
+    Ok(all)
+}
+
+fn conclude(reports: &[Report], planned: usize) -> Result<()> {
+    let mut totals = Totals::default();
+    let mut took = Duration::ZERO;
+    println!("\n{:<10} {:<8} {:>9} {:>8} {:>8}", "suite", "result", "took", "passed", "failed");
+    for report in reports {
+        let counts = report.outcome.as_ref().map(|ran| ran.totals).unwrap_or_default();
+        let word = if report.succeeded() { "passed" } else { "FAILED" };
+        let row = (report.name, word, clock(report.took), counts.passed, counts.failed);
+        println!("{:<10} {:<8} {:>9} {:>8} {:>8}", row.0, row.1, row.2, row.3, row.4);
+        totals += counts;
+        took += report.took;
+    }
+    let failed: Vec<&str> = reports.iter().filter(|report| !report.succeeded()).map(|report| report.name).collect();
+    if planned > reports.len() {
+        println!("{} suites not run after the failure (--no-fail-fast runs them)", planned - reports.len());
+    }
+    println!("all suites: {}\n{} passed, {} failed", clock(took), totals.passed, totals.failed);
+    if failed.is_empty() { Ok(()) } else { bail!("failed: {}", failed.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(name: &'static str, outcome: Result<Ran>) -> Report {
+        Report { name, outcome, took: Duration::from_secs(1) }
+    }
+
+    #[test]
+    fn a_failed_suite_fails_the_run() {
+        let ran = |success| Ok(Ran { success, totals: Totals { passed: 1, failed: u64::from(!success) } });
+        assert!(conclude(&[report("fmt", ran(true)), report("tidy", ran(true))], 2).is_ok());
+        let failed = conclude(&[report("fmt", ran(true)), report("pure", ran(false))], 3);
+        assert_eq!(failed.unwrap_err().to_string(), "failed: pure");
+        assert!(conclude(&[report("tidy", Err(anyhow::anyhow!("no")))], 1).is_err());
+    }
+
+    #[test]
+    fn a_package_without_tests_is_no_success() {
+        assert!(run_packages(&[], &["touchline-rocks"]).is_err());
+    }
+
+    #[test]
+    fn cheap_suites_need_no_rocksdb() {
+        let cheap: Vec<&str> = SUITES.iter().filter(|suite| !suite.needs_rocksdb()).map(|suite| suite.name).collect();
+        assert_eq!(cheap, ["fmt", "tidy", "pure"]);
+    }
+}
