@@ -116,6 +116,7 @@ mod tests {
             "<a>",
             "<a/><b/>",
             "<!DOCTYPE x [<!ENTITY e \"boom\">]><xml>&e;</xml>",
+            "<!DOCTYPE xml><xml/>",
             "<xml>&unknown;</xml>",
             "<xml><?php x?></xml>",
             deep.as_str(),

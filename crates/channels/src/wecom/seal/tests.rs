@@ -68,17 +68,23 @@ fn the_published_echostr_opens_even_with_spaces_for_plus() {
 
 #[test]
 fn every_rule_of_the_seal_is_enforced() {
-    let whole = |tail: &[u8]| [&[7; 12][..], tail].concat();
+    // Sound but for its pad: 16 random bytes, an empty message, the receiver, then the given pad.
+    let padded = |message: &str, pad: &[u8]| {
+        let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+        seal_plain([&[7; 16][..], &length, message.as_bytes(), b"wx5823bf96d3bd56c7", pad].concat())
+    };
     let mut length_beyond = vec![0; 16];
     length_beyond.extend_from_slice(&1_000_u32.to_be_bytes());
     length_beyond.extend_from_slice(&[12; 12]);
     assert_eq!(reason(&seal_plain(length_beyond)), "malformed", "msg_len beyond the buffer");
     assert_eq!(reason(&[0; 31]), "malformed", "not whole blocks");
     assert_eq!(reason(&[]), "malformed", "nothing at all");
-    assert_eq!(reason(&seal_plain(whole(&[0; 20]))), "malformed", "pad 0");
-    assert_eq!(reason(&seal_plain([33; 64].to_vec())), "malformed", "pad above 32");
+    assert_eq!(reason(&padded("", &[0; 10])), "malformed", "pad 0");
+    assert_eq!(reason(&padded("123456789", &[33; 33])), "malformed", "pad above 32");
+    assert_eq!(reason(&padded("", &[10, 10, 10, 10, 11, 10, 10, 10, 10, 10])), "malformed", "uneven pad");
+    let (query, body) = resign(&padded("", &[10; 10]));
+    assert_eq!(open(&official(), &query, body.as_bytes()), Ok(Vec::new()), "the construction itself is sound");
     assert_eq!(reason(&seal_plain([17; 16].to_vec())), "malformed", "pad longer than the text");
-    assert_eq!(reason(&seal_plain(whole(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 3]))), "malformed");
     assert_eq!(reason(&seal_plain([16; 16].to_vec())), "malformed", "no head");
 
     let other = Wecom { receive_id: "wx0000000000000000".into(), ..official() };
