@@ -1,0 +1,87 @@
+//! Applying records: the same code live, replaying and judging.
+
+use crate::error::Error;
+use crate::view::StoreView;
+use crate::wire;
+use std::collections::BTreeMap;
+use touchline_engine::{Engine, Notes, Overlay};
+use touchline_log::{NewRecord, StoredRecord};
+use touchline_model::event::Channel;
+use touchline_model::id::{CellKey, EventId};
+use touchline_model::output::Numbered;
+use touchline_model::record::Input;
+use touchline_store::{Change, Store};
+
+/// Outputs, loopback records and dirty cells after which a batch ends early, so that one publication
+/// and one store write stay small whatever the records lead to.
+const EFFECTS_PER_BATCH_MAX: usize = 2_000;
+
+/// What a batch led to. Nothing of it is written yet.
+#[derive(Default)]
+pub(crate) struct Applied {
+    /// How many of the records were applied: all, or fewer when they led to much.
+    pub(crate) records: usize,
+    /// The engine's writes, net, in key order. Meta is not among them.
+    pub(crate) writes: Vec<Change>,
+    /// Outputs, encoded once.
+    pub(crate) outputs: Vec<(Numbered, NewRecord)>,
+    /// Loopback records: destination, number, encoded once.
+    pub(crate) loops: Vec<(u32, u64, NewRecord)>,
+    /// Cells whose public record changed: first and last offset of a change.
+    pub(crate) dirty: BTreeMap<CellKey, (u64, u64)>,
+    /// What happened, per record.
+    pub(crate) notes: Vec<Noted>,
+}
+
+/// What happened with one record.
+pub(crate) struct Noted {
+    pub(crate) offset: u64,
+    /// Id, channel and behaviour, when the record is an event under its own key.
+    pub(crate) event: Option<(EventId, Channel, &'static str)>,
+    /// Bundle in force after it.
+    pub(crate) bundle: u64,
+    pub(crate) notes: Notes,
+}
+
+/// Applies `records` in order over `store`. After an error the engine must not be used any more.
+pub(crate) fn apply(engine: &mut Engine, store: &dyn Store, records: &[StoredRecord]) -> Result<Applied, Error> {
+    let view = StoreView(store);
+    let mut overlay = Overlay::new(&view);
+    let mut applied = Applied::default();
+    for stored in records {
+        let expected = engine.meta().offset;
+        // Embedded offsets have no gaps; other logs may skip some, but never go back.
+        if stored.offset < expected {
+            return Err(Error::Discontinuous { expected, found: stored.offset });
+        }
+        let record = wire::record(stored);
+        let event = match &record.input {
+            Ok(Input::Event(event)) => Some((event.id, event.channel, event.kind.behaviour())),
+            _ => None,
+        };
+        let effects = engine.apply(&mut overlay, &record)?;
+        for numbered in effects.outputs {
+            let encoded = wire::output_record(&numbered, stored);
+            applied.outputs.push((numbered, encoded));
+        }
+        for (destination, told) in effects.loops {
+            applied.loops.push((destination, told.sequence, wire::loop_record(told)));
+        }
+        for cell in effects.dirty {
+            applied.dirty.entry(cell).or_insert((stored.offset, stored.offset)).1 = stored.offset;
+        }
+        applied.notes.push(Noted { offset: stored.offset, event, bundle: engine.meta().bundle, notes: effects.notes });
+        applied.records += 1;
+        if applied.outputs.len() + applied.loops.len() + applied.dirty.len() >= EFFECTS_PER_BATCH_MAX {
+            break;
+        }
+    }
+    applied.writes = overlay
+        .into_writes()
+        .map(|(key, value)| match value {
+            Some(value) => Change::Put(key, value),
+            None => Change::Delete(key),
+        })
+        .collect();
+    Ok(applied)
+}

@@ -1,0 +1,227 @@
+//! The judge: whether a log holds exactly what an uninterrupted run would have said.
+//!
+//! The events of every partition are replayed into an empty store (recorded loopback is read like any
+//! other record, nothing is appended). Then the published topics are compared record by record,
+//! `contacts` by its compacted view, and every acknowledged event id is looked for.
+
+use crate::batch;
+use crate::cluster::read_all;
+use crate::error::Error;
+use crate::keys;
+use crate::view::StoreView;
+use crate::wire;
+use std::collections::{BTreeMap, BTreeSet};
+use touchline_engine::{Engine, public_contact};
+use touchline_log::{Log, NewRecord, StoredRecord, Topic};
+use touchline_model::id::{CellKey, EventId};
+use touchline_model::output::{Contact, Stream};
+use touchline_proto::{ContactRecord, decode_contact_record};
+use touchline_store::memory::MemoryStore;
+use touchline_store::{Change, Store};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Differences told per report: the first ones are what one looks at.
+const DIFFERENCES_MAX: usize = 20;
+/// Records replayed at once, and pairs hashed at once.
+const CHUNK: usize = 512;
+
+/// What the judge found.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Logical state hash of every partition, replayed into an empty store.
+    pub state_hashes: Vec<u128>,
+    /// Records of `events` replayed.
+    pub records: u64,
+    /// Events applied for the first time.
+    pub events: u64,
+    /// Outputs compared.
+    pub outputs: u64,
+    /// Contacts compared.
+    pub contacts: u64,
+    /// The first differences, one sentence each; empty when the log is right.
+    pub differences: Vec<String>,
+}
+
+impl Report {
+    /// Whether the log is right.
+    pub fn is_clean(&self) -> bool {
+        self.differences.is_empty()
+    }
+
+    fn differs(&mut self, sentence: String) {
+        if self.differences.len() < DIFFERENCES_MAX {
+            self.differences.push(sentence);
+        }
+    }
+}
+
+/// Judges a log at rest: everything applied and published. `acknowledged` are ids whose append was confirmed.
+pub fn judge(log: &dyn Log, acknowledged: &[EventId]) -> Result<Report, Error> {
+    let mut report = Report::default();
+    let mut applied: BTreeMap<EventId, u64> = BTreeMap::new();
+    for partition in 0..log.partitions() {
+        let replayed = replay(log, partition, &mut applied)?;
+        report.records += replayed.engine.meta().offset;
+        report.state_hashes.push(state_hash(&replayed.store)?);
+        let published = log.published(partition)?;
+        if published.offset != replayed.engine.meta().offset {
+            let records = replayed.engine.meta().offset;
+            report.differs(format!(
+                "partition {partition}: published up to {}, events end at {records}",
+                published.offset
+            ));
+        }
+        for stream in Stream::ALL {
+            compare_stream(log, partition, stream, &replayed.outputs[stream.index()], &mut report)?;
+        }
+        compare_contacts(log, partition, &replayed, &mut report)?;
+    }
+    report.events = applied.len() as u64;
+    for (id, count) in &applied {
+        if *count != 1 {
+            report.differs(format!("event {id} was applied {count} times"));
+        }
+    }
+    for id in acknowledged {
+        if !applied.contains_key(id) {
+            report.differs(format!("event {id} was acknowledged and is not applied"));
+        }
+    }
+    Ok(report)
+}
+
+/// Hash of a store's logical state: everything but outbox, lanes, dirty and dedupe marks, and what
+/// concerns only this store. Equal for a live store and for a replay up to the same offset.
+pub fn state_hash(store: &dyn Store) -> Result<u128, Error> {
+    let mut hasher = Xxh3::new();
+    let mut from = Vec::new();
+    loop {
+        // No key begins with 0xff: all of them begin with a letter.
+        let pairs = store.scan(&from, &[0xff], CHUNK)?;
+        let Some((last, _)) = pairs.last() else { return Ok(hasher.digest128()) };
+        from = [last.as_slice(), &[0]].concat();
+        for (key, value) in &pairs {
+            let residue = [keys::OUTBOX, keys::LANES, keys::DIRTY, keys::LOCAL, touchline_engine::keys::DEDUPE];
+            if residue.iter().any(|prefix| key.starts_with(prefix)) {
+                continue;
+            }
+            for part in [key, value] {
+                hasher.update(&(part.len() as u64).to_le_bytes());
+                hasher.update(part);
+            }
+        }
+    }
+}
+
+/// A partition replayed into an empty store.
+struct Replayed {
+    store: MemoryStore,
+    engine: Engine,
+    /// Offset after which the bundle in force did not change.
+    bundle_since: u64,
+    /// By stream index.
+    outputs: [Vec<NewRecord>; 4],
+    /// Cells whose public record ever changed.
+    cells: BTreeSet<CellKey>,
+}
+
+fn replay(log: &dyn Log, partition: u32, applied: &mut BTreeMap<EventId, u64>) -> Result<Replayed, Error> {
+    let mut store = MemoryStore::volatile();
+    let mut engine = Engine::open(&StoreView(&store), partition, log.partitions())?;
+    let (mut outputs, mut cells): ([Vec<_>; 4], _) = (Default::default(), BTreeSet::new());
+    let (mut bundle, mut bundle_since) = (0, 0);
+    loop {
+        let records = log.read(Topic::Events, partition, engine.meta().offset, CHUNK)?;
+        if records.is_empty() {
+            break;
+        }
+        let batch = batch::apply(&mut engine, &store, &records)?;
+        for (numbered, record) in batch.outputs {
+            outputs[numbered.output.stream().index()].push(record);
+        }
+        cells.extend(batch.dirty.into_keys());
+        for noted in &batch.notes {
+            if noted.bundle != bundle {
+                (bundle, bundle_since) = (noted.bundle, noted.offset);
+            }
+            if let (Some((id, _, _)), false) = (noted.event, noted.notes.duplicate) {
+                *applied.entry(id).or_default() += 1;
+            }
+        }
+        let mut changes = batch.writes;
+        changes.push(Change::Put(touchline_engine::keys::META.to_vec(), engine.meta().encode()));
+        store.write(changes)?;
+    }
+    Ok(Replayed { store, engine, bundle_since, outputs, cells })
+}
+
+fn compare_stream(
+    log: &dyn Log,
+    partition: u32,
+    stream: Stream,
+    expected: &[NewRecord],
+    report: &mut Report,
+) -> Result<(), Error> {
+    let name = stream.name();
+    let found = read_all(log, Topic::from(stream), partition)?;
+    report.outputs += found.len() as u64;
+    if found.len() != expected.len() {
+        let (found, expected) = (found.len(), expected.len());
+        report.differs(format!("{name}/{partition}: {found} records, {expected} expected"));
+    }
+    for (sequence, (found, expected)) in (1_u64..).zip(found.iter().zip(expected)) {
+        if !same(found, expected) {
+            report.differs(format!("{name}/{partition}: record {sequence} is not what a replay says"));
+            // A gap or a repeat shifts everything behind it.
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn compare_contacts(log: &dyn Log, partition: u32, replayed: &Replayed, report: &mut Report) -> Result<(), Error> {
+    let mut found = BTreeMap::new();
+    for record in read_all(log, Topic::Contacts, partition)? {
+        if wire::progress_in(&record).is_none() {
+            found.insert(record.key.clone(), record);
+        }
+    }
+    let mut expected = BTreeMap::new();
+    for cell in &replayed.cells {
+        let bundle = replayed.engine.bundle(&cell.tenant());
+        if let Some(contact) = public_contact(&StoreView(&replayed.store), cell, partition, bundle)? {
+            let record = wire::contact_record(&contact);
+            expected.insert(record.key.clone(), (record, contact));
+        }
+    }
+    report.contacts += expected.len() as u64;
+    for (key, (record, contact)) in &expected {
+        let older_than_bundle = contact.version.offset < replayed.bundle_since;
+        match found.get(key) {
+            None => report.differs(format!("contacts/{partition}: {} is missing", shown(key.as_deref()))),
+            Some(found) if same(found, record) => {}
+            // Columns come from the bundle in force when the record was published, not from the contact.
+            Some(found) if older_than_bundle && same_but_stages(found, contact) => {}
+            Some(_) => report.differs(format!("contacts/{partition}: {} is not its last state", shown(key.as_deref()))),
+        }
+    }
+    for key in found.keys().filter(|key| !expected.contains_key(*key)) {
+        report.differs(format!("contacts/{partition}: {} is not known to a replay", shown(key.as_deref())));
+    }
+    Ok(())
+}
+
+fn same(found: &StoredRecord, expected: &NewRecord) -> bool {
+    found.key == expected.key && found.headers == expected.headers && found.value == expected.value
+}
+
+fn same_but_stages(found: &StoredRecord, expected: &Contact) -> bool {
+    let Ok(ContactRecord::Contact(mut found)) = decode_contact_record(&found.value) else { return false };
+    found.stages.clone_from(&expected.stages);
+    *found == *expected
+}
+
+/// Contact ids are hashes: nothing personal.
+fn shown(key: Option<&[u8]>) -> String {
+    String::from_utf8_lossy(key.unwrap_or_default()).into_owned()
+}

@@ -1,0 +1,118 @@
+//! Metrics of the processor: names exactly as Prometheus shows them.
+//!
+//! Outputs are counted when they are first published, never when they are replayed, so the counters
+//! of a run without restarts agree with the topics. Labels come from closed sets.
+
+use crate::batch::Applied;
+use crate::outbox::Tally;
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use std::time::Duration;
+use touchline_model::time::{Span, Time};
+
+/// Time to read, apply and write one batch.
+pub const BATCH_DURATION_SECONDS: &str = "touchline_processor_batch_duration_seconds";
+/// Events applied for the first time, by channel and behaviour.
+pub const EVENTS_APPLIED_TOTAL: &str = "touchline_events_applied_total";
+/// Tag changes published, by operation (set, unset, swap).
+pub const TAG_CHANGES_TOTAL: &str = "touchline_tag_changes_total";
+/// Cards moved by published tag changes.
+pub const STAGE_MOVES_TOTAL: &str = "touchline_stage_moves_total";
+/// Touches published, by state.
+pub const TOUCHES_TOTAL: &str = "touchline_touches_total";
+/// How long after its due moment a touch was decided, on the partition's clock.
+pub const TOUCH_LATENESS_SECONDS: &str = "touchline_touch_lateness_seconds";
+/// Records put aside, by reason; they do not heal by themselves.
+pub const DEAD_LETTERS_TOTAL: &str = "touchline_dead_letters_total";
+/// Events whose id was applied before: dropped, as they should be.
+pub const DUPLICATES_TOTAL: &str = "touchline_duplicates_total";
+/// Loopback records that were not the next one: repeats after a failure; dropped, as they should be.
+pub const LOOP_IGNORED_TOTAL: &str = "touchline_loop_ignored_total";
+/// Timers fired.
+pub const TIMERS_FIRED_TOTAL: &str = "touchline_timers_fired_total";
+/// Records of events not applied yet.
+pub const CONSUMER_LAG_RECORDS: &str = "touchline_consumer_lag_records";
+/// How old the partition's clock is while records wait; 0 when none do.
+pub const CONSUMER_LAG_SECONDS: &str = "touchline_consumer_lag_seconds";
+/// Publications, by outcome: ok, or failed (tried again).
+pub const PUBLICATIONS_TOTAL: &str = "touchline_publications_total";
+/// Entries in the outbox.
+pub const OUTBOX_RECORDS: &str = "touchline_outbox_records";
+/// Clock of the partition, in seconds since 1970.
+pub const PARTITION_CLOCK_SECONDS: &str = "touchline_partition_clock_seconds";
+
+/// Registers the help texts; call it once, after the recorder is installed.
+pub fn describe() {
+    describe_histogram!(BATCH_DURATION_SECONDS, Unit::Seconds, "Time to read, apply and write one batch");
+    describe_counter!(EVENTS_APPLIED_TOTAL, "Events applied for the first time, by channel and behaviour");
+    describe_counter!(TAG_CHANGES_TOTAL, "Tag changes published, by operation");
+    describe_counter!(STAGE_MOVES_TOTAL, "Cards moved by published tag changes");
+    describe_counter!(TOUCHES_TOTAL, "Touches published, by state");
+    describe_histogram!(TOUCH_LATENESS_SECONDS, Unit::Seconds, "How long after its due moment a touch was decided");
+    describe_counter!(DEAD_LETTERS_TOTAL, "Records put aside, by reason");
+    describe_counter!(DUPLICATES_TOTAL, "Events dropped because their id was applied before");
+    describe_counter!(LOOP_IGNORED_TOTAL, "Loopback records dropped because they were not the next one");
+    describe_counter!(TIMERS_FIRED_TOTAL, "Timers fired");
+    describe_gauge!(CONSUMER_LAG_RECORDS, "Records of events not applied yet");
+    describe_gauge!(CONSUMER_LAG_SECONDS, Unit::Seconds, "How old the clock of the partition is while records wait");
+    describe_counter!(PUBLICATIONS_TOTAL, "Publications, by outcome");
+    describe_gauge!(OUTBOX_RECORDS, "Entries in the outbox");
+    describe_gauge!(PARTITION_CLOCK_SECONDS, Unit::Seconds, "Clock of the partition, seconds since 1970");
+}
+
+/// Counts a batch; records below `live_from` are replayed ones.
+pub(crate) fn applied(batch: &Applied, live_from: u64, duration: Duration) {
+    histogram!(BATCH_DURATION_SECONDS).record(duration.as_secs_f64());
+    for noted in batch.notes.iter().filter(|noted| noted.offset >= live_from) {
+        let notes = &noted.notes;
+        if notes.duplicate {
+            counter!(DUPLICATES_TOTAL).increment(1);
+        } else if let Some((_, channel, behaviour)) = noted.event {
+            counter!(EVENTS_APPLIED_TOTAL, "channel" => channel.name(), "behaviour" => behaviour).increment(1);
+        }
+        if notes.loop_ignored {
+            counter!(LOOP_IGNORED_TOTAL).increment(1);
+        }
+        if notes.timers_fired > 0 {
+            counter!(TIMERS_FIRED_TOTAL).increment(u64::from(notes.timers_fired));
+        }
+    }
+}
+
+/// Counts what a publication holds.
+pub(crate) fn published(tallies: Vec<Tally>) {
+    counter!(PUBLICATIONS_TOTAL, "outcome" => "ok").increment(1);
+    for tally in tallies {
+        match tally {
+            Tally::TagChange { operation, moves } => {
+                counter!(TAG_CHANGES_TOTAL, "op" => operation.name()).increment(1);
+                counter!(STAGE_MOVES_TOTAL).increment(moves as u64);
+            }
+            Tally::Touch { state, lateness_ms } => {
+                counter!(TOUCHES_TOTAL, "state" => state).increment(1);
+                if let Some(lateness) = lateness_ms {
+                    let lateness = Duration::from_millis(lateness.unsigned_abs());
+                    histogram!(TOUCH_LATENESS_SECONDS).record(lateness.as_secs_f64());
+                }
+            }
+            Tally::CommandResult => {}
+            Tally::DeadLetter { reason } => counter!(DEAD_LETTERS_TOTAL, "reason" => reason).increment(1),
+        }
+    }
+}
+
+/// Counts a publication whose outcome is not known.
+pub(crate) fn publication_failed() {
+    counter!(PUBLICATIONS_TOTAL, "outcome" => "failed").increment(1);
+}
+
+/// Sets the gauges of a partition.
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats; these numbers are far below 2^53")]
+pub(crate) fn standing(partition: u32, lag_records: u64, lag: Span, outbox: usize, clock: Option<Time>) {
+    let label = partition.to_string();
+    gauge!(CONSUMER_LAG_RECORDS, "partition" => label.clone()).set(lag_records as f64);
+    gauge!(CONSUMER_LAG_SECONDS, "partition" => label.clone()).set(lag.0 as f64 / 1_000.0);
+    gauge!(OUTBOX_RECORDS, "partition" => label.clone()).set(outbox as f64);
+    if let Some(clock) = clock {
+        gauge!(PARTITION_CLOCK_SECONDS, "partition" => label).set(clock.0 as f64 / 1_000.0);
+    }
+}

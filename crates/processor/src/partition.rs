@@ -1,0 +1,578 @@
+//! The owner of one partition: a state machine that is polled, never blocks on the log, and holds no thread.
+//!
+//! One [`Partition::step`] does a bounded amount of everything: look at what became of the publication,
+//! the loopback and the ticks in flight; read, apply and write one batch; hand over the next publication;
+//! decide whether time has to be told.
+
+use crate::batch::{self, Applied};
+use crate::dirty::Dirty;
+use crate::error::Error;
+use crate::faults::Point;
+use crate::lane::{Lane, Polled, Sent};
+use crate::options::{Options, Pacing, Plant};
+use crate::outbox::{Entry, Outbox, Plan, Tally};
+use crate::pace::{Backoff, FAILURES_MAX};
+use crate::ticks::{Decision, Facts, Ticks};
+use crate::view::StoreView;
+use crate::{keys, lane, metrics, outbox, wire};
+use std::sync::Arc;
+use std::time::Instant;
+use touchline_engine::{Engine, Meta, public_contact};
+use touchline_log::{Ack, Log, Marker, Publication, StoredRecord, Topic, Wall};
+use touchline_model::id::CellKey;
+use touchline_model::record::Input;
+use touchline_model::time::{Span, Time};
+use touchline_store::{Change, Store};
+
+/// Records read at once: one store write and one mark for them.
+const BATCH_RECORDS_MAX: usize = 512;
+/// Wall time between flushes: what a crash has to replay stays short.
+const FLUSH_EVERY: Span = Span::seconds(30);
+/// Bytes written between flushes.
+const FLUSH_BYTES: usize = 64 << 20;
+/// A mark that nothing follows goes out alone after this: readers see progress, publications stay full.
+const PROGRESS_DELAY: Span = Span(100);
+/// Cells that may wait to be published before applying pauses.
+const DIRTY_MAX: usize = 50_000;
+
+/// The owner of one partition.
+pub struct Partition {
+    id: u32,
+    log: Arc<dyn Log>,
+    store: Box<dyn Store>,
+    wall: Arc<dyn Wall>,
+    options: Options,
+    engine: Engine,
+    /// Where the log said this partition was published when it was opened: below, records are replayed.
+    live_from: u64,
+    published: Marker,
+    outbox: Outbox,
+    dirty: Dirty,
+    in_flight: Option<InFlight>,
+    publish_backoff: Backoff,
+    lanes: Vec<Lane>,
+    ticks: Ticks,
+    next_due: Option<Time>,
+    clock_refused: bool,
+    timers_fired: u64,
+    last_record: Time,
+    flushed_at: Time,
+    unflushed_bytes: usize,
+    intake: Intake,
+    work: u64,
+}
+
+/// What a step did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Something; step again.
+    Worked,
+    /// Nothing to do until the log's signal moves or the wall reaches `wake_at`.
+    Idle {
+        /// When something is due by the wall.
+        wake_at: Option<Time>,
+    },
+}
+
+/// How a partition stands.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Status {
+    /// Next offset to apply.
+    pub offset: u64,
+    /// End of the partition's events.
+    pub end: u64,
+    /// Next offset of the last durable publication.
+    pub published: u64,
+    /// Clock; `None` before the first record.
+    pub clock: Option<Time>,
+    /// Bundle in force.
+    pub bundle: u64,
+    /// Earliest pending timer.
+    pub next_due: Option<Time>,
+    /// Last numbers given, per stream.
+    pub sequences: [u64; 4],
+    /// Entries in the outbox.
+    pub outbox: usize,
+    /// Loopback records on their way.
+    pub loopback: u64,
+    /// How far the clock is behind the wall while records wait; 0 when none do.
+    pub lag: Span,
+    /// Whether everything read is applied, published and delivered.
+    pub rest: Rest,
+    /// Why the partition stopped, if it did.
+    pub error: Option<String>,
+}
+
+/// Whether a partition has anything left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Rest {
+    /// Something is in flight or waits.
+    #[default]
+    Busy,
+    /// Everything readable is applied, published and delivered.
+    Quiet,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Intake {
+    Open,
+    /// Finishing: what is applied is published, nothing more is applied.
+    Closed,
+}
+
+struct InFlight {
+    ack: Ack<()>,
+    plan: Plan,
+    marker: Marker,
+    contacts: Vec<CellKey>,
+    /// Next offset when the contacts were encoded.
+    encoded_at: u64,
+    tallies: Vec<Tally>,
+}
+
+impl Partition {
+    /// Takes the partition over: compares store and log, drops what is published already.
+    ///
+    /// The store may be behind (it replays as it is stepped) or empty, but neither ahead of the log
+    /// nor of another one.
+    pub fn open(
+        id: u32,
+        log: Arc<dyn Log>,
+        mut store: Box<dyn Store>,
+        wall: Arc<dyn Wall>,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let now = wall.now();
+        let partitions = log.partitions();
+        let published = log.published(id)?;
+        let mut changes = Vec::new();
+        claim_store(&*store, &*log, id, &mut changes)?;
+        let engine = Engine::open(&StoreView(&*store), id, partitions)?;
+        check_against_log(engine.meta(), &published, &*log, &*store, id)?;
+        let outbox = match options.plant {
+            Plant::PublishWithoutFilter => Outbox::load(&*store, &Marker::default(), now, &mut changes)?,
+            _ => Outbox::load(&*store, &published, now, &mut changes)?,
+        };
+        let dirty = Dirty::load(&*store, published.offset, &mut changes)?;
+        let mut lanes = Vec::new();
+        for destination in 0..partitions {
+            let received = received_by(destination, id, &*log)?;
+            let sent = engine.meta().loop_sent[destination as usize];
+            lanes.push(Lane::open(destination, received, sent, &*store, &mut changes)?);
+        }
+        store.write(changes)?;
+        let next_due = engine.next_due(&StoreView(&*store))?;
+        Ok(Self {
+            id,
+            log,
+            store,
+            wall,
+            options,
+            engine,
+            live_from: published.offset,
+            published,
+            outbox,
+            dirty,
+            in_flight: None,
+            publish_backoff: Backoff::default(),
+            lanes,
+            ticks: Ticks::default(),
+            next_due,
+            clock_refused: false,
+            timers_fired: 0,
+            last_record: now,
+            flushed_at: now,
+            unflushed_bytes: 0,
+            intake: Intake::Open,
+            work: 0,
+        })
+    }
+
+    /// Does a bounded amount of work. After an error the partition must not be stepped again.
+    pub fn step(&mut self) -> Result<Step, Error> {
+        let before = self.work;
+        let now = self.wall.now();
+        self.settle_publication(now)?;
+        self.run_lanes(now)?;
+        let mut wake_at = None;
+        if self.intake == Intake::Open {
+            let end = self.apply_batch(now)?;
+            self.publish(now)?;
+            if end == End::Reached {
+                wake_at = self.tick(now)?;
+            }
+        } else {
+            self.publish(now)?;
+        }
+        self.flush_when_due(now)?;
+        if self.work != before {
+            return Ok(Step::Worked);
+        }
+        Ok(Step::Idle { wake_at: self.earliest_wish(wake_at, now) })
+    }
+
+    /// Stops applying; further steps only finish what is in flight.
+    pub fn close_intake(&mut self) {
+        self.intake = Intake::Closed;
+    }
+
+    /// Makes the state survive a crash.
+    pub fn flush(&mut self) -> Result<(), Error> {
+        self.store.flush()?;
+        self.flushed_at = self.wall.now();
+        self.unflushed_bytes = 0;
+        self.options.faults.reached(Point::AfterFlush)
+    }
+
+    /// Whether everything readable is applied, published and delivered, and no timer is due by the wall.
+    pub fn rest(&self) -> Result<Rest, Error> {
+        let caught_up = self.intake == Intake::Closed || self.log.end(Topic::Events, self.id)? <= self.meta().offset;
+        let delivered = self.lanes.iter().all(Lane::is_empty);
+        let published = self.in_flight.is_none() && self.outbox.len() == 0;
+        let due = self.next_due.is_some_and(|due| due <= self.wall.now());
+        let timely = self.intake == Intake::Closed || (!due && self.ticks.is_idle());
+        Ok(if caught_up && delivered && published && timely { Rest::Quiet } else { Rest::Busy })
+    }
+
+    /// How the partition stands.
+    pub fn status(&self) -> Result<Status, Error> {
+        let meta = self.meta();
+        let end = self.log.end(Topic::Events, self.id)?;
+        let behind = if end > meta.offset { meta.clock.map(|clock| self.wall.now().since(clock)) } else { None };
+        Ok(Status {
+            offset: meta.offset,
+            end,
+            published: self.published.offset,
+            clock: meta.clock,
+            bundle: meta.bundle,
+            next_due: self.next_due,
+            sequences: meta.sequences,
+            outbox: self.outbox.len(),
+            loopback: self.lanes.iter().map(Lane::len).sum(),
+            lag: behind.unwrap_or_default(),
+            rest: self.rest()?,
+            error: None,
+        })
+    }
+
+    /// Counters and clock of the engine.
+    pub fn meta(&self) -> &Meta {
+        self.engine.meta()
+    }
+
+    /// Earliest pending timer; it may turn out to be stale.
+    pub fn next_due(&self) -> Option<Time> {
+        self.next_due
+    }
+
+    /// The partition's store, for the judge.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    fn settle_publication(&mut self, now: Time) -> Result<(), Error> {
+        let Some(in_flight) = &mut self.in_flight else { return Ok(()) };
+        let outcome = match in_flight.ack.try_recv() {
+            Ok(None) => return Ok(()),
+            Ok(Some(outcome)) => outcome,
+            Err(_) => Err(touchline_log::Error::Closed),
+        };
+        let in_flight = self.in_flight.take().expect("looked at above");
+        self.work += 1;
+        let Err(error) = outcome else { return self.published(in_flight) };
+        metrics::publication_failed();
+        // It may be there all the same: the log's marker is the truth.
+        let marker = self.log.published(self.id)?;
+        if marker.offset >= in_flight.marker.offset || self.options.plant == Plant::FailedPublicationIsDone {
+            return self.published(in_flight);
+        }
+        self.publish_backoff.failed(now, self.options.pacing);
+        give_up_on(error, self.publish_backoff.failures())
+    }
+
+    fn published(&mut self, in_flight: InFlight) -> Result<(), Error> {
+        self.publish_backoff.succeeded();
+        self.options.faults.reached(Point::AfterPublishBeforeTrim)?;
+        let InFlight { plan, marker, contacts, encoded_at, tallies, .. } = in_flight;
+        let mut changes = Vec::new();
+        self.outbox.trim(plan, &mut changes);
+        if self.options.plant == Plant::DirtyClearedBlindly {
+            self.dirty.forget(&contacts, &mut changes);
+        } else {
+            self.dirty.published(&contacts, encoded_at, &mut changes);
+        }
+        self.write(changes)?;
+        self.published = marker;
+        metrics::published(tallies);
+        Ok(())
+    }
+
+    fn run_lanes(&mut self, now: Time) -> Result<(), Error> {
+        let mut changes = Vec::new();
+        for lane in &mut self.lanes {
+            match lane.poll(now, self.options.pacing) {
+                Polled::Nothing => {}
+                Polled::Delivered { last } => {
+                    self.options.faults.reached(Point::AfterLoopbackBeforeTrim)?;
+                    lane.trim(last, &mut changes);
+                    self.work += 1;
+                }
+                Polled::Failed { error, last } => {
+                    if self.options.plant == Plant::FailedLoopbackIsDone {
+                        lane.trim(last, &mut changes);
+                    }
+                    self.work += 1;
+                    give_up_on(error, lane.failures())?;
+                }
+            }
+            if lane.send(&*self.log, &*self.store, now)? == Sent::HandedOver {
+                self.work += 1;
+                self.options.faults.reached(Point::DuringLoopback)?;
+            }
+        }
+        if changes.is_empty() { Ok(()) } else { self.write(changes) }
+    }
+
+    fn apply_batch(&mut self, now: Time) -> Result<End, Error> {
+        if self.is_full() {
+            return Ok(End::NotReached);
+        }
+        let offset = self.meta().offset;
+        // A batch ends where the log says that a publication ended, so that the sequences can be compared there.
+        let until_marker = self.published.offset.saturating_sub(offset);
+        let records_max = match usize::try_from(until_marker) {
+            Ok(0) | Err(_) => BATCH_RECORDS_MAX,
+            Ok(until) => until.min(BATCH_RECORDS_MAX),
+        };
+        let records = self.log.read(Topic::Events, self.id, offset, records_max)?;
+        if records.is_empty() {
+            return Ok(End::Reached);
+        }
+        let started = Instant::now();
+        let applied = batch::apply(&mut self.engine, &*self.store, &records)?;
+        let last = &records[applied.records - 1];
+        self.options.faults.reached(Point::BeforeWrite)?;
+        metrics::applied(&applied, self.live_from, started.elapsed());
+        self.keep(applied, last, now)?;
+        self.next_due = self.engine.next_due(&StoreView(&*self.store))?;
+        self.last_record = now;
+        self.work += 1;
+        self.compare_with_published()?;
+        self.options.faults.reached(Point::AfterApply)?;
+        Ok(End::NotReached)
+    }
+
+    /// Writes a batch: everything it led to, in one store write.
+    fn keep(&mut self, applied: Applied, last: &StoredRecord, now: Time) -> Result<(), Error> {
+        for noted in &applied.notes {
+            self.clock_refused = noted.notes.clock_refused;
+            self.timers_fired += u64::from(noted.notes.timers_fired);
+        }
+        let mut changes = applied.writes;
+        for (numbered, record) in applied.outputs {
+            let published = self.published.sequences[numbered.output.stream().index()];
+            if numbered.sequence > published || self.options.plant == Plant::PublishWithoutFilter {
+                self.outbox.push(&Entry::output(&numbered, record), now, &mut changes);
+            }
+        }
+        for (destination, sequence, record) in applied.loops {
+            self.lanes[destination as usize].push(sequence, record, &mut changes);
+        }
+        self.dirty.note(&applied.dirty, self.published.offset, &mut changes);
+        let meta = self.engine.meta();
+        if meta.offset > self.published.offset {
+            let mark = Entry::Mark { progress: meta.progress(), dirty: applied.dirty.len() };
+            self.outbox.push(&mark, now, &mut changes);
+        }
+        changes.push(Change::Put(keys::LAST_RECORD.to_vec(), last_record(last)));
+        let meta = Change::Put(touchline_engine::keys::META.to_vec(), meta.encode());
+        if self.options.plant == Plant::OffsetInAnotherBatch {
+            self.write(changes)?;
+            self.options.faults.reached(Point::AfterApply)?;
+            return self.write(vec![meta]);
+        }
+        changes.push(meta);
+        self.write(changes)
+    }
+
+    /// Where a publication ended, replaying must have given the published sequences.
+    fn compare_with_published(&self) -> Result<(), Error> {
+        let meta = self.engine.meta();
+        if meta.offset != self.published.offset || meta.sequences == self.published.sequences {
+            return Ok(());
+        }
+        let (have, published) = (meta.sequences, self.published.sequences);
+        Err(Error::Diverged { offset: meta.offset, have, published })
+    }
+
+    fn publish(&mut self, now: Time) -> Result<(), Error> {
+        if self.in_flight.is_some() || self.publish_backoff.until(now).is_some() || self.progress_may_wait(now)? {
+            return Ok(());
+        }
+        let Some(plan) = self.outbox.plan() else { return Ok(()) };
+        let content = self.outbox.read(&*self.store, plan, &self.published)?;
+        let mut records = content.records;
+        let contacts = self.dirty.before(content.progress.offset);
+        for cell in &contacts {
+            let bundle = self.engine.bundle(&cell.tenant());
+            if let Some(contact) = public_contact(&StoreView(&*self.store), cell, self.id, bundle)? {
+                records.push((Topic::Contacts, wire::contact_record(&contact)));
+            }
+        }
+        records.push((Topic::Contacts, wire::progress_record(&content.progress)));
+        self.options.faults.reached(Point::BeforePublish)?;
+        let marker = Marker { offset: content.progress.offset, sequences: content.progress.sequences };
+        let ack = self.log.publish(self.id, Publication { records, marker: marker.clone() });
+        let encoded_at = self.meta().offset;
+        if self.options.plant == Plant::TrimBeforePublished {
+            let mut changes = Vec::new();
+            self.outbox.trim(plan, &mut changes);
+            self.write(changes)?;
+        }
+        self.in_flight = Some(InFlight { ack, plan, marker, contacts, encoded_at, tallies: content.tallies });
+        self.work += 1;
+        self.options.faults.reached(Point::DuringPublish)
+    }
+
+    /// A mark alone waits a little for something to travel with.
+    fn progress_may_wait(&self, now: Time) -> Result<bool, Error> {
+        if self.outbox.has_content() || self.intake == Intake::Closed {
+            return Ok(false);
+        }
+        match (self.options.pacing, self.outbox.mark_since()) {
+            (_, None) => Ok(true),
+            (Pacing::Virtual, Some(_)) => Ok(self.log.end(Topic::Events, self.id)? > self.meta().offset),
+            (Pacing::Real, Some(since)) => Ok(since <= now && now < since.plus(PROGRESS_DELAY)),
+        }
+    }
+
+    fn tick(&mut self, now: Time) -> Result<Option<Time>, Error> {
+        let facts = Facts {
+            now,
+            clock: self.meta().clock,
+            next_due: self.next_due,
+            clock_refused: self.clock_refused,
+            timers_fired: self.timers_fired,
+            last_record: self.last_record,
+            pacing: self.options.pacing,
+        };
+        match self.ticks.decide(facts, self.options.plant) {
+            Decision::Wait(until) => Ok(until),
+            Decision::Append(count) => {
+                let tick = wire::input_record(&Input::Tick { wall: now });
+                self.ticks.append(count, tick, &*self.log, self.id, facts);
+                self.work += 1;
+                self.options.faults.reached(Point::AfterTick)?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn flush_when_due(&mut self, now: Time) -> Result<(), Error> {
+        // A virtual wall jumps by days: there only bytes count.
+        let since = now.since(self.flushed_at);
+        let by_time = self.options.pacing == Pacing::Real && (since >= FLUSH_EVERY || since < Span(0));
+        if self.unflushed_bytes >= FLUSH_BYTES || (by_time && self.unflushed_bytes > 0) {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, changes: Vec<Change>) -> Result<(), Error> {
+        self.unflushed_bytes += changes.iter().map(bytes_of).sum::<usize>();
+        Ok(self.store.write(changes)?)
+    }
+
+    fn is_full(&self) -> bool {
+        self.outbox.is_full()
+            || self.dirty.len() >= DIRTY_MAX
+            || self.lanes.iter().any(|lane| lane.len() >= lane::RECORDS_MAX)
+    }
+
+    fn earliest_wish(&self, tick: Option<Time>, now: Time) -> Option<Time> {
+        let progress = match self.in_flight {
+            Some(_) => None,
+            None => self.outbox.mark_since().map(|since| since.plus(PROGRESS_DELAY)),
+        };
+        let publish = self.publish_backoff.until(now);
+        let lanes = self.lanes.iter().filter_map(|lane| lane.paused_until(now));
+        [tick, progress, publish].into_iter().flatten().chain(lanes).min()
+    }
+}
+
+/// Whether there was anything to apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Reached,
+    NotReached,
+}
+
+/// Checks that the store is ours, or makes an empty one ours.
+fn claim_store(store: &dyn Store, log: &dyn Log, id: u32, changes: &mut Vec<Change>) -> Result<(), Error> {
+    let expected = format!("{} partition {id} of {}", log.cluster_id(), log.partitions());
+    match store.get(keys::OWNER)? {
+        Some(found) if found == expected.as_bytes() => {}
+        Some(found) => {
+            return Err(Error::ForeignStore { found: String::from_utf8_lossy(&found).into_owned(), expected });
+        }
+        None => changes.push(Change::Put(keys::OWNER.to_vec(), expected.into_bytes())),
+    }
+    Ok(())
+}
+
+/// The store must not be ahead of the log, and its last record must be the log's.
+fn check_against_log(meta: &Meta, published: &Marker, log: &dyn Log, store: &dyn Store, id: u32) -> Result<(), Error> {
+    let end = log.end(Topic::Events, id)?;
+    for (what, offset) in [("the store", meta.offset), ("the published marker", published.offset)] {
+        if offset > end {
+            return Err(Error::LogLostData { what, offset, end });
+        }
+    }
+    let behind = meta.sequences.iter().zip(published.sequences).any(|(have, published)| *have < published);
+    if meta.offset >= published.offset && behind {
+        let have = meta.sequences;
+        return Err(Error::Diverged { offset: meta.offset, have, published: published.sequences });
+    }
+    let Some(last) = store.get(keys::LAST_RECORD)? else { return Ok(()) };
+    let offset = last.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).ok_or(Error::Residue("the store"))?;
+    match log.read(Topic::Events, id, offset, 1)?.first() {
+        Some(record) if last_record(record) == last => Ok(()),
+        _ => Err(Error::OtherRecord { offset }),
+    }
+}
+
+/// Offset and hash of a record: what a store remembers of the last one it applied.
+fn last_record(record: &StoredRecord) -> Vec<u8> {
+    let mut bytes = record.append_time.0.to_be_bytes().to_vec();
+    bytes.extend_from_slice(record.key.as_deref().unwrap_or_default());
+    bytes.push(0);
+    bytes.extend_from_slice(&record.value);
+    let hash = xxhash_rust::xxh3::xxh3_128(&bytes);
+    [&record.offset.to_be_bytes()[..], &hash.to_be_bytes()[..]].concat()
+}
+
+/// Last loopback number from `source` that `destination` is known to have accepted: its Progress,
+/// always the last record of its `contacts`.
+fn received_by(destination: u32, source: u32, log: &dyn Log) -> Result<u64, Error> {
+    let end = log.end(Topic::Contacts, destination)?;
+    let Some(last) = end.checked_sub(1) else { return Ok(0) };
+    let records = log.read(Topic::Contacts, destination, last, 1)?;
+    let progress = records.first().and_then(wire::progress_in).ok_or(Error::Residue("the end of contacts"))?;
+    Ok(progress.loop_received.get(source as usize).copied().unwrap_or_default())
+}
+
+/// An error that may pass is tried again, but not for ever.
+fn give_up_on(error: touchline_log::Error, failures: u32) -> Result<(), Error> {
+    let passes = matches!(error, touchline_log::Error::Io(_) | touchline_log::Error::Busy { .. });
+    if passes && failures < FAILURES_MAX { Ok(()) } else { Err(Error::Log(error)) }
+}
+
+const fn bytes_of(change: &Change) -> usize {
+    match change {
+        Change::Put(key, value) => key.len() + value.len(),
+        Change::Delete(key) => key.len(),
+        Change::DeleteRange(from, until) => from.len() + until.len(),
+    }
+}
+
+const _: () = assert!(outbox::ENTRIES_MAX > outbox::PUBLISH_RECORDS_MAX, "a full outbox must fit a publication");

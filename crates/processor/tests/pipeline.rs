@@ -1,0 +1,193 @@
+//! Playbook example (a) through cluster, replay and running threads; expected values from `playbook.md`.
+
+use std::sync::Arc;
+use touchline_log::memory::MemoryLog;
+use touchline_log::{Log, ManualWall, Topic};
+use touchline_model::command::PlaybookSource;
+use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
+use touchline_model::id::{EventId, IdKey, IdKind};
+use touchline_model::kind::Kind;
+use touchline_model::output::{Numbered, Output, TouchState};
+use touchline_model::record::Input;
+use touchline_model::time::Time;
+use touchline_model::value::{Fields, Value};
+use touchline_processor::cluster::Cluster;
+use touchline_processor::controller::advance_clock;
+use touchline_processor::runner::Health;
+use touchline_processor::{Options, Pacing, Processor, check, replay};
+use touchline_store::Store;
+use touchline_store::memory::MemoryStore;
+
+const PLAYBOOK: &str = r#"
+playbook: price-consideration
+timezone: Asia/Shanghai
+tag_groups:
+  - {id: 商机, exclusive: true, tags: [初步沟通, 考虑价格, 方案确认, 赢单, 输单]}
+keywords:
+  价格: {any: [价格, 价钱, 多少钱, 报价, 怎么收费], fold: [nfkc, t2s, lower]}
+rules:
+  - id: asks-price
+    trigger: chat.message(direction=in, text has 价格)
+    when: not (tag(商机/方案确认) or tag(商机/赢单))
+    do: [{set_tag: 商机/考虑价格}]
+boards:
+  - {id: 商机看板, group: 商机, columns: [初步沟通, 考虑价格, 方案确认, 赢单, 输单]}
+journeys:
+  - id: sop-考虑价格
+    entry: {trigger: stage_entered(商机看板/考虑价格)}
+    re_entry: {after_exit: 30d}
+    exit: {trigger: [stage_left(商机看板/考虑价格), order.paid]}
+    goal: {trigger: order.paid, within: 30d}
+    steps:
+      - {id: p1, after: 5m, touchpoint: dm, content: 报价说明}
+      - {id: p2, day: 1, at: "10:00", touchpoint: dm, content: 客户案例-ROI}
+      - {id: p3, day: 3, at: "10:00", touchpoint: dm, content: 限时方案}
+"#;
+
+fn at(text: &str) -> Time {
+    Time::parse_rfc3339(text).expect(text)
+}
+
+fn sources() -> Vec<PlaybookSource> {
+    vec![PlaybookSource { id: "price-consideration".into(), yaml: PLAYBOOK.into() }]
+}
+
+fn event(kind: Kind, customer: &str, occurred_at: &str, text: &str) -> Event {
+    let subject = vec![IdKey::new(IdKind::WecomExternalUserid, "ww1", customer)];
+    let time = at(occurred_at);
+    let basis = format!("{customer}{occurred_at}");
+    let private = Fields::new().with("text", Value::text(text));
+    Event {
+        id: EventId::derive("acme", "api", "", kind.name(), basis.as_bytes()),
+        kind,
+        custom_name: String::new(),
+        tenant: "acme".into(),
+        channel: Channel::Api,
+        account: String::new(),
+        occurred_at: Some(time),
+        precision: Precision::default(),
+        received_at: time,
+        subject,
+        actor: Actor::Customer,
+        native: Native::default(),
+        cause: EventCause::default(),
+        fields: Fields::new().with("direction", Value::text("in")),
+        private: Private::Plain { fields: private, raw: Vec::new() },
+    }
+}
+
+/// Two customers ask for the price; 甲 pays on the second day, so only p1 and p2 fall due for 甲.
+fn story() -> Vec<(Option<Time>, Event)> {
+    vec![
+        (None, event(Kind::ChatMessage, "jia", "2026-03-01T09:00:00+08:00", "你们产品多少钱")),
+        (None, event(Kind::ChatMessage, "yi", "2026-03-01T09:30:00+08:00", "怎么收費")),
+        (None, event(Kind::ChatMessage, "bing", "2026-03-01T09:40:00+08:00", "你好")),
+        (None, event(Kind::OrderPaid, "jia", "2026-03-03T12:00:00+08:00", "")),
+    ]
+}
+
+fn due(outputs: &[Numbered]) -> Vec<(String, String)> {
+    let touches = outputs.iter().filter_map(|numbered| match &numbered.output {
+        Output::Touch(touch) if touch.state == TouchState::Due => Some((numbered.clock, touch)),
+        _ => None,
+    });
+    touches
+        .map(|(clock, touch)| {
+            assert_eq!(touch.due_at, clock, "decided at its due moment");
+            (format!("{} {}", touch.recipient.value, touch.step), clock.to_string())
+        })
+        .collect()
+}
+
+fn expected() -> Vec<(String, String)> {
+    [
+        ("jia p1", "2026-03-01T01:05:00.000Z"),
+        ("yi p1", "2026-03-01T01:35:00.000Z"),
+        ("jia p2", "2026-03-02T02:00:00.000Z"),
+        ("yi p2", "2026-03-02T02:00:00.000Z"),
+        ("yi p3", "2026-03-04T02:00:00.000Z"),
+    ]
+    .map(|(who, when)| (who.to_owned(), when.to_owned()))
+    .to_vec()
+}
+
+#[test]
+fn a_replay_says_who_when_and_the_same_each_time() {
+    let run = || replay::run(story(), sources(), "acme", at("2026-03-10T00:00:00+08:00")).unwrap();
+    let outputs = run();
+    let mut due = due(&outputs);
+    due.sort_by(|one, other| (&one.1, &one.0).cmp(&(&other.1, &other.0)));
+    assert_eq!(due, expected());
+    assert_eq!(run(), outputs);
+}
+
+#[test]
+fn a_cluster_at_rest_is_judged_right_and_its_state_is_that_of_a_replay() {
+    let mut cluster = Cluster::new(4, at("2026-03-01T08:00:00+08:00")).unwrap();
+    let mut ids = Vec::new();
+    for (_, event) in story() {
+        cluster.pass_due(event.received_at).unwrap();
+        ids.push(event.id);
+        cluster.append_event(event).unwrap();
+    }
+    cluster.advance(at("2026-03-05T00:00:00+08:00")).unwrap();
+    let report = check::judge(cluster.log(), &ids).unwrap();
+    assert_eq!(report.differences, Vec::<String>::new());
+    assert_eq!((report.events, report.contacts), (4, 3));
+    let live: Vec<_> = cluster.partitions().iter().map(|p| check::state_hash(p.store()).unwrap()).collect();
+    assert_eq!(report.state_hashes, live);
+}
+
+#[test]
+fn running_threads_fire_what_a_moved_clock_makes_due_and_stop_clean() {
+    let start = at("2026-03-01T08:00:00+08:00");
+    let wall = ManualWall::new(start);
+    let log = MemoryLog::new(4, Arc::new(wall.clone()));
+    let stores = (0..4).map(|_| Box::new(MemoryStore::new()) as Box<dyn Store>).collect();
+    let options = Options { pacing: Pacing::Virtual, ..Options::default() };
+    let shared: Arc<dyn Log> = Arc::new(log.clone());
+    let handle = Processor::start(Arc::clone(&shared), stores, Arc::new(wall.clone()), options).unwrap();
+    let activate = touchline_model::command::Command {
+        request_id: "r1".into(),
+        tenant: "acme".into(),
+        actor: "test".into(),
+        received_at: start,
+        body: touchline_model::command::CommandBody::Activate {
+            sources: sources(),
+            remove: vec![],
+            expected_active: 0,
+        },
+    };
+    let append = |partition, input: &Input| {
+        let record = touchline_log::NewRecord {
+            key: touchline_proto::input_key(input).map(|key| key.as_str().as_bytes().to_vec()),
+            headers: touchline_proto::input_headers(input),
+            value: touchline_proto::encode_input(input),
+        };
+        drop(log.append(Topic::Events, partition, vec![record]));
+    };
+    append(0, &Input::Command(Box::new(activate)));
+    for (_, event) in story() {
+        advance_clock(&handle, &*shared, &wall, event.received_at).unwrap();
+        append(event.key().partition(4), &Input::Event(Box::new(event)));
+    }
+    advance_clock(&handle, &*shared, &wall, at("2026-03-10T00:00:00+08:00")).unwrap();
+    assert_eq!(handle.health(), Health::Running);
+    for status in handle.status() {
+        assert_eq!((status.bundle, status.clock), (1, Some(at("2026-03-10T00:00:00+08:00"))));
+    }
+    handle.stop();
+    let report = check::judge(&log, &[]).unwrap();
+    assert_eq!(report.differences, Vec::<String>::new());
+    let mut touches = Vec::new();
+    for partition in 0..4 {
+        for record in log.read(Topic::Touches, partition, 0, 1_000).unwrap() {
+            let (numbered, _) =
+                touchline_proto::decode_output(touchline_model::output::Stream::Touches, &record.value).unwrap();
+            touches.push(numbered);
+        }
+    }
+    let mut due = due(&touches);
+    due.sort_by(|one, other| (&one.1, &one.0).cmp(&(&other.1, &other.0)));
+    assert_eq!(due, expected());
+}
