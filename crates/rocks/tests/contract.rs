@@ -1,6 +1,8 @@
 //! Log and store keep their contracts. A crash is a copy of the directory while it is open: what a process
 //! leaves behind that is killed at that moment.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where something is not as expected")]
+
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! What damaged files do: a torn end that nobody was told about is forgiven, anything else is refused.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where something is not as expected")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! kill -9 and full disks: the log is a child process of this test, which plays both roles.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where something is not as expected")]
+
 use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
