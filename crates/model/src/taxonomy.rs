@@ -48,8 +48,10 @@ pub const fn fields(kind: Kind) -> &'static [Field] {
         | Kind::GroupRenamed
         | Kind::GroupOwnerChanged
         | Kind::GroupNoticeChanged => &[],
-        Kind::GroupJoined => const { &[text("member"), word("how", JOIN_HOW), text("inviter"), text("state")] },
-        Kind::GroupLeft => const { &[text("member"), word("how", &["self", "kicked"])] },
+        Kind::GroupJoined => {
+            const { &[text("member"), word("how", JOIN_HOW), text("inviter"), text("state"), text("group")] }
+        }
+        Kind::GroupLeft => const { &[text("member"), word("how", &["self", "kicked"]), text("group")] },
         Kind::GroupMembersChanged => GROUP_MEMBERS_CHANGED,
         Kind::GroupSnapshot => GROUP_SNAPSHOT,
         Kind::TagObserved => const { &[text("staff"), texts("added"), texts("removed")] },
@@ -184,6 +186,7 @@ const CHAT_MESSAGE: &[Field] = &[
     // Parts of a forwarded chat record: they quote people.
     Field { name: "items", ty: FieldType::List(&FieldType::Open), private: true },
     number("amount_fen"),
+    text("staff"),
 ];
 
 const CONTENT_CLICKED: &[Field] = &[

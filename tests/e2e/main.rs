@@ -1,0 +1,5 @@
+//! End-to-end tests: real processes, real RocksDB, real sockets on loopback.
+
+mod disk_full;
+mod kills;
+mod second_playbook;
