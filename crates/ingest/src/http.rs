@@ -1,0 +1,138 @@
+//! The HTTP side: one router for all endpoints.
+
+mod answer;
+mod archive;
+mod body;
+mod events;
+mod link;
+mod query;
+#[cfg(test)]
+mod tests;
+mod wecom;
+mod youzan;
+
+use crate::grpc::Grpc;
+use crate::publish::Publisher;
+use crate::settings::Settings;
+use answer::Refusal;
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+use tokio::sync::Semaphore;
+use touchline_channels::account::Secret;
+use touchline_log::{Log, Wall};
+use touchline_proto::v1::ingest_service_server::IngestServiceServer;
+use tower_http::trace::TraceLayer;
+
+/// What the binary knows and ingest does not.
+#[derive(Clone)]
+pub struct Probes {
+    /// `/readyz`: ready, or why not (shown to whoever asks).
+    pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// `/metrics`: the exposition text.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// `/buildz`: version and such, as JSON.
+    pub build: serde_json::Value,
+}
+
+/// Ingest: settings, log and probes behind one router and one gRPC service. Cheap to clone.
+#[derive(Clone)]
+pub struct Ingest(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    publisher: Publisher,
+    probes: Probes,
+    slots: Semaphore,
+}
+
+impl Ingest {
+    /// Ingest into `log`; `wall` stamps `received_at` and clicks.
+    pub fn new(settings: Settings, log: Arc<dyn Log>, wall: Arc<dyn Wall>, probes: Probes) -> Self {
+        let slots = Semaphore::new(settings.limits.requests_max);
+        Self(Arc::new(Inner { settings, publisher: Publisher::new(log, wall), probes, slots }))
+    }
+
+    /// All HTTP endpoints:
+    /// * `POST /v1/events`, `GET /v1/schema/events`, `GET /v1/examples/{kind}`
+    /// * `GET` and `POST /callback/wecom/{account}`, `POST /archive/wecom/{account}`, `POST /push/youzan/{account}`
+    /// * `GET /l/{token}`: redirects to the destination. The click is awaited for `click_timeout_ms`; a customer is
+    ///   redirected even when the log is slow or down, and the click is then counted as `not_durable`.
+    /// * `GET /livez`, `/readyz`, `/metrics`, `/buildz`: outside the limit of requests handled at once.
+    ///
+    /// Serve it with connect info (`into_make_service_with_connect_info::<SocketAddr>()`): without, the archive
+    /// takes no caller for loopback.
+    pub fn router(&self) -> Router {
+        let intake = Router::new()
+            .route("/v1/events", post(events::publish))
+            .route("/v1/schema/events", get(events::schema))
+            .route("/v1/examples/{kind}", get(events::example))
+            .route("/callback/wecom/{account}", get(wecom::verify).post(wecom::callback))
+            .route("/archive/wecom/{account}", post(archive::lines))
+            .route("/push/youzan/{account}", post(youzan::push))
+            .route("/l/{token}", get(link::redirect))
+            .layer(middleware::from_fn_with_state(self.clone(), limit));
+        let probes = Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .route("/buildz", get(async |State(ingest): State<Self>| axum::Json(ingest.0.probes.build.clone())));
+        intake.merge(probes).layer(TraceLayer::new_for_http().make_span_with(span)).with_state(self.clone())
+    }
+
+    /// The gRPC service `touchline.v1.IngestService`.
+    pub fn grpc(&self) -> IngestServiceServer<Grpc> {
+        IngestServiceServer::new(Grpc::new(self.clone()))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn publisher(&self) -> &Publisher {
+        &self.0.publisher
+    }
+
+    /// Whether events of this tenant are taken.
+    pub(crate) fn knows_tenant(&self, tenant: &str) -> bool {
+        let tenants = &self.0.settings.tenants;
+        tenants.is_empty() || tenants.contains(tenant)
+    }
+}
+
+/// Whether `headers` (or gRPC metadata) carry the bearer token. Compared in constant time.
+pub(crate) fn bears(headers: &HeaderMap, token: &Secret) -> bool {
+    let given = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into())
+}
+
+/// No path and no query: tokens, accounts and signatures are in them.
+fn span(request: &Request) -> tracing::Span {
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str);
+    tracing::info_span!("http", method = %request.method(), route)
+}
+
+/// Answers 503 at once when too many requests are in hand: a queue would only make all of them late.
+async fn limit(State(ingest): State<Ingest>, request: Request, next: Next) -> Response {
+    match ingest.0.slots.try_acquire() {
+        Ok(_slot) => next.run(request).await,
+        Err(_) => Refusal::unavailable("busy", "too many requests at once").into_response(),
+    }
+}
+
+async fn readyz(State(ingest): State<Ingest>) -> (StatusCode, String) {
+    match (ingest.0.probes.ready)() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+    }
+}
+
+async fn metrics(State(ingest): State<Ingest>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (ingest.0.probes.metrics)())
+}
