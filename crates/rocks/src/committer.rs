@@ -258,3 +258,37 @@ impl Drop for FailWhenPanicking<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use touchline_log::wait;
+
+    #[test]
+    fn a_full_queue_is_busy_until_what_waits_is_durable() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let db = DB::open_default(dir.path()).unwrap();
+        let heads: Heads = vec![[Head::default(); Topic::ALL.len()]];
+        let shared = Shared::new(db, &heads, vec![Marker::default()]);
+        let submit = |bytes: usize| {
+            let (sender, ack) = oneshot::channel();
+            let records = vec![(Topic::Events, vec![0; bytes])];
+            shared.submit(Request { partition: 0, records, answer: Answer::Append(sender) }, || Time(1));
+            ack
+        };
+        // Nobody commits yet. The first may be larger than the bound, or it could never be appended.
+        let first = submit(QUEUE_BYTES_MAX + 1);
+        let refused = wait(submit(100));
+        assert!(matches!(refused, Err(Error::Busy { waiting_bytes }) if waiting_bytes == QUEUE_BYTES_MAX + 1));
+        thread::scope(|scope| {
+            scope.spawn(|| shared.run(heads.clone()));
+            let before = shared.signal.count();
+            assert_eq!(wait(first).unwrap().first_offset, 0);
+            // The room is given back before the signal moves.
+            shared.signal.wait_past(before, std::time::Duration::from_secs(10));
+            assert_eq!(wait(submit(100)).unwrap().first_offset, 1);
+            shared.close();
+        });
+        assert_eq!((shared.end(Topic::Events, 0), shared.commits()), (2, 2));
+    }
+}
