@@ -417,9 +417,12 @@ pub(crate) struct Scope<'a> {
 }
 
 impl Scope<'_> {
-    /// A condition, parsed and resolved; `expanded`: only its syntax is checked.
+    /// A condition, parsed and resolved.
     pub(crate) fn condition(&self, node: &Node, path: &str, sink: &mut Sink) -> Option<Condition> {
         let (expression, scalar) = reader::expression(node, path, false, sink, syntax::condition)?;
+        if sink.is_full() {
+            return None;
+        }
         let mut resolver = Resolver::new(self.names);
         let out = resolver.condition(&expression);
         resolver.problems.into_iter().for_each(|problem| reader::syntax_error(scalar, path, problem, sink));
@@ -437,6 +440,9 @@ impl Scope<'_> {
             .iter()
             .map(|node| {
                 let (happening, scalar) = reader::expression(node, path, false, sink, syntax::trigger)?;
+                if sink.is_full() {
+                    return None;
+                }
                 let mut resolver = Resolver::new(self.names);
                 let out = resolver.trigger(&happening);
                 resolver.problems.into_iter().for_each(|problem| reader::syntax_error(scalar, path, problem, sink));
@@ -555,6 +561,7 @@ fn events(node: &Node, sink: &mut Sink) -> BTreeMap<String, BTreeMap<String, Cus
 
 /// `考虑价格`, or `{id: 考虑价格, label: …}`.
 fn labelled(node: &Node, path: &str, out: &mut Vec<Labelled>, sink: &mut Sink) {
+    let mut seen: BTreeSet<String> = out.iter().map(|tag| tag.id.clone()).collect();
     for node in reader::list(node, path, sink) {
         let (id, label) = if let NodeKind::Map(_) = node.kind {
             let Some(mut map) = Mapping::open(node, path, sink) else { continue };
@@ -570,7 +577,7 @@ fn labelled(node: &Node, path: &str, out: &mut Vec<Labelled>, sink: &mut Sink) {
             }
             (id, id)
         };
-        if out.iter().any(|have| have.id == id.text) {
+        if !seen.insert(id.text.clone()) {
             sink.report(codes::DUPLICATE_ID, id.place, path, format!("the tag `{}` is there twice", id.text), None);
             continue;
         }
@@ -579,14 +586,19 @@ fn labelled(node: &Node, path: &str, out: &mut Vec<Labelled>, sink: &mut Sink) {
 }
 
 fn columns_of(node: &Node, group: &TagGroup, path: &str, sink: &mut Sink) -> Vec<String> {
+    let tags: BTreeSet<&str> = group.tags.iter().map(|tag| tag.id.as_str()).collect();
+    let mut seen = BTreeSet::new();
     let mut columns: Vec<String> = Vec::new();
     for node in reader::list(node, path, sink) {
         let Some(column) = reader::text(node, path, sink) else { continue };
-        if !group.tags.iter().any(|tag| tag.id == column.text) {
-            let hint = did_you_mean(&column.text, group.tags.iter().map(|tag| tag.id.as_str()));
+        if sink.is_full() {
+            break;
+        }
+        if !tags.contains(column.text.as_str()) {
+            let hint = did_you_mean(&column.text, tags.iter().copied());
             let message = format!("group `{}` has no tag `{}`", group.id, column.text);
             sink.report(codes::UNDEFINED_TAG, column.place, path, message, hint);
-        } else if columns.contains(&column.text) {
+        } else if !seen.insert(column.text.as_str()) {
             let message = format!("the column `{}` is there twice", column.text);
             sink.report(codes::DUPLICATE_ID, column.place, path, message, None);
         }

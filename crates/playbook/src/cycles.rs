@@ -48,8 +48,10 @@ pub(crate) fn find(
 }
 
 struct Graph<'a> {
-    /// Per rule: the changes it makes.
+    /// Per rule: the changes it makes, of those that set a rule off.
     makes: Vec<BTreeSet<Change<'a>>>,
+    /// Per rule: the same as (set, group), for rules that wait for any tag of a group.
+    makes_any: Vec<BTreeSet<(bool, &'a str)>>,
     /// Per change of one tag: the rules it sets off.
     sets_off: BTreeMap<Change<'a>, BTreeSet<usize>>,
     /// Per (set, group): the rules that any change of the group sets off.
@@ -60,6 +62,7 @@ impl<'a> Graph<'a> {
     fn new(rules: &'a [Rule], groups: &'a BTreeMap<String, TagGroup>, boards: &'a BTreeMap<String, Board>) -> Self {
         let mut graph = Self {
             makes: vec![BTreeSet::new(); rules.len()],
+            makes_any: vec![BTreeSet::new(); rules.len()],
             sets_off: BTreeMap::new(),
             sets_off_any: BTreeMap::new(),
         };
@@ -79,29 +82,36 @@ impl<'a> Graph<'a> {
         graph
     }
 
-    fn add(&mut self, rule: usize, action: &'a Action, groups: &'a BTreeMap<String, TagGroup>) {
+    fn add(&mut self, rule: usize, action: &'a Action, groups: &BTreeMap<String, TagGroup>) {
         let (set, tag) = match action {
             Action::SetTag(tag) => (true, tag),
             Action::UnsetTag(tag) => (false, tag),
         };
         self.makes[rule].insert((set, &tag.group, &tag.tag));
-        let Some(group) = groups.get(&tag.group).filter(|group| set && group.exclusive) else { return };
-        for other in group.tags.iter().filter(|other| other.id != tag.tag) {
-            // A rule that acts because a tag is gone does not take that tag away again.
-            let change = (false, group.id.as_str(), other.id.as_str());
-            let own = self.sets_off.get(&change).is_some_and(|rules| rules.contains(&rule));
-            if !own {
-                self.makes[rule].insert(change);
+        self.makes_any[rule].insert((set, &tag.group));
+        if !set || !groups.get(&tag.group).is_some_and(|group| group.exclusive) {
+            return;
+        }
+        // Setting it takes the others of the group away. A rule that acts because a tag is gone does not take that
+        // tag away again.
+        let others = self.sets_off.range((false, tag.group.as_str(), "")..);
+        let others = others.take_while(|((set, group, _), _)| !set && *group == tag.group);
+        for (change, rules) in others.filter(|(change, _)| change.2 != tag.tag) {
+            if !rules.contains(&rule) {
+                self.makes[rule].insert(*change);
             }
+        }
+        let any = (false, tag.group.as_str());
+        if self.sets_off_any.get(&any).is_some_and(|rules| !rules.contains(&rule)) {
+            self.makes_any[rule].insert(any);
         }
     }
 
     /// Every rule that this one may set off, once per change.
     fn next(&self, rule: usize) -> impl Iterator<Item = usize> {
-        self.makes[rule].iter().flat_map(|change| {
-            let exact = self.sets_off.get(change).into_iter().flatten();
-            exact.chain(self.sets_off_any.get(&(change.0, change.1)).into_iter().flatten()).copied()
-        })
+        let exact = self.makes[rule].iter().filter_map(|change| self.sets_off.get(change));
+        let any = self.makes_any[rule].iter().filter_map(|change| self.sets_off_any.get(change));
+        exact.chain(any).flatten().copied()
     }
 
     fn incoming(&self) -> Vec<usize> {

@@ -51,14 +51,18 @@ pub fn render(diagnostics: &[Diagnostic]) -> String {
     texts.join("\n\n")
 }
 
-/// Findings kept per compilation: more help nobody.
-const DIAGNOSTICS_MAX: usize = 200;
+/// Errors kept per compilation: more help nobody.
+const ERRORS_MAX: usize = 200;
+/// Warnings kept per compilation; counted apart, so that they never crowd out an error.
+const WARNINGS_MAX: usize = 100;
 
-/// Collects findings; errors are never silently lost: the first is always kept.
+/// Collects findings.
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     source_id: String,
     found: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
 }
 
 /// A place in a source, 1-based.
@@ -70,7 +74,7 @@ pub(crate) struct Place {
 
 impl Sink {
     pub(crate) fn new(source_id: &str) -> Self {
-        Self { source_id: source_id.to_owned(), found: Vec::new() }
+        Self { source_id: source_id.to_owned(), ..Self::default() }
     }
 
     /// Findings from now on belong to this source.
@@ -79,9 +83,14 @@ impl Sink {
     }
 
     pub(crate) fn report(&mut self, code: Code, at: Place, path: &str, message: String, hint: Option<String>) {
-        if self.found.len() >= DIAGNOSTICS_MAX {
+        let (count, max) = match code.severity {
+            Severity::Error => (&mut self.errors, ERRORS_MAX),
+            Severity::Warning => (&mut self.warnings, WARNINGS_MAX),
+        };
+        if *count >= max {
             return;
         }
+        *count += 1;
         self.found.push(Diagnostic {
             code: code.code,
             severity: code.severity,
@@ -95,7 +104,12 @@ impl Sink {
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.found.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.errors > 0
+    }
+
+    /// Whether no further error is kept, so that looking for more is wasted.
+    pub(crate) fn is_full(&self) -> bool {
+        self.errors >= ERRORS_MAX
     }
 
     pub(crate) fn into_found(self) -> Vec<Diagnostic> {
@@ -105,21 +119,25 @@ impl Sink {
 
 /// `did you mean …`, when a name close enough exists.
 pub(crate) fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    let close = |name: &&str| distance(wrong, name);
-    let allowed = (wrong.chars().count() / 3).max(1);
-    let best = known.into_iter().map(|name| (close(&name), name)).min()?;
+    let length = wrong.chars().count();
+    if length > SUGGESTION_CHARS_MAX {
+        return None;
+    }
+    let allowed = (length / 3).max(1);
+    let near = known.into_iter().take(SUGGESTION_NAMES_MAX);
+    let near = near.filter(|name| name.chars().count().abs_diff(length) <= allowed);
+    let best = near.map(|name| (distance(wrong, name), name)).min()?;
     (best.0 <= allowed).then(|| format!("did you mean `{}`?", best.1))
 }
 
-/// Names longer than this are never suggested: the comparison is quadratic.
-const SUGGESTION_CHARS_MAX: usize = 100;
+/// Names longer than this get no suggestion: the comparison is quadratic.
+const SUGGESTION_CHARS_MAX: usize = 60;
+/// Names looked at for a suggestion.
+const SUGGESTION_NAMES_MAX: usize = 500;
 
 /// Edit distance in characters, a swap of neighbours counting as one.
 fn distance(left: &str, right: &str) -> usize {
     let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
-    if left.len() > SUGGESTION_CHARS_MAX || right.len() > SUGGESTION_CHARS_MAX {
-        return usize::MAX;
-    }
     let mut rows: Vec<Vec<usize>> = vec![(0..=right.len()).collect()];
     for (i, a) in left.iter().enumerate() {
         let mut row = vec![i + 1];

@@ -89,6 +89,9 @@ impl<'n> Mapping<'n> {
     /// Reports every key that was not asked for.
     pub(crate) fn done(self, sink: &mut Sink) {
         for (key, _) in self.entries {
+            if sink.is_full() {
+                return;
+            }
             if !self.known.contains(&key.text.as_str()) {
                 let hint = did_you_mean(&key.text, self.known.iter().copied())
                     .or_else(|| Some(format!("keys here are {}", self.known.join(", "))));

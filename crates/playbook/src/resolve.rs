@@ -29,6 +29,8 @@ pub(crate) struct Names<'a> {
     pub(crate) events: &'a BTreeMap<String, BTreeMap<String, CustomType>>,
 }
 
+/// Suggestions per expression.
+const SUGGESTIONS_MAX: usize = 20;
 /// Deepest condition after segments are put in.
 const DEPTH_MAX: usize = 64;
 
@@ -107,8 +109,7 @@ impl<'a> Resolver<'a> {
         if let Some(tag) = tag
             && !found.tags.iter().any(|have| have.id == tag.text)
         {
-            let known = found.tags.iter().map(|have| have.id.as_str());
-            let hint = did_you_mean(&tag.text, known);
+            let hint = self.suggest(&tag.text, found.tags.iter().map(|have| have.id.as_str()));
             let message = format!("group `{}` has no tag `{}`", group.text, tag.text);
             return self.wrong(codes::UNDEFINED_TAG, tag.at, message, hint);
         }
@@ -134,7 +135,7 @@ impl<'a> Resolver<'a> {
         if board.columns.contains(&column.text) {
             return Some(());
         }
-        let hint = did_you_mean(&column.text, board.columns.iter().map(String::as_str));
+        let hint = self.suggest(&column.text, board.columns.iter().map(String::as_str));
         let message = format!("board `{}` has no column `{}`", board.id, column.text);
         self.wrong(codes::UNDEFINED_COLUMN, column.at, message, hint)
     }
@@ -351,8 +352,13 @@ impl<'a> Resolver<'a> {
         if self.names.uses {
             return None;
         }
-        let hint = did_you_mean(&name.text, known);
+        let hint = self.suggest(&name.text, known);
         self.wrong(code, name.at, format!("there is no {what} `{}`", name.text), hint)
+    }
+
+    /// The first few problems of an expression get one: looking for it costs more than the rest.
+    fn suggest<'k>(&self, wrong: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
+        if self.problems.len() < SUGGESTIONS_MAX { did_you_mean(wrong, known) } else { None }
     }
 
     fn not_yet<T>(&mut self, code: Code, at: u32) -> Option<T> {

@@ -134,12 +134,18 @@ impl Builder {
         Ok(())
     }
 
-    fn put(&mut self, node: Node) -> Result<(), Refusal> {
+    fn put(&mut self, mut node: Node) -> Result<(), Refusal> {
         match self.stack.last_mut() {
             None => self.root = Some(node),
             Some(Open::List(_, items)) => items.push(node),
             Some(Open::Map(_, entries, key)) => match key.take() {
-                Some(key) => entries.push((key, node)),
+                Some(key) => {
+                    // Nothing stands nowhere: its key is what people look for.
+                    if let NodeKind::Null = node.kind {
+                        node.place = key.place;
+                    }
+                    entries.push((key, node));
+                }
                 None => match node.kind {
                     NodeKind::Scalar(scalar) => *key = Some(scalar),
                     _ => return Err((codes::SHAPE, "a key must be a text".into())),

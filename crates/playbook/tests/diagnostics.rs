@@ -1,0 +1,374 @@
+//! Every code with the smallest playbook that gives it. `▸` marks where it must be located and is taken out first.
+
+use std::collections::BTreeSet;
+use touchline_model::command::PlaybookSource;
+use touchline_playbook::codes;
+use touchline_playbook::compile::{BUNDLE_BYTES_MAX, compile, compile_with_warnings, playbook_id};
+use touchline_playbook::diagnostic::{Diagnostic, render};
+
+/// Valid declarations that the snippets build on.
+const BASE: &str = "\
+playbook: p
+events: {lesson.finished: {course: text, score: number, ok: bool, at: time}}
+tag_groups:
+  - {id: 商机, exclusive: true, tags: [沟通, 价格, 赢单]}
+  - {id: 兴趣, tags: [红, 绿]}
+keywords: {价格: {any: [多少钱]}}
+boards: [{id: 看板, group: 商机, columns: [沟通, 价格]}]
+";
+
+/// Code and snippet. A snippet that declares no `playbook` is appended to [`BASE`].
+const TABLE: &[(&str, &str)] = &[
+    ("PB001", "playbook: p\nrules: [a\n▸"),
+    ("PB004", "playbook: p\nrules: ▸&a []\n"),
+    ("PB004", "playbook: ▸&a p\n"),
+    ("PB004", "playbook: ▸!!str p\n"),
+    ("PB004", "playbook: p\n▸---\nplaybook: q\n"),
+    ("PB005", "rules:\n  - {id: r, trigger: order.paid, ▸wehn: tag(兴趣/红), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB005", "▸rulez: []\n"),
+    (
+        "PB005",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, touchpoint: dm, content: c, ▸then: []}]}\n",
+    ),
+    ("PB006", "rules: []\n▸rules: []\n"),
+    ("PB007", "▸timezone: Asia/Shanghai\nplaybook_: p\n"),
+    ("PB007", "rules:\n  - ▸{id: r, do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB007", "rules:\n  - {id: r, trigger: order.paid, do: ▸[]}\n"),
+    ("PB007", "rules:\n  - {id: r, trigger: order.paid, do: [▸{}]}\n"),
+    (
+        "PB007",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, exit: ▸{}, steps: [{id: s, touchpoint: dm, content: c}]}\n",
+    ),
+    ("PB007", "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: ▸[]}\n"),
+    ("PB008", "rules: ▸5\n"),
+    ("PB008", "rules:\n  - {id: r, trigger: ▸{a: b}, do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB008", "rules:\n  - {id: r, ▸trigger: , do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB008", "rules:\n  - {id: r, trigger: order.paid, do: [▸{set_tag: 兴趣/红, unset_tag: 兴趣/绿}]}\n"),
+    ("PB009", "rules:\n  - {id: r, trigger: order.paid, do: [{set_tag: ▸兴趣}]}\n"),
+    (
+        "PB009",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, after: ▸5min, touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "PB009",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, day: 1, at: ▸\"9:00\", touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "PB009",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, day: ▸-1, at: \"09:00\", touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "PB009",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, re_entry: ▸always, steps: [{id: s, touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "PB009",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, priority: ▸bord, steps: [{id: s, touchpoint: dm, content: c}]}\n",
+    ),
+    ("PB009", "playbook: p\nkind: ▸playbok\n"),
+    ("PB009", "playbook: p\nevents: {a.b: {c: ▸string}}\n"),
+    ("PB009", "playbook: p\nkeywords: {k: {any: [多少], fold: [▸upper]}}\n"),
+    (
+        "PB009",
+        "rules:\n  - {id: r, trigger: \"silence(order.paid, for=▸60, since=order.paid)\", do: [{set_tag: 兴趣/红}]}\n",
+    ),
+    ("PB010", "playbook: p\ntimezone: ▸Asia/Beijing\n"),
+    ("PB011", "rules:\n  - {id: ▸a/b, trigger: order.paid, do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB011", "playbook: p\ntag_groups: [{id: g, tags: [a, ▸\"*\"]}]\n"),
+    ("PB011", "playbook: p\ntag_groups: [{id: ▸\"\", tags: [a]}]\n"),
+    (
+        "PB012",
+        "rules:\n  - {id: r, trigger: order.paid, do: [{set_tag: 兴趣/红}]}\n  - {id: ▸r, trigger: order.paid, do: [{set_tag: 兴趣/红}]}\n",
+    ),
+    ("PB012", "playbook: p\ntag_groups: [{id: g, tags: [a, ▸a]}]\n"),
+    (
+        "PB012",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, touchpoint: dm, content: c}, {id: ▸s, touchpoint: dm, content: d}]}\n",
+    ),
+    ("PB013", "playbook: p\ntag_groups: [{id: g, tags: [a]}, {id: ▸g, tags: [b]}]\n"),
+    ("PB014", "playbook: p\ntag_groups: [{id: g, tags: [a]}]\nboards: [{id: b, group: ▸g}]\n"),
+    (
+        "PB015",
+        "playbook: p\ntag_groups: [{id: g, exclusive: true, tags: [a]}]\nboards: [{id: b, group: g}, {id: c, group: ▸g}]\n",
+    ),
+    ("PB016", "playbook: p\nkeywords: {k: {any: [多少, ▸钱]}}\n"),
+    ("PB016", "playbook: p\nkeywords: {k: {any: ▸[]}}\n"),
+    ("PB017", "rules:\n  - {id: r, trigger: order.paid, do: [{set_tag: 兴趣/▸蓝}]}\n"),
+    ("PB017", "rules:\n  - {id: r, trigger: order.paid, do: [{set_tag: ▸兴致/红}]}\n"),
+    ("PB017", "segments: {s: tag(商机/▸价钱)}\n"),
+    ("PB017", "segments: {s: 'tag(\"▸商/价 格\")'}\n"),
+    (
+        "PB017",
+        "playbook: p\ntag_groups: [{id: g, exclusive: true, tags: [a]}]\nboards: [{id: b, group: g, columns: [▸c]}]\n",
+    ),
+    ("PB018", "segments: {s: stage(▸看版) = 沟通}\n"),
+    ("PB019", "segments: {s: stage(看板) = ▸赢单}\n"),
+    ("PB019", "rules:\n  - {id: r, trigger: stage_left(看板/▸价钱), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB020", "segments: {s: not segment(▸t)}\n"),
+    ("PB021", "rules:\n  - {id: r, trigger: chat.message(text has ▸价钱), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB022", "rules:\n  - {id: r, trigger: ▸chat.mesage, do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB023", "rules:\n  - {id: r, trigger: chat.message(▸directon=in), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB023", "rules:\n  - {id: r, trigger: lesson.finished(has ▸scor), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB023", "rules:\n  - {id: r, trigger: order.paid(▸any_line.skuu = c9), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB024", "rules:\n  - {id: r, trigger: chat.message(direction=▸inn), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB024", "rules:\n  - {id: r, trigger: chat.message(▸msg_type > 3), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB024", "rules:\n  - {id: r, trigger: order.paid(paid_fen > ▸viel), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB024", "rules:\n  - {id: r, trigger: lesson.finished(ok = ▸yes), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB024", "rules:\n  - {id: r, trigger: lesson.finished(▸at = 2026-01-01), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB024", "rules:\n  - {id: r, trigger: lesson.finished(at > ▸gestern), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB024", "rules:\n  - {id: r, trigger: order.paid(▸lines = 3), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB024", "rules:\n  - {id: r, trigger: order.paid(▸paid_fen has 价格), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB024", "rules:\n  - {id: r, trigger: order.paid(▸shop in 1..2), do: [{set_tag: 兴趣/红}]}\n"),
+    (
+        "PB025",
+        "rules:\n  - ▸{id: a, trigger: tag_set(兴趣/红), do: [{set_tag: 兴趣/绿}]}\n  - {id: b, trigger: tag_set(兴趣/*), do: [{set_tag: 兴趣/红}]}\n",
+    ),
+    (
+        "PB025",
+        "rules:\n  - ▸{id: a, trigger: stage_left(看板/沟通), do: [{set_tag: 商机/沟通}]}\n  - {id: b, trigger: stage_entered(看板/沟通), do: [{set_tag: 商机/价格}]}\n",
+    ),
+    ("PB026", "segments: {a: ▸not segment(b), b: segment(a)}\n"),
+    ("PB027", "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [▸{id: s, content: c}]}\n"),
+    (
+        "PB028",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, after: ▸1h, day: 1, at: \"09:00\", touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "PB028",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, day: ▸1, touchpoint: dm, content: c}]}\n",
+    ),
+    ("PB029", "segments: {s: tag▸（兴趣/红）}\n"),
+    ("PB030", "segments: {s: 'tag(▸\"兴趣/红)'}\n"),
+    ("PB031", "segments: {s: tag(兴趣/红▸}\n"),
+    ("PB031", "segments: {s: tag(兴趣/红 ▸色)}\n"),
+    ("PB031", "segments: {s: tag(兴趣/红) ▸= true}\n"),
+    ("PB031", "segments: {s: ▸红}\n"),
+    ("PB031", "rules:\n  - {id: r, trigger: ▸orderpaid, do: [{set_tag: 兴趣/红}]}\n"),
+    ("PB032", "segments: {s: tag(兴趣/红) and tag(兴趣/绿) ▸or tag(商机/价格)}\n"),
+    ("PB033", "segments: {s: ▸tagg(兴趣/红)}\n"),
+    ("PB034", "segments: {s: ▸tag_set(兴趣/红)}\n"),
+    ("PB034", "segments: {s: ▸order.paid}\n"),
+    ("PB034", "rules:\n  - {id: r, trigger: ▸tag(兴趣/红), do: [{set_tag: 兴趣/绿}]}\n"),
+    ("PB034", "segments: {s: ▸last(order.paid) > 3d}\n"),
+    ("PB035", "rules:\n  - {id: r, trigger: \"▸silence(order.paid, for=60d)\", do: [{set_tag: 兴趣/绿}]}\n"),
+    ("PB035", "rules:\n  - {id: r, trigger: \"silence(order.paid, ▸fro=60d)\", do: [{set_tag: 兴趣/绿}]}\n"),
+    ("PB035", "segments:\n  s: count(order.paid, within=3d, ▸within=4d) > 3\n"),
+    ("PB036", "rules:\n  - id: r\n    trigger: order.paid(shop = ▸${sku})\n    do: [{set_tag: 兴趣/绿}]\n"),
+    ("PB036", "rules:\n  - id: ▸r-${x}\n    trigger: order.paid\n    do: [{set_tag: 兴趣/绿}]\n"),
+    ("PB037", "rules:\n  - {id: r, trigger: reached(▸预计用完日-3d), do: [{set_tag: 兴趣/绿}]}\n"),
+    ("PB038", "playbook: p\nevents: {▸order.paid: {}}\n"),
+    ("PB038", "playbook: p\nevents: {▸lesson: {}}\n"),
+    ("PB039", "playbook: ▸q\n"),
+    (
+        "PB040",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, late: {grace: ▸7h}, steps: [{id: s, touchpoint: dm, content: c}]}\n",
+    ),
+    ("PW001", "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, touchpoint: ▸dmm, content: c}]}\n"),
+    (
+        "PW002",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, day: 2, at: \"09:00\", touchpoint: dm, content: c}, ▸{id: t, day: 1, at: \"09:00\", touchpoint: dm, content: c}]}\n",
+    ),
+    ("NY001", "playbook: p\nkind: ▸policy\n"),
+    ("NY002", "kind: ▸directory\nplaybook: p\n"),
+    ("NY003", "▸uses: [other@1]\nsegments: {s: tag(theirs/x)}\n"),
+    ("NY004", "playbook: p\ntag_groups: [{id: g, exclusive: true, ▸ordered: true, tags: [a]}]\n"),
+    ("NY004", "rules:\n  - {id: r, trigger: order.paid, do: [{set_tag: 商机/价格, ▸allow: backward}]}\n"),
+    ("NY005", "playbook: p\ntag_groups: [{id: g, ▸manual: wins, tags: [a]}]\n"),
+    ("NY006", "segments: {s: stage(▸看板) >= 价格}\n"),
+    ("NY007", "segments: {s: ▸attr(城市) = 杭州}\n"),
+    ("NY007", "playbook: p\n▸attributes: {a: {months_since: profile.baby_birthday}}\n"),
+    ("NY008", "segments: {s: ▸count(order.paid) >= 1}\n"),
+    ("NY008", "playbook: p\n▸counters: {}\n"),
+    ("NY009", "segments:\n  s: ▸sum(paid_fen, order.paid(channel=youzan), within=365d) > 9\n"),
+    ("NY010", "segments: {s: ▸none(order.paid)}\n"),
+    ("NY011", "segments: {s: ▸age(last(order.paid)) > 60d}\n"),
+    ("NY012", "segments: {s: ▸in_group(kind=妈妈群)}\n"),
+    ("NY013", "rules:\n  - {id: r, trigger: ▸replied(bc1), do: [{set_tag: 兴趣/绿}]}\n"),
+    ("NY014", "rules:\n  - {id: r, trigger: ▸segment_entered(s), do: [{set_tag: 兴趣/绿}]}\n"),
+    (
+        "NY015",
+        "rules:\n  - {id: r, trigger: \"▸silence([order.paid], for=60d, since=order.paid)\", do: [{set_tag: 兴趣/绿}]}\n",
+    ),
+    ("NY016", "rules:\n  - {id: r, trigger: ▸reached(预计用完日 - 3d), do: [{set_tag: 兴趣/绿}]}\n"),
+    ("NY017", "rules:\n  - {id: r, trigger: order.paid, do: [{▸set_attr: {a: b}}]}\n"),
+    ("NY018", "rules:\n  - {id: r, trigger: order.paid, do: [{▸assign: {by: store}}]}\n"),
+    ("NY019", "rules:\n  - {id: r, trigger: order.paid, do: [{▸handoff: {to: sales}}]}\n"),
+    ("NY020", "rules:\n  - {id: r, trigger: order.paid, do: [{▸task: 拉群}]}\n"),
+    ("NY021", "▸contents: [{id: c, eligible: tag(兴趣/红)}]\n"),
+    (
+        "NY022",
+        "rules:\n  - id: r-${x}\n    ▸for_each: [{x: 红}]\n    trigger: order.paid\n    do: [{set_tag: \"兴趣/${x}\"}]\n",
+    ),
+    (
+        "NY023",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, ▸tracks: {a: [{id: s, touchpoint: dm, content: c}]}}\n",
+    ),
+    (
+        "NY024",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, day: 1, ▸at: [\"09:00\"], touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "NY025",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, ▸wait_for: {trigger: order.paid, timeout: 3d}, then: [{id: t, touchpoint: dm, content: c}]}]}\n",
+    ),
+    (
+        "NY026",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, touchpoint: dm, ▸choose: [{when: tag(兴趣/红), content: c}], else: {content: d}}]}\n",
+    ),
+    (
+        "NY027",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, touchpoint: dm, ▸split: {A: {weight: 50, content: c}}}]}\n",
+    ),
+    (
+        "NY028",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, ▸holdout: 10%, steps: [{id: s, touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "NY029",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, goal: {▸when: tag(兴趣/红)}, steps: [{id: s, touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "NY030",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, ▸backfill: from_now, steps: [{id: s, touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "NY031",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, ▸expect: {touches: 1}, steps: [{id: s, touchpoint: dm, content: c}]}\n",
+    ),
+    ("NY032", "▸broadcasts: [{id: b, audience: tag(兴趣/红)}]\n"),
+    ("NY033", "▸metrics: [{id: m, count: order.paid, target: \"> 20\"}]\n"),
+    ("NY034", "rules:\n  - {id: r, trigger: group.joined(▸group_kind=妈妈群), do: [{set_tag: 兴趣/绿}]}\n"),
+    ("NY034", "rules:\n  - {id: r, trigger: order.paid(▸any_line.product=A), do: [{set_tag: 兴趣/绿}]}\n"),
+    (
+        "NY035",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, ▸window: 2h, touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "NY036",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, ▸mode: auto, steps: [{id: s, touchpoint: dm, content: c}]}\n",
+    ),
+];
+
+#[test]
+fn every_code_is_given_where_it_belongs() {
+    let mut wrong = Vec::new();
+    for (code, snippet) in TABLE {
+        let marked = if snippet.contains("playbook") { (*snippet).to_owned() } else { format!("{BASE}{snippet}") };
+        let before = marked.split('▸').next().expect("a first part");
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        let found = all("p", &marked.replace('▸', ""));
+        let places: Vec<(&str, usize, usize)> =
+            found.iter().map(|d| (d.code, d.line as usize, d.column as usize)).collect();
+        if places != [(*code, line, column)] {
+            wrong.push(format!("{code} at {line}:{column} expected for\n{snippet}\nfound:\n{}\n", render(&found)));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Those two are too large for a table.
+    let covered: BTreeSet<&str> = TABLE.iter().map(|(code, _)| *code).chain(["PB002", "PB003"]).collect();
+    let known: BTreeSet<&str> = codes::ALL.iter().map(|code| code.code).collect();
+    assert_eq!(covered, known);
+}
+
+#[test]
+fn several_problems_come_at_once_and_say_what_to_do() {
+    let yaml = format!(
+        "{BASE}rules:\n  - {{id: r, trigger: chat.mesage, when: tag(商机/价钱), do: [{{set_tag: 兴趣/红色}}]}}\nsegmants: {{}}\n"
+    );
+    let found = all("p", &yaml);
+    let told: Vec<(&str, &str, Option<&str>)> =
+        found.iter().map(|d| (d.code, d.path.as_str(), d.hint.as_deref())).collect();
+    assert_eq!(
+        told,
+        [
+            ("PB005", "", Some("did you mean `segments`?")),
+            ("PB022", "rules/r/trigger", Some("did you mean `chat.message`?")),
+            ("PB017", "rules/r/when", Some("did you mean `价格`?")),
+            ("PB017", "rules/r/do", Some("did you mean `红`?")),
+        ]
+    );
+}
+
+#[test]
+fn names_of_other_playbooks_need_uses() {
+    let base = PlaybookSource { id: "p".into(), yaml: BASE.into() };
+    let with = |yaml: &str| {
+        let other = PlaybookSource { id: "q".into(), yaml: yaml.into() };
+        let found = compile(&[base.clone(), other], 1).err().unwrap_or_default();
+        found.iter().map(|d| (d.code, d.source_id.clone(), d.line, d.column)).collect::<Vec<_>>()
+    };
+    assert_eq!(with("playbook: q\nsegments: {s: tag(商机/价格)}\n"), [("NY003", "q".to_owned(), 2, 19)]);
+    assert_eq!(with("playbook: q\nsegments: {s: stage(看板) = 价格}\n"), [("NY003", "q".to_owned(), 2, 21)]);
+    assert_eq!(with("playbook: q\ntag_groups: [{id: 商机, tags: [a]}]\n"), [("PB013", "q".to_owned(), 2, 19)]);
+    assert_eq!(with("playbook: q\nevents: {lesson.finished: {course: number}}\n"), [("PB038", "q".to_owned(), 1, 11)]);
+    assert_eq!(with("playbook: q\nevents: {lesson.left: {course: number}}\n"), []);
+    let twice = compile(&[base.clone(), base], 1).expect_err("the same playbook twice");
+    assert_eq!(twice[0].code, "PB012");
+}
+
+#[test]
+fn what_is_no_circle_is_not_refused() {
+    for rules in [
+        // One leads to the other and ends there.
+        "[{id: a, trigger: tag_set(兴趣/红), do: [{set_tag: 兴趣/绿}]}, {id: b, trigger: tag_set(兴趣/绿), do: [{set_tag: 商机/价格}]}]",
+        // Who left the column gets another one: the column is already left.
+        "[{id: a, trigger: stage_left(看板/沟通), do: [{set_tag: 商机/价格}]}]",
+    ] {
+        let found = all("p", &format!("{BASE}rules: {rules}\n"));
+        assert!(found.is_empty(), "{}", render(&found));
+    }
+}
+
+#[test]
+fn what_is_too_large_or_too_deep_is_refused() {
+    let code = |yaml: &str| all("p", yaml).first().map(|d| d.code);
+    assert_eq!(code(&format!("playbook: p\n#{}", "x".repeat(BUNDLE_BYTES_MAX))), Some("PB002"));
+    assert_eq!(code(&format!("playbook: p\nrules: {}", "[".repeat(70))), Some("PB003"));
+    assert_eq!(code(&format!("playbook: p\nrules: {}", "{a: ".repeat(70))), Some("PB003"));
+    // Beyond that the YAML parser has a bound of its own.
+    assert_eq!(code(&format!("playbook: p\nrules: {}", "[".repeat(200_000))), Some("PB001"));
+    assert_eq!(code(&format!("playbook: p\n{}", "- ".repeat(1_000))).map(|code| code.starts_with("PB")), Some(true));
+    let aliases = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n";
+    assert_eq!(code(aliases), Some("PB004"));
+
+    // Segments double in size with every line; the whole must be refused long before it is built.
+    let mut segments = "segments:\n  s0: tag(兴趣/红)\n".to_owned();
+    for n in 1..40 {
+        let before = n - 1;
+        segments.push_str(&format!("  s{n}: segment(s{before}) or segment(s{before})\n"));
+    }
+    assert_eq!(code(&format!("{BASE}{segments}")), Some("PB003"));
+
+    let mut chain = "segments:\n  s0: tag(兴趣/红)\n".to_owned();
+    for n in 1..3_000 {
+        chain.push_str(&format!("  s{n}: not segment(s{})\n", n - 1));
+    }
+    assert_eq!(code(&format!("{BASE}{chain}")), Some("PB003"));
+}
+
+#[test]
+fn a_playbook_says_its_own_id() {
+    assert_eq!(playbook_id("playbook: 价格\nrules: 5\n"), Ok("价格".to_owned()));
+    assert_eq!(playbook_id("rules: []\n").expect_err("none").first().map(|d| d.code), Some("PB007"));
+    assert!(playbook_id("a: [").is_err());
+}
+
+#[test]
+fn warnings_never_crowd_out_an_error() {
+    let step = |n: usize| format!("{{id: s{n}, touchpoint: pigeon, content: c}}");
+    let steps: Vec<String> = (0..500).map(step).collect();
+    let journey = format!("journeys: [{{id: j, entry: {{trigger: order.paid}}, steps: [{}", steps.join(", "));
+    let found = all("p", &format!("{BASE}{journey}]}}]\n"));
+    assert_eq!(found.iter().map(|d| d.code).collect::<BTreeSet<_>>(), BTreeSet::from(["PW001"]));
+    let found = all("p", &format!("{BASE}{journey}, {{id: late, touchpoint: dm}}]}}]\n"));
+    assert_eq!(found.last().map(|d| d.code), Some("PB027"));
+}
+
+/// Errors and warnings of one source.
+fn all(id: &str, yaml: &str) -> Vec<Diagnostic> {
+    match compile_with_warnings(&[PlaybookSource { id: id.into(), yaml: yaml.into() }], 1) {
+        Ok((_, warnings)) => warnings,
+        Err(found) => found,
+    }
+}
