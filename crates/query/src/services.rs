@@ -1,0 +1,10 @@
+//! The services, one file each.
+
+mod admin;
+mod board;
+mod contact;
+mod explain;
+mod playbook;
+mod segment;
+mod timeline;
+mod touch;

@@ -1,0 +1,152 @@
+//! Contacts: who they are, what they carry and why; tags by hand.
+
+use super::segment::{List, Members};
+use super::{explain, timeline};
+use crate::commands::{self, Asked};
+use crate::error;
+use crate::model::Tenant;
+use crate::names;
+use crate::server::{Server, answer, contact};
+use tonic::{Code, Request, Response, Status};
+use touchline_model::command::{CommandBody, TagRef};
+use touchline_model::id::{CellKey, IdKey, IdKind};
+use touchline_proto::{contact_to, v1};
+use v1::contact_service_server::ContactService;
+use v1::get_contact_request::By;
+
+#[tonic::async_trait]
+impl ContactService for Server {
+    async fn get_contact(
+        &self,
+        request: Request<v1::GetContactRequest>,
+    ) -> Result<Response<v1::GetContactResponse>, Status> {
+        answer("GetContact", async {
+            let deadline = self.deadline(&request);
+            let request = request.into_inner();
+            let which = Which::of(request.by)?;
+            self.shared.fresh(request.read, deadline).await?;
+            let model = self.shared.model();
+            let entry = match &which {
+                Which::Id(tenant, id) => contact(&model, tenant, id)?,
+                Which::Identifier(tenant, id) => {
+                    let found = model.tenant(tenant).and_then(|of: &Tenant| of.by_identifier(tenant, id));
+                    found.ok_or_else(|| {
+                        error::status(Code::NotFound, "NO_CONTACT", "no contact is known by this identifier")
+                    })?
+                }
+            };
+            let (contact, token) = (contact_to(&entry.contact), self.shared.token(&model));
+            Ok(v1::GetContactResponse { contact: Some(contact), token: Some(token) })
+        })
+        .await
+    }
+
+    async fn list_contacts(
+        &self,
+        request: Request<v1::ListContactsRequest>,
+    ) -> Result<Response<v1::ListContactsResponse>, Status> {
+        answer("ListContacts", async {
+            let deadline = self.deadline(&request);
+            let request = request.into_inner();
+            let list = List {
+                tenant: names::tenant("parent", &request.parent)?,
+                members: Members::Filter(request.filter),
+                page_size: request.page_size,
+                page_token: request.page_token,
+            };
+            self.shared.fresh(request.read, deadline).await?;
+            let (contacts, next_page_token, token) = self.read(move |shared| list.page(shared)).await?;
+            Ok(v1::ListContactsResponse { contacts, next_page_token, token: Some(token) })
+        })
+        .await
+    }
+
+    async fn list_timeline(
+        &self,
+        request: Request<v1::ListTimelineRequest>,
+    ) -> Result<Response<v1::ListTimelineResponse>, Status> {
+        answer("ListTimeline", async {
+            let deadline = self.deadline(&request);
+            let mut request = request.into_inner();
+            self.shared.fresh(request.read.take(), deadline).await?;
+            self.read(move |shared| timeline::page(shared, &request)).await
+        })
+        .await
+    }
+
+    async fn explain_tag(
+        &self,
+        request: Request<v1::ExplainTagRequest>,
+    ) -> Result<Response<v1::ExplainTagResponse>, Status> {
+        answer("ExplainTag", async {
+            let deadline = self.deadline(&request);
+            let mut request = request.into_inner();
+            self.shared.fresh(request.read.take(), deadline).await?;
+            self.read(move |shared| explain::tag(shared, &request)).await
+        })
+        .await
+    }
+
+    async fn edit_tags(
+        &self,
+        request: Request<v1::EditTagsRequest>,
+    ) -> Result<Response<v1::EditTagsResponse>, Status> {
+        answer("EditTags", async {
+            let deadline = self.deadline(&request);
+            let request = request.into_inner();
+            let (tenant, id) = names::contact("name", &request.name)?;
+            let key = contact(&self.shared.model(), &tenant, &id)?.contact.key.clone();
+            let (add, remove) = (tags("add", request.add)?, tags("remove", request.remove)?);
+            if add.is_empty() && remove.is_empty() {
+                return Err(error::invalid("add", "name a tag to add or to remove"));
+            }
+            let body = CommandBody::EditTags { contact: key, add, remove, reason: request.reason };
+            let (request_id, actor) = (request.request_id, request.actor);
+            let asked = Asked { tenant: tenant.clone(), request_id, actor, body };
+            let answer = commands::carry_out(&self.shared, asked, deadline).await?;
+            let model = self.shared.model();
+            let id = answer.result.contact.as_ref().map_or(id, CellKey::contact_id);
+            let contact = contact_to(&contact(&model, &tenant, &id)?.contact);
+            Ok(v1::EditTagsResponse { contact: Some(contact), token: Some(self.shared.token(&model)) })
+        })
+        .await
+    }
+}
+
+/// How a contact is named.
+enum Which {
+    Id(String, touchline_model::id::ContactId),
+    Identifier(String, IdKey),
+}
+
+impl Which {
+    fn of(by: Option<By>) -> Result<Self, Status> {
+        match by {
+            Some(By::Name(name)) => names::contact("name", &name).map(|(tenant, id)| Self::Id(tenant, id)),
+            Some(By::Identifier(named)) => {
+                let id = named.id.ok_or_else(|| error::invalid("identifier.id", "is missing"))?;
+                Ok(Self::Identifier(named.tenant, identifier("identifier.id", id)?))
+            }
+            None => Err(error::invalid("by", "name a contact or an identifier")),
+        }
+    }
+}
+
+/// An identifier from outside.
+pub(crate) fn identifier(field: &str, id: v1::IdKey) -> Result<IdKey, Status> {
+    let kind = IdKind::parse(&id.kind).ok_or_else(|| {
+        let kinds: Vec<&str> = IdKind::ALL.iter().map(|kind| kind.name()).collect();
+        error::invalid(field, format!("the kind is one of {}", kinds.join(", ")))
+    })?;
+    if id.value.is_empty() {
+        return Err(error::invalid(field, "the value is empty"));
+    }
+    Ok(IdKey::new(kind, id.scope, id.value))
+}
+
+fn tags(field: &str, tags: Vec<v1::TagRef>) -> Result<Vec<TagRef>, Status> {
+    if tags.iter().any(|tag| tag.group.is_empty() || tag.tag.is_empty()) {
+        return Err(error::invalid(field, "a tag has a group and a tag"));
+    }
+    Ok(tags.into_iter().map(|tag| TagRef::new(tag.group, tag.tag)).collect())
+}
