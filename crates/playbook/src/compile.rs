@@ -380,7 +380,9 @@ impl Compiler {
         if let Some(circle) = cycles::find(&self.rules, &self.groups, &self.boards) {
             let (path, place) = &self.rule_places[circle[0]];
             self.sink.enter(&self.rules[circle[0]].playbook);
-            let ids: Vec<&str> = circle.iter().map(|rule| self.rules[*rule].id.as_str()).collect();
+            let shown = circle.iter().take(CIRCLE_SHOWN_MAX).map(|rule| self.rules[*rule].id.as_str());
+            let mut ids: Vec<&str> = shown.collect();
+            ids.extend((circle.len() > CIRCLE_SHOWN_MAX).then_some("…"));
             let message = format!("these rules set each other off: {}", ids.join(" → "));
             let hint = Some("let one of them act on what people do instead of on a tag".to_owned());
             self.sink.report(codes::RULE_CYCLE, *place, path, message, hint);
@@ -457,6 +459,9 @@ impl Scope<'_> {
 const KEYWORD_CHARS_MIN: usize = 2;
 /// Bounds the recursion from segment to segment.
 const SEGMENT_DEPTH_MAX: usize = 64;
+
+/// Rules of a circle named in its message.
+const CIRCLE_SHOWN_MAX: usize = 10;
 
 struct Declared<'n> {
     document: &'n Document<'n>,

@@ -3,9 +3,6 @@
 use crate::bundle::{Action, Board, Rule, TagGroup, TagMatch, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A change of one tag: (set, group, tag).
-type Change<'a> = (bool, &'a str, &'a str);
-
 /// The rules of one circle, in the order they set each other off; `None` when there is none.
 pub(crate) fn find(
     rules: &[Rule],
@@ -13,32 +10,14 @@ pub(crate) fn find(
     boards: &BTreeMap<String, Board>,
 ) -> Option<Vec<usize>> {
     let graph = Graph::new(rules, groups, boards);
-    let mut remaining = graph.incoming();
-    // Takes away what nothing sets off, again and again; what stays lies on a circle or behind one.
-    let mut free: Vec<usize> = (0..rules.len()).filter(|rule| remaining[*rule] == 0).collect();
-    let mut gone = BTreeSet::new();
-    while let Some(rule) = free.pop() {
-        gone.insert(rule);
-        for next in graph.next(rule) {
-            remaining[next] -= 1;
-            if remaining[next] == 0 {
-                free.push(next);
-            }
-        }
-    }
-    // Backwards from a rule that stays, every predecessor that stays leads into a circle.
-    let start = (0..rules.len()).find(|rule| !gone.contains(rule))?;
-    let mut before = vec![None; rules.len()];
-    for rule in (0..rules.len()).filter(|rule| !gone.contains(rule)) {
-        for next in graph.next(rule) {
-            before[next].get_or_insert(rule);
-        }
-    }
+    let stays = graph.without_the_free();
+    // Backwards from a rule that stays, every rule that sets it off and stays leads into a circle.
+    let start = stays.iter().position(|stays| *stays)?;
     let (mut walk, mut seen, mut at) = (Vec::new(), BTreeMap::new(), start);
     while let std::collections::btree_map::Entry::Vacant(entry) = seen.entry(at) {
         entry.insert(walk.len());
         walk.push(at);
-        at = before[at].expect("a rule that stays is set off by one that stays");
+        at = graph.before(at, &stays).expect("a rule that stays is set off by one that stays");
     }
     let mut circle = walk.split_off(seen[&at]);
     circle.reverse();
@@ -47,86 +26,95 @@ pub(crate) fn find(
     Some(circle)
 }
 
-struct Graph<'a> {
-    /// Per rule: the changes it makes, of those that set a rule off.
-    makes: Vec<BTreeSet<Change<'a>>>,
-    /// Per rule: the same as (set, group), for rules that wait for any tag of a group.
-    makes_any: Vec<BTreeSet<(bool, &'a str)>>,
-    /// Per change of one tag: the rules it sets off.
-    sets_off: BTreeMap<Change<'a>, BTreeSet<usize>>,
-    /// Per (set, group): the rules that any change of the group sets off.
-    sets_off_any: BTreeMap<(bool, &'a str), BTreeSet<usize>>,
+/// What rules wait for: (set, group, tag), any tag of the group as `None`.
+type Change<'a> = (bool, &'a str, Option<&'a str>);
+
+/// Rules make changes, changes set rules off. Changes are nodes of their own, so that many rules waiting for what
+/// many rules make stay few edges.
+struct Graph {
+    /// Per rule: indexes of the changes it makes, ascending.
+    makes: Vec<Vec<usize>>,
+    /// Per change: the rules it sets off.
+    sets_off: Vec<BTreeSet<usize>>,
 }
 
-impl<'a> Graph<'a> {
-    fn new(rules: &'a [Rule], groups: &'a BTreeMap<String, TagGroup>, boards: &'a BTreeMap<String, Board>) -> Self {
-        let mut graph = Self {
-            makes: vec![BTreeSet::new(); rules.len()],
-            makes_any: vec![BTreeSet::new(); rules.len()],
-            sets_off: BTreeMap::new(),
-            sets_off_any: BTreeMap::new(),
+impl Graph {
+    fn new(rules: &[Rule], groups: &BTreeMap<String, TagGroup>, boards: &BTreeMap<String, Board>) -> Self {
+        let mut waits: BTreeMap<Change<'_>, BTreeSet<usize>> = BTreeMap::new();
+        for (at, rule) in rules.iter().enumerate() {
+            for change in rule.triggers.iter().filter_map(|trigger| waits_for(trigger, boards)) {
+                waits.entry(change).or_default().insert(at);
+            }
+        }
+        let (changes, sets_off): (Vec<Change<'_>>, Vec<BTreeSet<usize>>) = waits.into_iter().unzip();
+        let made_by = |(at, rule): (usize, &Rule)| {
+            let made: BTreeSet<usize> =
+                rule.actions.iter().flat_map(|action| made(at, action, groups, &changes, &sets_off)).collect();
+            made.into_iter().collect()
         };
-        for (at, rule) in rules.iter().enumerate() {
-            for (set, group, tag) in rule.triggers.iter().filter_map(|trigger| waits_for(trigger, boards)) {
-                match tag {
-                    Some(tag) => graph.sets_off.entry((set, group, tag)).or_default().insert(at),
-                    None => graph.sets_off_any.entry((set, group)).or_default().insert(at),
-                };
-            }
-        }
-        for (at, rule) in rules.iter().enumerate() {
-            for action in &rule.actions {
-                graph.add(at, action, groups);
-            }
-        }
-        graph
+        Self { makes: rules.iter().enumerate().map(made_by).collect(), sets_off }
     }
 
-    fn add(&mut self, rule: usize, action: &'a Action, groups: &BTreeMap<String, TagGroup>) {
-        let (set, tag) = match action {
-            Action::SetTag(tag) => (true, tag),
-            Action::UnsetTag(tag) => (false, tag),
-        };
-        self.makes[rule].insert((set, &tag.group, &tag.tag));
-        self.makes_any[rule].insert((set, &tag.group));
-        if !set || !groups.get(&tag.group).is_some_and(|group| group.exclusive) {
-            return;
+    /// Takes away what nothing sets off, again and again: whether each rule stays, on a circle or behind one.
+    fn without_the_free(&self) -> Vec<bool> {
+        let mut makers = vec![0_usize; self.sets_off.len()];
+        self.makes.iter().flatten().for_each(|change| makers[*change] += 1);
+        let mut waiting = vec![0_usize; self.makes.len()];
+        for (_, rules) in self.sets_off.iter().enumerate().filter(|(change, _)| makers[*change] > 0) {
+            rules.iter().for_each(|rule| waiting[*rule] += 1);
         }
+        let mut stays = vec![true; self.makes.len()];
+        let mut free: Vec<usize> = (0..self.makes.len()).filter(|rule| waiting[*rule] == 0).collect();
+        while let Some(rule) = free.pop() {
+            stays[rule] = false;
+            for &change in &self.makes[rule] {
+                makers[change] -= 1;
+                for &next in self.sets_off[change].iter().filter(|_| makers[change] == 0) {
+                    waiting[next] -= 1;
+                    if waiting[next] == 0 {
+                        free.push(next);
+                    }
+                }
+            }
+        }
+        stays
+    }
+
+    /// The first rule that stays and sets this one off.
+    fn before(&self, rule: usize, stays: &[bool]) -> Option<usize> {
+        let waited = (0..self.sets_off.len()).filter(|change| self.sets_off[*change].contains(&rule));
+        let waited: Vec<usize> = waited.collect();
+        let makes = |maker: &usize| waited.iter().any(|change| self.makes[*maker].binary_search(change).is_ok());
+        (0..self.makes.len()).filter(|maker| stays[*maker]).find(makes)
+    }
+}
+
+/// Indexes of the changes that an action makes.
+fn made(
+    rule: usize,
+    action: &Action,
+    groups: &BTreeMap<String, TagGroup>,
+    changes: &[Change<'_>],
+    sets_off: &[BTreeSet<usize>],
+) -> Vec<usize> {
+    let (set, tag) = match action {
+        Action::SetTag(tag) => (true, tag),
+        Action::UnsetTag(tag) => (false, tag),
+    };
+    let group = tag.group.as_str();
+    let own = [(set, group, None), (set, group, Some(tag.tag.as_str()))];
+    let mut made: Vec<usize> = own.iter().filter_map(|change| changes.binary_search(change).ok()).collect();
+    if set && groups.get(group).is_some_and(|group| group.exclusive) {
         // Setting it takes the others of the group away. A rule that acts because a tag is gone does not take that
         // tag away again.
-        let others = self.sets_off.range((false, tag.group.as_str(), "")..);
-        let others = others.take_while(|((set, group, _), _)| !set && *group == tag.group);
-        for (change, rules) in others.filter(|(change, _)| change.2 != tag.tag) {
-            if !rules.contains(&rule) {
-                self.makes[rule].insert(*change);
-            }
-        }
-        let any = (false, tag.group.as_str());
-        if self.sets_off_any.get(&any).is_some_and(|rules| !rules.contains(&rule)) {
-            self.makes_any[rule].insert(any);
-        }
+        let first = changes.partition_point(|change| *change < (false, group, None));
+        let others = (first..changes.len()).take_while(|at| !changes[*at].0 && changes[*at].1 == group);
+        made.extend(others.filter(|at| changes[*at].2 != Some(tag.tag.as_str()) && !sets_off[*at].contains(&rule)));
     }
-
-    /// Every rule that this one may set off, once per change.
-    fn next(&self, rule: usize) -> impl Iterator<Item = usize> {
-        let exact = self.makes[rule].iter().filter_map(|change| self.sets_off.get(change));
-        let any = self.makes_any[rule].iter().filter_map(|change| self.sets_off_any.get(change));
-        exact.chain(any).flatten().copied()
-    }
-
-    fn incoming(&self) -> Vec<usize> {
-        let mut incoming = vec![0; self.makes.len()];
-        for rule in 0..self.makes.len() {
-            self.next(rule).for_each(|next| incoming[next] += 1);
-        }
-        incoming
-    }
+    made
 }
 
-fn waits_for<'a>(
-    trigger: &'a Trigger,
-    boards: &'a BTreeMap<String, Board>,
-) -> Option<(bool, &'a str, Option<&'a str>)> {
+fn waits_for<'a>(trigger: &'a Trigger, boards: &'a BTreeMap<String, Board>) -> Option<Change<'a>> {
     match trigger {
         Trigger::Event(_) => None,
         Trigger::TagSet(TagMatch { group, tag }) => Some((true, group, tag.as_deref())),
