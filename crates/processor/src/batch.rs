@@ -38,6 +38,8 @@ pub(crate) struct Noted {
     pub(crate) offset: u64,
     /// Id, channel and behaviour, when the record is an event under its own key.
     pub(crate) event: Option<(EventId, Channel, &'static str)>,
+    /// Its append time was not believed, and it is no tick: a tick may tell the partition what time it is.
+    pub(crate) wants_tick: bool,
     /// Bundle in force after it.
     pub(crate) bundle: u64,
     pub(crate) notes: Notes,
@@ -70,7 +72,10 @@ pub(crate) fn apply(engine: &mut Engine, store: &dyn Store, records: &[StoredRec
         for cell in effects.dirty {
             applied.dirty.entry(cell).or_insert((stored.offset, stored.offset)).1 = stored.offset;
         }
-        applied.notes.push(Noted { offset: stored.offset, event, bundle: engine.meta().bundle, notes: effects.notes });
+        // A refused tick cannot be helped by another: it already carried our own wall.
+        let wants_tick = effects.notes.clock_refused && !matches!(record.input, Ok(Input::Tick { .. }));
+        let (offset, bundle, notes) = (stored.offset, engine.meta().bundle, effects.notes);
+        applied.notes.push(Noted { offset, event, wants_tick, bundle, notes });
         applied.records += 1;
         if applied.outputs.len() + applied.loops.len() + applied.dirty.len() >= EFFECTS_PER_BATCH_MAX {
             break;

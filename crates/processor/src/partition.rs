@@ -365,7 +365,7 @@ impl Partition {
     /// Writes a batch: everything it led to, in one store write.
     fn keep(&mut self, applied: Applied, last: &StoredRecord, now: Time) -> Result<(), Error> {
         for noted in &applied.notes {
-            self.clock_refused = noted.notes.clock_refused;
+            self.clock_refused = noted.wants_tick;
             self.timers_fired += u64::from(noted.notes.timers_fired);
         }
         let mut changes = applied.writes;

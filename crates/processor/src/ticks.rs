@@ -15,6 +15,9 @@ const BURST_MAX: usize = 8;
 /// A partition without records gets a tick after this, so that its clock (and its Progress) goes on.
 const SILENCE_MAX: Span = Span::minutes(10);
 
+/// After a refused jump a clock that is no further behind the wall needs no tick.
+const BEHIND_MIN: Span = Span::seconds(1);
+
 /// What the decision is made from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts {
@@ -24,7 +27,7 @@ pub(crate) struct Facts {
     pub(crate) clock: Option<Time>,
     /// Earliest pending timer.
     pub(crate) next_due: Option<Time>,
-    /// The last record's append time was not believed.
+    /// The last record's append time was not believed, and it was no tick.
     pub(crate) clock_refused: bool,
     /// Timers fired since the partition was opened: whether a tick led to something.
     pub(crate) timers_fired: u64,
@@ -70,12 +73,13 @@ impl Ticks {
         let Facts { now, clock, next_due, .. } = facts;
         let left_over = next_due.is_some_and(|due| clock.is_some_and(|clock| due <= clock));
         let due = next_due.is_some_and(|due| due <= now);
+        let refused = facts.clock_refused && clock.is_some_and(|clock| now.since(clock) > BEHIND_MIN);
         let silent_at = facts.last_record.plus(SILENCE_MAX);
         let silent = facts.pacing == Pacing::Real && clock.is_some() && silent_at <= now;
         if !left_over {
             self.burst = 0;
         }
-        if !(left_over || due || silent || facts.clock_refused) {
+        if !(left_over || due || silent || refused) {
             self.wished = None;
             self.backoff.succeeded();
             let silent_at = (facts.pacing == Pacing::Real && clock.is_some()).then_some(silent_at);
@@ -212,7 +216,9 @@ mod tests {
         let mut ticks = Ticks::default();
         assert_eq!(turn(&mut ticks, facts(600_899, 900, None), Fault::None), Decision::Wait(Some(Time(600_900))));
         assert_eq!(turn(&mut ticks, facts(600_900, 900, None), Fault::None), Decision::Append(1));
-        let refused = Facts { clock_refused: true, ..facts(1_000, 900, None) };
+        let near = Facts { clock_refused: true, ..facts(1_900, 900, None) };
+        assert_eq!(turn(&mut Ticks::default(), near, Fault::None), Decision::Wait(Some(Time(600_900))));
+        let refused = Facts { clock_refused: true, ..facts(1_901, 900, None) };
         assert_eq!(turn(&mut Ticks::default(), refused, Fault::Refused), Decision::Append(1));
         let never = Facts { clock: None, ..facts(900_000, 0, None) };
         assert_eq!(turn(&mut Ticks::default(), never, Fault::None), Decision::Wait(None));
