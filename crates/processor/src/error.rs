@@ -93,6 +93,7 @@ pub enum Error {
 impl Error {
     /// Whether the whole process is concerned, not one partition.
     pub const fn is_of_log(&self) -> bool {
-        matches!(self, Self::Log(_))
+        // A record that is too large is one partition's trouble; the log is fine.
+        matches!(self, Self::Log(error) if !matches!(error, log::Error::TooLarge { .. }))
     }
 }

@@ -1,80 +1,22 @@
 //! Playbook example (a) through cluster, replay and running threads; expected values from `playbook.md`.
 
+mod common;
+
+use common::{activation, at, event, record, sources};
 use std::sync::Arc;
 use touchline_log::memory::MemoryLog;
 use touchline_log::{Log, ManualWall, Topic};
-use touchline_model::command::PlaybookSource;
-use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
-use touchline_model::id::{EventId, IdKey, IdKind};
+use touchline_model::event::Event;
 use touchline_model::kind::Kind;
-use touchline_model::output::{Numbered, Output, TouchState};
+use touchline_model::output::{Numbered, Output, Stream, TouchState};
 use touchline_model::record::Input;
 use touchline_model::time::Time;
-use touchline_model::value::{Fields, Value};
 use touchline_processor::cluster::Cluster;
 use touchline_processor::controller::advance_clock;
 use touchline_processor::runner::Health;
 use touchline_processor::{Options, Pacing, Processor, check, replay};
 use touchline_store::Store;
 use touchline_store::memory::MemoryStore;
-
-const PLAYBOOK: &str = r#"
-playbook: price-consideration
-timezone: Asia/Shanghai
-tag_groups:
-  - {id: 商机, exclusive: true, tags: [初步沟通, 考虑价格, 方案确认, 赢单, 输单]}
-keywords:
-  价格: {any: [价格, 价钱, 多少钱, 报价, 怎么收费], fold: [nfkc, t2s, lower]}
-rules:
-  - id: asks-price
-    trigger: chat.message(direction=in, text has 价格)
-    when: not (tag(商机/方案确认) or tag(商机/赢单))
-    do: [{set_tag: 商机/考虑价格}]
-boards:
-  - {id: 商机看板, group: 商机, columns: [初步沟通, 考虑价格, 方案确认, 赢单, 输单]}
-journeys:
-  - id: sop-考虑价格
-    entry: {trigger: stage_entered(商机看板/考虑价格)}
-    re_entry: {after_exit: 30d}
-    exit: {trigger: [stage_left(商机看板/考虑价格), order.paid]}
-    goal: {trigger: order.paid, within: 30d}
-    steps:
-      - {id: p1, after: 5m, touchpoint: dm, content: 报价说明}
-      - {id: p2, day: 1, at: "10:00", touchpoint: dm, content: 客户案例-ROI}
-      - {id: p3, day: 3, at: "10:00", touchpoint: dm, content: 限时方案}
-"#;
-
-fn at(text: &str) -> Time {
-    Time::parse_rfc3339(text).expect(text)
-}
-
-fn sources() -> Vec<PlaybookSource> {
-    vec![PlaybookSource { id: "price-consideration".into(), yaml: PLAYBOOK.into() }]
-}
-
-fn event(kind: Kind, customer: &str, occurred_at: &str, text: &str) -> Event {
-    let subject = vec![IdKey::new(IdKind::WecomExternalUserid, "ww1", customer)];
-    let time = at(occurred_at);
-    let basis = format!("{customer}{occurred_at}");
-    let private = Fields::new().with("text", Value::text(text));
-    Event {
-        id: EventId::derive("acme", "api", "", kind.name(), basis.as_bytes()),
-        kind,
-        custom_name: String::new(),
-        tenant: "acme".into(),
-        channel: Channel::Api,
-        account: String::new(),
-        occurred_at: Some(time),
-        precision: Precision::default(),
-        received_at: time,
-        subject,
-        actor: Actor::Customer,
-        native: Native::default(),
-        cause: EventCause::default(),
-        fields: Fields::new().with("direction", Value::text("in")),
-        private: Private::Plain { fields: private, raw: Vec::new() },
-    }
-}
 
 /// Two customers ask for the price; 甲 pays on the second day, so only p1 and p2 fall due for 甲.
 fn story() -> Vec<(Option<Time>, Event)> {
@@ -147,26 +89,8 @@ fn running_threads_fire_what_a_moved_clock_makes_due_and_stop_clean() {
     let options = Options { pacing: Pacing::Virtual, ..Options::default() };
     let shared: Arc<dyn Log> = Arc::new(log.clone());
     let handle = Processor::start(Arc::clone(&shared), stores, Arc::new(wall.clone()), options).unwrap();
-    let activate = touchline_model::command::Command {
-        request_id: "r1".into(),
-        tenant: "acme".into(),
-        actor: "test".into(),
-        received_at: start,
-        body: touchline_model::command::CommandBody::Activate {
-            sources: sources(),
-            remove: vec![],
-            expected_active: 0,
-        },
-    };
-    let append = |partition, input: &Input| {
-        let record = touchline_log::NewRecord {
-            key: touchline_proto::input_key(input).map(|key| key.as_str().as_bytes().to_vec()),
-            headers: touchline_proto::input_headers(input),
-            value: touchline_proto::encode_input(input),
-        };
-        drop(log.append(Topic::Events, partition, vec![record]));
-    };
-    append(0, &Input::Command(Box::new(activate)));
+    let append = |partition, input: &Input| drop(log.append(Topic::Events, partition, vec![record(input)]));
+    append(0, &activation(start));
     for (_, event) in story() {
         advance_clock(&handle, &*shared, &wall, event.received_at).unwrap();
         append(event.key().partition(4), &Input::Event(Box::new(event)));
@@ -182,8 +106,7 @@ fn running_threads_fire_what_a_moved_clock_makes_due_and_stop_clean() {
     let mut touches = Vec::new();
     for partition in 0..4 {
         for record in log.read(Topic::Touches, partition, 0, 1_000).unwrap() {
-            let (numbered, _) =
-                touchline_proto::decode_output(touchline_model::output::Stream::Touches, &record.value).unwrap();
+            let (numbered, _) = touchline_proto::decode_output(Stream::Touches, &record.value).unwrap();
             touches.push(numbered);
         }
     }
