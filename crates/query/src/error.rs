@@ -69,11 +69,8 @@ pub(crate) fn filter(field: &str, diagnostic: &Diagnostic) -> Status {
 /// Playbooks that do not compile; the message holds every finding.
 pub(crate) fn playbook(diagnostics: &[Diagnostic]) -> Status {
     let not_yet = diagnostics.iter().all(|diagnostic| !diagnostic.code.starts_with("PB"));
-    let (code, reason) = if not_yet {
-        (Code::Unimplemented, "NOT_YET")
-    } else {
-        (Code::InvalidArgument, "INVALID_PLAYBOOK")
-    };
+    let (code, reason) =
+        if not_yet { (Code::Unimplemented, "NOT_YET") } else { (Code::InvalidArgument, "INVALID_PLAYBOOK") };
     let mut details = ErrorDetails::new();
     let first = diagnostics.first().map_or("", |diagnostic| diagnostic.code);
     details.set_error_info(reason, DOMAIN, facts([("code", first.to_owned())]));

@@ -132,11 +132,14 @@ impl Follower {
             match topic {
                 Topic::Contacts => changes.push(match decode_contact_record(&record.value) {
                     Ok(ContactRecord::Contact(contact)) => Change::Contact(contact),
-                    Ok(ContactRecord::Progress(progress)) => Change::Progress(progress),
-                    Err(_) => Change::Undecodable(topic),
+                    Ok(ContactRecord::Progress(progress)) if progress.partition == partition => {
+                        Change::Progress(progress)
+                    }
+                    Ok(ContactRecord::Progress(_)) | Err(_) => Change::Undecodable(topic),
                 }),
                 // What is no record of ours in `events` becomes a dead letter of the engine, so it is counted there.
-                _ => changes.extend(decode_input(&record.value).ok().and_then(|input| self.input(input, location, record))),
+                _ => changes
+                    .extend(decode_input(&record.value).ok().and_then(|input| self.input(input, location, record))),
             }
             return;
         };
@@ -167,7 +170,14 @@ impl Follower {
             LoopBody::Forward { target, event, .. } => self.event(target, &event, location, record),
             LoopBody::Activation { number, tenant, sources } => {
                 // Every partition gets the same; compiling it once is enough.
-                let bundle = if self.bundles.insert(number) { compile(&sources, number).ok().map(Arc::new) } else { None };
+                let compiled = self.bundles.insert(number).then(|| compile(&sources, number));
+                if let Some(Err(_)) = compiled {
+                    tracing::warn!(
+                        number,
+                        "a bundle does not compile in this version: its boards and segments are missing"
+                    );
+                }
+                let bundle = compiled.and_then(Result::ok).map(Arc::new);
                 Some(Change::Bundle { position: told.origin, number, tenant, bundle })
             }
             _ => None,

@@ -121,14 +121,30 @@ pub struct Alarms {
 /// One decoded record: what the writer applies.
 #[derive(Debug)]
 pub(crate) enum Change {
-    Event { key: CellKey, id: EventId, at: Time, location: Location },
-    Bundle { position: Position, number: u64, tenant: String, bundle: Option<Arc<Bundle>> },
-    Output { numbered: Box<Numbered>, location: Location },
+    Event {
+        key: CellKey,
+        id: EventId,
+        at: Time,
+        location: Location,
+    },
+    Bundle {
+        position: Position,
+        number: u64,
+        tenant: String,
+        bundle: Option<Arc<Bundle>>,
+    },
+    Output {
+        numbered: Box<Numbered>,
+        location: Location,
+    },
     Contact(Box<Contact>),
     Progress(Progress),
     Undecodable(Topic),
     /// Retention took the start of a numbered topic away.
-    Truncated { stream: Stream, partition: u32 },
+    Truncated {
+        stream: Stream,
+        partition: u32,
+    },
 }
 
 impl ReadModel {
@@ -209,7 +225,7 @@ impl ReadModel {
         let stream = numbered.output.stream();
         let Some(state) = self.partitions.get_mut(partition as usize) else { return Taken::Ignored };
         let last = &mut state.sequences[stream.index()];
-        let next = last.map_or(numbered.sequence, |last| last + 1);
+        let next = last.map_or(numbered.sequence, |last| last.saturating_add(1));
         if numbered.sequence == next {
             *last = Some(next);
             return Taken::Next;
@@ -283,7 +299,7 @@ impl ReadModel {
         metrics::applied(progress.partition, progress.offset);
         let reached = progress.bundle;
         partition.progress = progress;
-        let later = self.bundles.split_off(&(reached + 1));
+        let later = self.bundles.split_off(&reached.saturating_add(1));
         for (_, (tenant, bundle)) in std::mem::replace(&mut self.bundles, later) {
             let tenant = self.tenants.entry(tenant).or_default();
             if tenant.bundle.as_ref().is_none_or(|have| have.number < bundle.number) {
@@ -468,5 +484,67 @@ impl TimelineRef {
     /// Order of a timeline: by time; at one moment what led to something comes before it.
     pub fn rank(&self) -> (Time, Topic, u32, u64) {
         (self.at, self.topic, self.location.partition, self.location.offset)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use touchline_model::output::CommandResult;
+    use touchline_model::output::Outcome;
+
+    fn result(sequence: u64) -> Change {
+        let position = Position { partition: 0, offset: 0 };
+        let result = CommandResult {
+            request_id: "r".into(),
+            tenant: "acme".into(),
+            outcome: Outcome::Accepted,
+            contact: None,
+            position,
+            bundle: 0,
+        };
+        let output = Output::CommandResult(result);
+        let numbered = Box::new(Numbered { sequence, clock: Time(0), source: position, output });
+        Change::Output { numbered, location: Location { partition: 0, offset: sequence } }
+    }
+
+    fn gaps(changes: impl IntoIterator<Item = Change>) -> u64 {
+        let mut model = ReadModel::new(1);
+        changes.into_iter().for_each(|change| model.apply(change));
+        model.alarms().gaps
+    }
+
+    #[test]
+    fn exactly_the_next_record_is_taken() {
+        assert_eq!(gaps([1, 2, 3].map(result)), 0);
+        assert_eq!(gaps([1, 1, 2, 1, 3].map(result)), 0, "repeats are no gap");
+        assert_eq!(gaps([2].map(result)), 1, "the first is 1");
+        assert_eq!(gaps([1, 3, 4, 2, 3, 4].map(result)), 2, "the repair comes after the gap");
+        let truncated = Change::Truncated { stream: Stream::CommandResults, partition: 0 };
+        assert_eq!(gaps([truncated, result(7), result(8)]), 0, "what retention took is no gap");
+    }
+
+    #[test]
+    fn a_bundle_is_in_force_once_progress_has_reached_it() {
+        let mut model = ReadModel::new(2);
+        let position = Position { partition: 0, offset: 3 };
+        let compiled = |number| Some(Arc::new(touchline_playbook::compile::compile(&[], number).unwrap()));
+        for number in [1, 2] {
+            let (tenant, bundle) = ("acme".to_owned(), compiled(number));
+            model.apply(Change::Bundle { position, number, tenant, bundle });
+        }
+        assert!(model.tenant("acme").is_none());
+        let progress =
+            |partition, offset, bundle| Change::Progress(Progress { partition, offset, bundle, ..Progress::default() });
+        let number = |model: &ReadModel| model.tenant("acme").unwrap().bundle().unwrap().number;
+        model.apply(progress(0, 5, 1));
+        assert_eq!((number(&model), model.bundle()), (1, 0), "in force here, not everywhere");
+        model.apply(progress(1, 5, 2));
+        assert_eq!((number(&model), model.bundle()), (2, 1));
+        model.apply(progress(1, 4, 0));
+        assert_eq!(model.bundle(), 1, "an older Progress changes nothing");
+        model.apply(progress(0, 6, u64::MAX));
+        model.apply(progress(7, 1, 1));
+        assert_eq!(number(&model), 2);
     }
 }

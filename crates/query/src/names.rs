@@ -30,7 +30,8 @@ pub(crate) fn parse(field: &str, collection: &str, name: &str) -> Result<(String
 /// Tenant and contact of `tenants/{tenant}/contacts/{contact_id}`.
 pub(crate) fn contact(field: &str, name: &str) -> Result<(String, ContactId), Status> {
     let (tenant, id) = parse(field, "contacts", name)?;
-    let id = ContactId::parse(&id).ok_or_else(|| error::invalid(field, "contact ids have 26 characters a-z and 2-7"))?;
+    let id =
+        ContactId::parse(&id).ok_or_else(|| error::invalid(field, "contact ids have 26 characters a-z and 2-7"))?;
     Ok((tenant, id))
 }
 

@@ -139,7 +139,11 @@ pub(crate) fn no_bundle() -> Bundle {
 }
 
 /// Contacts for which a condition holds, timed under `kind`.
-pub(crate) fn evaluate(kind: &'static str, condition: &Condition, tenant: &Tenant) -> (roaring::RoaringBitmap, Duration) {
+pub(crate) fn evaluate(
+    kind: &'static str,
+    condition: &Condition,
+    tenant: &Tenant,
+) -> (roaring::RoaringBitmap, Duration) {
     let start = std::time::Instant::now();
     let members = sets::evaluate(condition, tenant);
     let took = start.elapsed();

@@ -27,9 +27,7 @@ pub fn evaluate(condition: &Condition, tenant: &Tenant) -> RoaringBitmap {
             any
         }
         Condition::Not(term) => tenant.all() - evaluate(term, tenant),
-        Condition::Tag(TagMatch { group, tag: Some(tag) }) => {
-            tenant.with_tag(group, tag).cloned().unwrap_or_default()
-        }
+        Condition::Tag(TagMatch { group, tag: Some(tag) }) => tenant.with_tag(group, tag).cloned().unwrap_or_default(),
         Condition::Tag(TagMatch { group, tag: None }) => tenant.with_any_tag(group),
         Condition::Stage { group, columns, .. } => {
             let mut any = RoaringBitmap::new();

@@ -208,9 +208,8 @@ impl Shared {
             if sent.is_empty {
                 return Ok(());
             }
-            let next = self
-                .wait_for(deadline, |model| sent.has_landed(model, &sources).then(|| Flight::take(model)))
-                .await?;
+            let next =
+                self.wait_for(deadline, |model| sent.has_landed(model, &sources).then(|| Flight::take(model))).await?;
             sources = sent.destinations(&sources);
             sent = next;
         }

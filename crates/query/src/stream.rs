@@ -117,8 +117,8 @@ impl<M: Sequenced> Reader<M> {
         while !self.sender.is_closed() && !self.shared.is_stopping() {
             let seen = self.shared.log.signal().count();
             let mut moved = false;
-            for partition in 0..self.lasts.len() {
-                match self.pump(partition, &mut next[partition]) {
+            for (partition, next) in next.iter_mut().enumerate() {
+                match self.pump(partition, next) {
                     Ok(some) => moved |= some,
                     Err(End::Gone) => return,
                     Err(End::Failed(status)) => {

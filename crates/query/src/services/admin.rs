@@ -18,10 +18,7 @@ use v1::admin_service_server::AdminService;
 
 #[tonic::async_trait]
 impl AdminService for Server {
-    async fn get_status(
-        &self,
-        _: Request<v1::GetStatusRequest>,
-    ) -> Result<Response<v1::GetStatusResponse>, Status> {
+    async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Result<Response<v1::GetStatusResponse>, Status> {
         answer("GetStatus", async {
             let status = Arc::clone(&self.status);
             self.read(move |shared| {
@@ -87,10 +84,7 @@ impl AdminService for Server {
     }
 }
 
-fn dead_letters(
-    shared: &Shared,
-    request: &v1::ListDeadLettersRequest,
-) -> Result<v1::ListDeadLettersResponse, Status> {
+fn dead_letters(shared: &Shared, request: &v1::ListDeadLettersRequest) -> Result<v1::ListDeadLettersResponse, Status> {
     let reason = match request.reason.as_str() {
         "" => None,
         name => Some(DeadReason::parse(name).ok_or_else(|| {
@@ -104,7 +98,8 @@ fn dead_letters(
     let size = page::size(request.page_size);
     let wanted: Vec<_> = {
         let model = shared.model();
-        let letters = model.dead_letters(after).filter(|(_, letter)| reason.is_none_or(|reason| letter.reason == reason));
+        let letters =
+            model.dead_letters(after).filter(|(_, letter)| reason.is_none_or(|reason| letter.reason == reason));
         letters.take(size + 1).collect()
     };
     let (mut dead_letters, mut bytes, mut last) = (Vec::new(), 0, None);

@@ -59,10 +59,7 @@ impl BoardService for Server {
         .await
     }
 
-    async fn move_card(
-        &self,
-        request: Request<v1::MoveCardRequest>,
-    ) -> Result<Response<v1::MoveCardResponse>, Status> {
+    async fn move_card(&self, request: Request<v1::MoveCardRequest>) -> Result<Response<v1::MoveCardResponse>, Status> {
         answer("MoveCard", async {
             let deadline = self.deadline(&request);
             let request = request.into_inner();
@@ -161,7 +158,10 @@ fn cards(name: &str, tenant: &Tenant, board: &Board, inside: &RoaringBitmap, lim
         (Reverse(entered_at), contact.id(), *ordinal)
     });
     let first = sets::smallest(ranked, limit).into_iter();
-    first.filter_map(|(_, _, ordinal)| tenant.by_ordinal(ordinal)).map(|entry| card(name, board, &entry.contact)).collect()
+    first
+        .filter_map(|(_, _, ordinal)| tenant.by_ordinal(ordinal))
+        .map(|entry| card(name, board, &entry.contact))
+        .collect()
 }
 
 /// The column a contact is in, and since when: a stage is a tag.

@@ -87,10 +87,7 @@ impl ContactService for Server {
         .await
     }
 
-    async fn edit_tags(
-        &self,
-        request: Request<v1::EditTagsRequest>,
-    ) -> Result<Response<v1::EditTagsResponse>, Status> {
+    async fn edit_tags(&self, request: Request<v1::EditTagsRequest>) -> Result<Response<v1::EditTagsResponse>, Status> {
         answer("EditTags", async {
             let deadline = self.deadline(&request);
             let request = request.into_inner();

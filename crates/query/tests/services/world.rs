@@ -13,7 +13,9 @@ use touchline_model::command::{Command, PlaybookSource};
 use touchline_model::event::{Actor, Channel as From, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
-use touchline_model::output::{Cause, Contact, Identity, Numbered, Output, Progress, Tag, TagChange, Touch, TouchState};
+use touchline_model::output::{
+    Cause, Contact, Identity, Numbered, Output, Progress, Tag, TagChange, Touch, TouchState,
+};
 use touchline_model::record::{Evidence, Input, Loop, LoopBody};
 use touchline_model::time::Time;
 use touchline_model::value::{Fields, Value};
@@ -103,11 +105,20 @@ impl World {
         Position { partition, offset: appended.last_offset }
     }
 
+    /// What was appended to `events` besides ticks.
+    pub fn inputs(&self, partition: u32) -> Vec<Input> {
+        let records = self.log.read(Topic::Events, partition, 0, 1_000).unwrap();
+        let inputs = records.iter().map(|record| proto::decode_input(&record.value).unwrap());
+        inputs.filter(|input| !matches!(input, Input::Tick { .. })).collect()
+    }
+
     pub fn event(&self, event: Event) -> Position {
         self.append(event.key().partition(PARTITIONS), &Input::Event(Box::new(event)))
     }
 
+    /// Publishes what a tick led to: so Progress moves, as it does whenever something is said.
     pub fn publish(&self, partition: u32, outputs: Vec<Output>, contacts: Vec<Contact>) {
+        self.append(partition, &Input::Tick { wall: NOON });
         publish(&self.log, &self.lane, partition, outputs, contacts);
     }
 
@@ -129,8 +140,8 @@ impl World {
     pub fn processor(&mut self, mut answer: impl FnMut(&Processor<'_>, Command) + Send + 'static) {
         let (log, lane, stop) = (self.log.clone(), self.lane.clone(), Arc::new(AtomicBool::new(false)));
         let stopping = stop.clone();
+        let mut next: Vec<u64> = (0..PARTITIONS).map(|p| log.end(Topic::Events, p).unwrap()).collect();
         let thread = std::thread::spawn(move || {
-            let mut next: Vec<u64> = (0..PARTITIONS).map(|p| log.end(Topic::Events, p).unwrap()).collect();
             while !stopping.load(Ordering::SeqCst) {
                 let seen = log.signal().count();
                 for partition in 0..PARTITIONS {
