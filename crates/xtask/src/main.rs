@@ -8,6 +8,10 @@
 
 mod bench;
 mod cargo;
+mod demo;
+mod http;
+mod live;
+mod metrics_test;
 mod setup;
 mod suites;
 mod tidy;
@@ -40,6 +44,8 @@ enum Command {
     Test(suites::Args),
     /// Check what the compiler does not: crate edges, documents, metric names, test hygiene.
     Tidy,
+    /// Run the main job on a fresh directory with a virtual clock, and check everything it shows.
+    Demo(demo::Args),
     /// Measure something; figures are not tests.
     Bench(bench::Args),
 }
@@ -60,6 +66,7 @@ fn run(command: Command) -> Result<()> {
         Command::Setup => setup::run(setup::Need::Everything),
         Command::Test(args) => suites::run(&args),
         Command::Tidy => tidy::run(),
+        Command::Demo(args) => demo::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cargo::{self, Ran, TestProgram, Totals, cargo, clock, watch};
 use crate::setup::{self, Need};
-use crate::tidy;
+use crate::{metrics_test, tidy};
 use anyhow::{Result, bail};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -48,9 +48,11 @@ enum Work {
     Build,
     /// Run the compiled tests of these packages.
     Packages(&'static [&'static str]),
+    /// Prometheus against a live run.
+    Metrics,
 }
 
-const SUITES: [Suite; 10] = [
+const SUITES: [Suite; 11] = [
     Suite { name: "fmt", checks: "one way to format", work: Work::Cargo(&["fmt", "--all", "--check"]) },
     Suite { name: "tidy", checks: "crate edges, documents, metric names, test hygiene", work: Work::Tidy },
     Suite { name: "pure", checks: "the crates without native dependencies", work: Work::Pure },
@@ -77,6 +79,7 @@ const SUITES: [Suite; 10] = [
         checks: "examples in the documentation",
         work: Work::Cargo(&["test", "--workspace", "--doc", "--locked"]),
     },
+    Suite { name: "metrics", checks: "dashboards and alerts in a real Prometheus", work: Work::Metrics },
 ];
 
 /// Sets up, then runs the suites. Errors: a suite failed.
@@ -89,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let chosen = |suite: &&Suite| args.suites.is_empty() || args.suites.iter().any(|name| name == suite.name);
     let suites: Vec<&Suite> = SUITES.iter().filter(chosen).collect();
-    let needs_everything = false;
+    let needs_everything = suites.iter().any(|suite| matches!(suite.work, Work::Metrics));
     let needs_build = suites.iter().any(|suite| suite.needs_rocksdb());
     match (needs_everything, needs_build) {
         (true, _) => setup::run(Need::Everything)?,
@@ -161,6 +164,10 @@ fn run_suite(suite: &Suite, built: &mut Vec<TestProgram>) -> Result<Ran> {
                 *built = cargo::build_tests()?;
             }
             run_packages(built, packages)
+        }
+        Work::Metrics => {
+            cargo::build_programs()?;
+            metrics_test::run()
         }
     }
 }

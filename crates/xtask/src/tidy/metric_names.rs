@@ -33,10 +33,11 @@ fn is_query_file(path: &str) -> bool {
     in_deploy && !path.contains("/tests/") && (path.ends_with(".json") || path.ends_with(".yml"))
 }
 
-/// Names in quotes in files called `metrics.rs`: the constants that code records under.
+/// Names in quotes in files called `metrics.rs` and in the program: what code records under.
 fn defined(tree: &Tree) -> BTreeMap<String, &str> {
     let mut defined = BTreeMap::new();
-    for (path, text) in tree.iter().filter(|(path, _)| path.ends_with("src/metrics.rs")) {
+    let records = |path: &str| path.ends_with("src/metrics.rs") || path.starts_with("crates/touchline/src/");
+    for (path, text) in tree.iter().filter(|(path, _)| records(path)) {
         for literal in text.split('"').skip(1).step_by(2).filter(|literal| is_name(literal)) {
             defined.insert(literal.to_owned(), path.as_str());
         }
