@@ -1,17 +1,17 @@
 //! Commands and results: appended to the log, answered from it.
 
 use crate::world::{
-    PARTITIONS, PLAYBOOK, Processor, World, activate, cause, change, contact, key, name, partition, touch,
+    NOON, PARTITIONS, PLAYBOOK, Processor, World, activate, cause, change, contact, key, name, partition, touch,
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tonic::Code;
 use tonic_types::StatusExt;
-use touchline_log::{Log, Topic};
+use touchline_log::{Log, NewRecord, Topic, wait};
 use touchline_model::command::{Command, CommandBody};
-use touchline_model::output::{CommandResult, Outcome, Output, TouchState};
+use touchline_model::output::{CommandResult, Numbered, Outcome, Output, TouchState};
 use touchline_model::record::Input;
-use touchline_proto::v1;
+use touchline_proto::{encode_output, v1};
 use v1::board_service_client::BoardServiceClient;
 use v1::contact_service_client::ContactServiceClient;
 use v1::playbook_service_client::PlaybookServiceClient;
@@ -236,4 +236,23 @@ async fn what_became_of_a_touch_is_an_event_with_one_id() {
     ] {
         assert_eq!(client.report_result(request).await.unwrap_err().code(), code);
     }
+}
+
+#[tokio::test]
+async fn an_answer_is_given_only_once_its_publication_is_applied_whole() {
+    let mut world = World::with_deadline(Duration::from_millis(300)).await;
+    world.publish(partition("a"), vec![], vec![contact("a", 1, &[])]);
+    crate::streams::until_caught_up(&world, "a").await;
+    // The result lies in its topic, but no Progress says that the contact is there as well.
+    world.processor(|processor, command| {
+        let output = result(processor, &command, Outcome::Accepted);
+        let numbered = Numbered { sequence: 1, clock: NOON, source: processor.position, output };
+        let record = NewRecord { value: encode_output(&numbered, None), ..NewRecord::default() };
+        let partition = processor.position.partition;
+        wait(processor.log.append(Topic::CommandResults, partition, vec![record])).unwrap();
+    });
+    let mut client = ContactServiceClient::new(world.channel.clone());
+    let add = vec![v1::TagRef { group: "身份".into(), tag: "vip".into() }];
+    let request = v1::EditTagsRequest { name: name("a"), add, ..Default::default() };
+    assert_eq!(client.edit_tags(request).await.unwrap_err().code(), Code::Unavailable);
 }
