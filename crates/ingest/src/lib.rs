@@ -19,6 +19,8 @@ mod metrics;
 mod options;
 mod publish;
 mod settings;
+#[cfg(test)]
+mod testing;
 
 pub use faults::KILL_AT;
 pub use grpc::Grpc;
