@@ -71,14 +71,14 @@ impl Log for Edited {
 
 fn log() -> (MemoryLog, EventId) {
     let start = at("2026-03-01T08:00:00+08:00");
-    let mut cluster = Cluster::new(4, start).unwrap();
+    let mut cluster = Cluster::new(4, start).expect("in memory");
     let Input::Command(activate) = activation(start) else { unreachable!() };
-    cluster.append_command(*activate).unwrap();
-    cluster.settle().unwrap();
+    cluster.append_command(*activate).expect("in memory");
+    cluster.settle().expect("in memory");
     let asks = event(Kind::ChatMessage, "jia", "2026-03-01T08:00:00+08:00", "你们产品多少钱");
     let id = asks.id;
-    cluster.append_event(asks).unwrap();
-    cluster.advance(at("2026-03-01T09:00:00+08:00")).unwrap();
+    cluster.append_event(asks).expect("in memory");
+    cluster.advance(at("2026-03-01T09:00:00+08:00")).expect("in memory");
     (cluster.log().clone(), id)
 }
 

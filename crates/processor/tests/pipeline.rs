@@ -4,8 +4,9 @@ mod common;
 
 use common::{activation, at, event, record, sources};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use touchline_log::memory::MemoryLog;
-use touchline_log::{Log, ManualWall, Topic};
+use touchline_log::{Log, ManualWall, SystemWall, Topic, Wall};
 use touchline_model::event::Event;
 use touchline_model::kind::Kind;
 use touchline_model::output::{Numbered, Output, Stream, TouchState};
@@ -113,4 +114,24 @@ fn running_threads_fire_what_a_moved_clock_makes_due_and_stop_clean() {
     let mut due = due(&touches);
     due.sort_by(|one, other| (&one.1, &one.0).cmp(&(&other.1, &other.0)));
     assert_eq!(due, expected());
+}
+
+#[test]
+fn on_a_real_clock_progress_goes_out_alone_and_a_stop_leaves_nothing_behind() {
+    let wall: Arc<dyn Wall> = Arc::new(SystemWall);
+    let log: Arc<dyn Log> = Arc::new(MemoryLog::new(2, Arc::clone(&wall)));
+    let stores = (0..2).map(|_| Box::new(MemoryStore::new()) as Box<dyn Store>).collect();
+    let handle = Processor::start(Arc::clone(&log), stores, Arc::clone(&wall), Options::default()).unwrap();
+    // A tick leads to nothing but progress.
+    drop(log.append(Topic::Events, 1, vec![record(&Input::Tick { wall: wall.now() })]));
+    let started = Instant::now();
+    while log.published(1).unwrap().offset < 1 {
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", handle.status());
+        log.signal().wait_past(log.signal().count(), Duration::from_millis(10));
+    }
+    // Appended and stopped at once: what was applied by then is published.
+    drop(log.append(Topic::Events, 0, vec![record(&activation(wall.now()))]));
+    handle.stop();
+    let published = log.published(0).unwrap();
+    assert_eq!(log.end(Topic::CommandResults, 0).unwrap(), published.sequences[Stream::CommandResults.index()]);
 }

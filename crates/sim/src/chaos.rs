@@ -30,9 +30,12 @@ impl Wall for SkewedWall {
 #[derive(Clone)]
 pub(crate) struct ChaosLog {
     inner: MemoryLog,
-    held: Arc<Mutex<Vec<Box<dyn FnOnce() + Send>>>>,
+    held: Arc<Mutex<Vec<Answer>>>,
     reign: Arc<Mutex<Reign>>,
 }
+
+/// Tells a caller what became of its call.
+type Answer = Box<dyn FnOnce() + Send>;
 
 struct Reign {
     random: Random,
