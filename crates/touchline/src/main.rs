@@ -1,1 +1,108 @@
-fn main() {}
+//! `touchline`: the server and the command line.
+//!
+//! `touchline dev` runs all roles in one process; every other command speaks to a server, except
+//! `replay` and `playbook validate`, which need none.
+
+mod client;
+mod commands;
+mod config;
+mod dev;
+mod json;
+mod roles;
+
+use clap::{Parser, Subcommand};
+use client::Server;
+use commands::{board, clock, contact, link, playbook, replay, segment, send, status, touches};
+
+/// Turns what customers say, view, buy and do into tags, board stages and due touches.
+///
+/// Start with `touchline dev`, then in another terminal:
+///
+///   touchline playbook activate tests/playbooks/a.yaml
+///   touchline send --example contact.added
+///   touchline board show 商机看板
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, verbatim_doc_comment)]
+struct Cli {
+    #[command(flatten)]
+    server: Server,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run all roles in one process on one data directory, listeners on loopback
+    Dev(Box<dev::Options>),
+    /// Send events, or print an example of one kind
+    Send(send::Options),
+    /// Count and list contacts by a condition
+    #[command(subcommand)]
+    Segment(segment::Command),
+    /// Look at boards and move cards
+    #[command(subcommand)]
+    Board(board::Command),
+    /// Show a contact: identifiers, tags, stages, journeys, timeline
+    Contact(contact::ShowOptions),
+    /// Say why a contact carries a tag: rule, bundle, event, keyword
+    Explain(contact::ExplainOptions),
+    /// List or follow due touches
+    Touches(touches::Options),
+    /// Report what became of a touch
+    Report(touches::ReportOptions),
+    /// Validate, activate and list playbooks
+    #[command(subcommand)]
+    Playbook(playbook::Command),
+    /// Run playbooks over recorded events with a virtual clock, without a server
+    Replay(replay::Options),
+    /// Mint tracked links
+    #[command(subcommand)]
+    Link(link::Command),
+    /// Move the clock of a server started with --clock manual
+    #[command(subcommand)]
+    Clock(clock::Command),
+    /// Show how far each partition has come
+    Status,
+    /// List records that could not be applied, with their reasons
+    DeadLetters(status::DeadLetterOptions),
+}
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Dev(options) => dev::run(*options),
+        Command::Replay(options) => replay::run(&cli.server, &options),
+        Command::Link(command) => link::run(&cli.server, command),
+        command => block_on(command, &cli.server),
+    };
+    match result {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            #[allow(clippy::print_stderr, reason = "stderr is for errors")]
+            {
+                eprintln!("error: {error:#}");
+            }
+            std::process::ExitCode::FAILURE
+        }
+    }
+}
+
+fn block_on(command: Command, server: &Server) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            Command::Send(options) => send::run(server, &options),
+            Command::Segment(command) => segment::run(server, command).await,
+            Command::Board(command) => board::run(server, command).await,
+            Command::Contact(options) => contact::show(server, options).await,
+            Command::Explain(options) => contact::explain(server, options).await,
+            Command::Touches(options) => touches::run(server, options).await,
+            Command::Report(options) => touches::report(server, options).await,
+            Command::Playbook(command) => playbook::run(server, command).await,
+            Command::Clock(command) => clock::run(server, command).await,
+            Command::Status => status::run(server).await,
+            Command::DeadLetters(options) => status::dead_letters(server, options).await,
+            Command::Dev(_) | Command::Replay(_) | Command::Link(_) => unreachable!("handled by the caller"),
+        }
+    })
+}

@@ -1,0 +1,12 @@
+//! One file per noun of the command line.
+
+pub(crate) mod board;
+pub(crate) mod clock;
+pub(crate) mod contact;
+pub(crate) mod link;
+pub(crate) mod playbook;
+pub(crate) mod replay;
+pub(crate) mod segment;
+pub(crate) mod send;
+pub(crate) mod status;
+pub(crate) mod touches;

@@ -1,0 +1,137 @@
+//! `touchline playbook`: validate, activate, list.
+
+use crate::client::{Server, print_json, print_line, refusal};
+use crate::json;
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use touchline_model::command::PlaybookSource;
+use touchline_playbook::{compile, diagnostic};
+use touchline_proto::v1;
+use touchline_proto::v1::playbook_service_client::PlaybookServiceClient;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check playbooks without a server
+    Validate {
+        /// YAML files, in the order of the bundle
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Put playbooks in force; those with a known id are replaced
+    Activate {
+        /// YAML files, in the order of the bundle
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Bundle number you saw as active; default: what is active now
+        #[arg(long)]
+        expect: Option<u64>,
+        /// Ids of playbooks to take out
+        #[arg(long)]
+        remove: Vec<String>,
+        /// Who activates
+        #[arg(long, env = "USER", default_value = "")]
+        actor: String,
+    },
+    /// List the playbooks in force
+    List,
+}
+
+/// Reads playbook files; the id of a source is the playbook's own, else the file's name.
+pub(crate) fn read(files: &[PathBuf]) -> anyhow::Result<Vec<PlaybookSource>> {
+    files.iter().map(|file| read_one(file)).collect()
+}
+
+fn read_one(file: &Path) -> anyhow::Result<PlaybookSource> {
+    let yaml = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    // A text without an id is compiled under the file's name: the compiler then says what is missing where.
+    let named = compile::playbook_id(&yaml).ok();
+    let id = named.unwrap_or_else(|| file.file_stem().unwrap_or_default().to_string_lossy().into_owned());
+    Ok(PlaybookSource { id, yaml })
+}
+
+pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Validate { files } => validate(server, &files),
+        Command::Activate { files, expect, remove, actor } => activate(server, &files, expect, remove, actor).await,
+        Command::List => {
+            let mut client = PlaybookServiceClient::new(server.connect().await?);
+            let request = v1::ListPlaybooksRequest { parent: server.parent(), read: None };
+            let reply = client.list_playbooks(request).await.map_err(refusal)?.into_inner();
+            let ids: Vec<&str> = reply.playbooks.iter().map(|source| source.id.as_str()).collect();
+            if server.json {
+                print_json(&json!({"bundle": reply.bundle, "playbooks": ids}));
+            } else {
+                print_line(format!("bundle {}: {}", reply.bundle, ids.join(", ")));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn validate(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
+    let sources = read(files)?;
+    match compile::compile(&sources, 0) {
+        Ok(bundle) => {
+            if server.json {
+                print_json(&json!({"valid": true, "diagnostics": []}));
+            } else {
+                let (rules, journeys) = (bundle.rules.len(), bundle.journeys.len());
+                print_line(format!("valid: {} playbooks, {rules} rules, {journeys} journeys", sources.len()));
+            }
+            Ok(())
+        }
+        Err(diagnostics) => {
+            if server.json {
+                let list: Vec<Value> = diagnostics
+                    .iter()
+                    .map(|found| {
+                        json!({
+                            "code": found.code, "playbook": found.source_id, "line": found.line,
+                            "column": found.column, "message": found.message, "hint": found.hint,
+                        })
+                    })
+                    .collect();
+                print_json(&json!({"valid": false, "diagnostics": list}));
+            } else {
+                print_line(diagnostic::render(&diagnostics));
+            }
+            bail!("{} found in {} playbooks", diagnostics.len(), sources.len())
+        }
+    }
+}
+
+async fn activate(
+    server: &Server,
+    files: &[PathBuf],
+    expect: Option<u64>,
+    remove: Vec<String>,
+    actor: String,
+) -> anyhow::Result<()> {
+    let sources = read(files)?;
+    let mut client = PlaybookServiceClient::new(server.connect().await?);
+    let expected_active = match expect {
+        Some(number) => number,
+        None => {
+            let request = v1::ListPlaybooksRequest { parent: server.parent(), read: None };
+            client.list_playbooks(request).await.map_err(refusal)?.into_inner().bundle
+        }
+    };
+    let request = v1::ActivatePlaybookRequest {
+        parent: server.parent(),
+        sources: sources.into_iter().map(|source| source.yaml).collect(),
+        remove,
+        expected_active,
+        request_id: uuid::Uuid::new_v4().to_string(),
+        actor,
+    };
+    let reply = client.activate_playbook(request).await.map_err(refusal)?.into_inner();
+    let diagnostics: Vec<Value> = reply.diagnostics.iter().map(json::diagnostic).collect();
+    if server.json {
+        print_json(&json!({"bundle": reply.bundle, "diagnostics": diagnostics}));
+    } else {
+        print_line(format!("bundle {} is in force", reply.bundle));
+    }
+    Ok(())
+}

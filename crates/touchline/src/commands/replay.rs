@@ -1,0 +1,83 @@
+//! `touchline replay`: the engine over recorded events with a virtual clock, without a server.
+
+use crate::client::{Server, moment, print_json};
+use crate::commands::playbook;
+use crate::json;
+use anyhow::{Context, bail};
+use clap::Args;
+use prost::Message;
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use touchline_channels::api;
+use touchline_model::event::Event;
+use touchline_model::output::{Numbered, Stream};
+use touchline_model::time::Time;
+use touchline_processor::replay;
+use touchline_proto::{encode_output, v1};
+
+/// Runs playbooks over recorded events: every output one JSON line, the same bytes each time.
+///
+/// Lines are events as in `POST /v1/events`, with an optional `append_time` (default: `occurred_at`,
+/// made non-decreasing). The clock is virtual and passes every due moment.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Options {
+    /// Playbook, in the order of the bundle when given several times
+    #[arg(long, required = true)]
+    playbook: Vec<PathBuf>,
+    /// Events, one JSON object per line; `-` reads stdin
+    #[arg(long)]
+    events: PathBuf,
+    /// Where the clock ends, e.g. 2026-03-08T00:00:00+08:00
+    #[arg(long, value_parser = moment)]
+    until: Time,
+}
+
+pub(crate) fn run(_server: &Server, options: &Options) -> anyhow::Result<()> {
+    let sources = playbook::read(&options.playbook)?;
+    let events = read(&options.events)?;
+    let Some(tenant) = events.first().map(|(_, event)| event.tenant.clone()) else {
+        bail!("{} holds no event", options.events.display());
+    };
+    if let Some((_, other)) = events.iter().find(|(_, event)| event.tenant != tenant) {
+        bail!("events of two tenants ({tenant}, {})\nhint: replay each tenant by itself", other.tenant);
+    }
+    for numbered in replay::run(events, sources, &tenant, options.until)? {
+        print_json(&line(&numbered)?);
+    }
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<Vec<(Option<Time>, Event)>> {
+    let reader: Box<dyn BufRead> = if path == Path::new("-") {
+        Box::new(BufReader::new(std::io::stdin()))
+    } else {
+        let file = std::fs::File::open(path).with_context(|| format!("reading {}", path.display()))?;
+        Box::new(BufReader::new(file))
+    };
+    let mut events = Vec::new();
+    for (index, line) in reader.lines().enumerate() {
+        let line = line.with_context(|| format!("reading {}", path.display()))?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        let decoded = api::decode(line.as_bytes(), Time::EARLIEST)
+            .with_context(|| format!("{} line {}", path.display(), index + 1))?;
+        for event in decoded {
+            let accepted = event.with_context(|| format!("{} line {}", path.display(), index + 1))?;
+            events.push((accepted.append_time, accepted.event));
+        }
+    }
+    Ok(events)
+}
+
+fn line(numbered: &Numbered) -> anyhow::Result<Value> {
+    let bytes = encode_output(numbered, None);
+    Ok(match numbered.output.stream() {
+        Stream::TagChanges => json::tag_change(&v1::TagChange::decode(bytes.as_slice())?),
+        Stream::Touches => json::touch(&v1::Touch::decode(bytes.as_slice())?),
+        Stream::CommandResults => json::command_result(&v1::CommandResult::decode(bytes.as_slice())?),
+        Stream::DeadLetters => json::dead_letter(&v1::DeadLetter::decode(bytes.as_slice())?),
+    })
+}

@@ -1,0 +1,251 @@
+//! Messages as JSON, for `--json` and `replay`: names of the wire, times as RFC 3339 in UTC.
+
+use serde_json::{Map, Value, json};
+use touchline_model::time::Time;
+use touchline_proto::v1;
+
+/// A moment as RFC 3339 in UTC with milliseconds.
+pub(crate) fn time(ms: i64) -> Value {
+    Value::String(Time(ms).to_string())
+}
+
+fn position(position: Option<&v1::Position>) -> Value {
+    position.map_or(Value::Null, |at| json!({"partition": at.partition, "offset": at.offset}))
+}
+
+fn id_key(id: Option<&v1::IdKey>) -> Value {
+    id.map_or(Value::Null, |id| json!({"kind": id.kind, "scope": id.scope, "value": id.value}))
+}
+
+/// Why something was decided; absent parts are left out.
+pub(crate) fn cause(cause: Option<&v1::Cause>) -> Value {
+    let Some(cause) = cause else { return Value::Null };
+    let mut map = Map::new();
+    map.insert("kind".to_owned(), json!(cause.kind));
+    map.insert("position".to_owned(), position(cause.position.as_ref()));
+    if cause.origin.is_some() {
+        map.insert("origin".to_owned(), position(cause.origin.as_ref()));
+    }
+    for (name, text) in [
+        ("playbook", &cause.playbook),
+        ("rule", &cause.rule),
+        ("actor", &cause.actor),
+        ("reason", &cause.reason),
+    ] {
+        if !text.is_empty() {
+            map.insert(name.to_owned(), json!(text));
+        }
+    }
+    map.insert("bundle".to_owned(), json!(cause.bundle));
+    if let Some(id) = &cause.event_id {
+        let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+        map.insert("event_id".to_owned(), json!(hex));
+    }
+    if let Some(hit) = &cause.hit {
+        let hit = json!({
+            "keywords": hit.keywords, "keyword": hit.keyword, "field": hit.field, "start": hit.start, "end": hit.end,
+        });
+        map.insert("hit".to_owned(), hit);
+    }
+    Value::Object(map)
+}
+
+/// A tag change.
+pub(crate) fn tag_change(change: &v1::TagChange) -> Value {
+    let moves: Vec<Value> = change
+        .moves
+        .iter()
+        .map(|step| json!({"board": step.board, "from": step.from, "to": step.to}))
+        .collect();
+    json!({
+        "topic": "tag-changes",
+        "sequence": change.sequence,
+        "clock": time(change.clock_ms),
+        "source": position(change.source.as_ref()),
+        "contact": change.contact,
+        "contact_id": change.contact_id,
+        "group": change.group,
+        "set": change.set,
+        "unset": change.unset,
+        "moves": moves,
+        "at": time(change.at_ms),
+        "cause": cause(change.cause.as_ref()),
+    })
+}
+
+/// A touch.
+pub(crate) fn touch(touch: &v1::Touch) -> Value {
+    json!({
+        "topic": "touches",
+        "sequence": touch.sequence,
+        "clock": time(touch.clock_ms),
+        "source": position(touch.source.as_ref()),
+        "id": touch.id,
+        "state": touch.state,
+        "reason": touch.reason,
+        "contact": touch.contact,
+        "contact_id": touch.contact_id,
+        "recipient": id_key(touch.recipient.as_ref()),
+        "playbook": touch.playbook,
+        "journey": touch.journey,
+        "enrolment": touch.enrolment,
+        "step": touch.step,
+        "occurrence": touch.occurrence,
+        "touchpoint": touch.touchpoint,
+        "content": touch.content,
+        "executor": touch.executor,
+        "planned_at": time(touch.planned_at_ms),
+        "due_at": time(touch.due_at_ms),
+        "expires_at": time(touch.expires_at_ms),
+        "cause": cause(touch.cause.as_ref()),
+    })
+}
+
+/// An answer to a command.
+pub(crate) fn command_result(result: &v1::CommandResult) -> Value {
+    let outcome = match &result.outcome {
+        Some(v1::command_result::Outcome::Refused(refused)) => {
+            json!({"refused": {"code": refused.code, "detail": refused.detail, "current": refused.current}})
+        }
+        _ => json!("accepted"),
+    };
+    json!({
+        "topic": "command-results",
+        "sequence": result.sequence,
+        "clock": time(result.clock_ms),
+        "source": position(result.source.as_ref()),
+        "request_id": result.request_id,
+        "tenant": result.tenant,
+        "outcome": outcome,
+        "contact": result.contact,
+        "position": position(result.position.as_ref()),
+        "bundle": result.bundle,
+    })
+}
+
+/// A dead letter, without the record's bytes: they may hold personal data.
+pub(crate) fn dead_letter(letter: &v1::DeadLetter) -> Value {
+    let bytes = letter.record.as_ref().map_or(0, |record| record.value.len());
+    json!({
+        "topic": "dead-letters",
+        "sequence": letter.sequence,
+        "clock": time(letter.clock_ms),
+        "source": position(letter.source.as_ref()),
+        "reason": letter.reason,
+        "detail": letter.detail,
+        "record_bytes": bytes,
+    })
+}
+
+/// A contact's public record.
+pub(crate) fn contact(contact: &v1::Contact) -> Value {
+    let identities: Vec<Value> = contact
+        .identities
+        .iter()
+        .map(|identity| json!({"id": id_key(identity.id.as_ref()), "evidence": identity.evidence}))
+        .collect();
+    let tags: Vec<Value> = contact
+        .tags
+        .iter()
+        .map(|tag| {
+            json!({
+                "group": tag.group, "tag": tag.tag, "set_at": time(tag.set_at_ms), "cause": cause(tag.cause.as_ref()),
+            })
+        })
+        .collect();
+    let stages: Vec<Value> = contact
+        .stages
+        .iter()
+        .map(|stage| json!({"board": stage.board, "column": stage.column, "entered_at": time(stage.entered_at_ms)}))
+        .collect();
+    let relations: Vec<Value> = contact
+        .relations
+        .iter()
+        .map(|relation| {
+            json!({
+                "staff": relation.staff, "added_at": time(relation.added_at_ms), "state": relation.state,
+                "removed_at": relation.removed_at_ms.map(time),
+            })
+        })
+        .collect();
+    let last_times: Map<String, Value> =
+        contact.last_times.iter().map(|last| (last.name.clone(), time(last.at_ms))).collect();
+    json!({
+        "contact_id": contact.contact_id,
+        "key": contact.key,
+        "version": position(contact.version.as_ref()),
+        "merged_into": contact.merged_into,
+        "first_seen": time(contact.first_seen_ms),
+        "last_seen": time(contact.last_seen_ms),
+        "owner": contact.owner,
+        "identities": identities,
+        "tags": tags,
+        "stages": stages,
+        "relations": relations,
+        "last_times": last_times,
+        "enrolments": contact.enrolments.iter().map(enrolment).collect::<Vec<_>>(),
+    })
+}
+
+fn enrolment(enrolment: &v1::Enrolment) -> Value {
+    let step = |step: &Option<v1::StepAt>, name: &str| {
+        step.as_ref().map(|step| json!({name: step.name, "at": time(step.at_ms)}))
+    };
+    json!({
+        "playbook": enrolment.playbook,
+        "journey": enrolment.journey,
+        "number": enrolment.number,
+        "entered_at": time(enrolment.entered_at_ms),
+        "next": step(&enrolment.next, "step"),
+        "ended": step(&enrolment.ended, "reason"),
+        "goal_reached": enrolment.goal_reached,
+    })
+}
+
+/// How far a partition has come.
+pub(crate) fn progress(progress: &v1::Progress) -> Value {
+    let sequence = |index: usize| progress.sequences.get(index).copied().unwrap_or_default();
+    json!({
+        "partition": progress.partition,
+        "offset": progress.offset,
+        "clock": time(progress.clock_ms),
+        "sequences": {
+            "tag-changes": sequence(0), "touches": sequence(1), "command-results": sequence(2), "dead-letters": sequence(3),
+        },
+        "loop_sent": progress.loop_sent,
+        "loop_received": progress.loop_received,
+        "bundle": progress.bundle,
+    })
+}
+
+/// A card on a board.
+pub(crate) fn card(card: &v1::Card) -> Value {
+    json!({
+        "contact": card.contact, "board": card.board, "stage": card.stage, "owner": card.owner,
+        "entered_at": time(card.entered_at_ms), "id": id_key(card.id.as_ref()),
+    })
+}
+
+/// A compiler diagnostic.
+pub(crate) fn diagnostic(diagnostic: &v1::Diagnostic) -> Value {
+    json!({
+        "severity": diagnostic.severity, "code": diagnostic.code, "message": diagnostic.message,
+        "hint": diagnostic.hint, "line": diagnostic.line, "column": diagnostic.column, "playbook": diagnostic.playbook,
+    })
+}
+
+/// An entry of a contact's timeline. Event fields stay out: the summary names them.
+pub(crate) fn timeline_entry(entry: &v1::TimelineEntry) -> Value {
+    let body = match &entry.entry {
+        Some(v1::timeline_entry::Entry::TagChange(change)) => json!({"tag_change": tag_change(change)}),
+        Some(v1::timeline_entry::Entry::Touch(message)) => json!({"touch": touch(message)}),
+        Some(v1::timeline_entry::Entry::Event(_)) | None => json!({}),
+    };
+    json!({
+        "position": position(entry.position.as_ref()),
+        "at": time(entry.at_ms),
+        "kind": entry.kind,
+        "summary": entry.summary,
+        "entry": body,
+    })
+}
