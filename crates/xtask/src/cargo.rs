@@ -182,7 +182,8 @@ impl TestProgram {
         println!("     Running {} {}", self.package, self.target);
         let mut command = Command::new(&self.path);
         command.args(arguments).current_dir(&self.package_dir).stdin(Stdio::null());
-        command.env("CARGO_MANIFEST_DIR", &self.package_dir).env("TOUCHLINE_BIN", touchline_bin());
+        command.env("CARGO_MANIFEST_DIR", &self.package_dir).env("CARGO_TARGET_DIR", target_dir());
+        command.env("TOUCHLINE_BIN", touchline_bin());
         watch(&mut command)
     }
 }

@@ -44,6 +44,7 @@ fn play(directory: &Path, checks: &mut Checks, serve: bool) -> Result<()> {
         let log_end = story.server.log_end();
         return Err(error).with_context(|| format!("the story broke off; the end of the server's log:\n{log_end}"));
     }
+    let story = story.lose_the_state(directory, checks)?;
     checks.conclude()?;
     if serve {
         println!("{}", what_next(&story.server));

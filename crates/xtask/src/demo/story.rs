@@ -7,7 +7,7 @@ use super::checks::Checks;
 use super::payloads::{Accounts, CORP, Message, TENANT, post_event};
 use crate::http;
 use crate::live::Server;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::{Value as Json, json};
 use std::path::Path;
 use touchline_model::id::{CellKey, IdKey, IdKind};
@@ -100,7 +100,7 @@ pub(crate) struct Story {
 }
 
 impl Story {
-    /// Starts the server on `directory`, which must be empty.
+    /// Starts the server on `directory`: an empty one, or one of an earlier run.
     pub(crate) fn start(directory: &Path) -> Result<Self> {
         let accounts = Accounts::new();
         let config = accounts.write(directory)?;
@@ -175,8 +175,22 @@ impl Story {
                 },
             );
         }
+        self.repeat_a_message(checks)?;
         self.show(&["explain", &ANNA.address(), TAG])?;
         self.show(&["board", "show", BOARD])
+    }
+
+    /// Channels send again what they did not see answered.
+    fn repeat_a_message(&self, checks: &mut Checks) -> Result<()> {
+        let Customer { external_userid: customer, staff, says: text, .. } = ANNA;
+        let message = Message { id: "demo-message-1", customer, staff, text, at: at(ASKED) };
+        let answer = self.accounts.write_message(&self.server, &message)?;
+        checks.expect("Anna's message is sent again: taken, and dropped as a repeat", (200, 1, 2), || {
+            let dropped = self.server.metric("touchline_duplicates_total", &[])?;
+            let said = self.applied(&[("channel", "wecom_archive"), ("behaviour", "said")])?;
+            Ok((answer.status, dropped, said))
+        });
+        Ok(())
     }
 
     fn expect_tag(&self, checks: &mut Checks, customer: &Customer) {
@@ -251,12 +265,11 @@ impl Story {
         let (here, there) = (BO.partition(), CellKey::of(TENANT, &buyer).partition(PARTITIONS));
         println!("  Bo's contact lies in partition {here}, her yz_open_id in partition {there}");
         self.advance(PAID)?;
-        let id = |id: &IdKey| json!({"kind": id.kind.name(), "scope": id.scope, "value": id.value});
         post_event(
             &self.server,
             &json!({
                 "kind": "identity.linked", "tenant": TENANT, "source": "demo", "id": "bo-is-the-buyer",
-                "occurred_at": PAID, "subject": [id(&BO.id()), id(&buyer)], "fields": {"evidence": "strong"},
+                "occurred_at": PAID, "subject": [json_id(&BO.id()), json_id(&buyer)], "fields": {"evidence": "strong"},
             }),
         )?;
         let contact_id = self.contact(&BO)?["contact_id"].clone();
@@ -267,10 +280,7 @@ impl Story {
         let answer = self.accounts.pay_order(&self.server, &buyer.value, "E20260302213000000000001", at(PAID))?;
         checks.expect("the order push is answered 200", 200, || Ok(answer.status));
         let ended = json!({"ended": {"reason": "goal", "at": utc(PAID)}, "goal_reached": true, "next": null});
-        checks.expect("the order ends Bo's journey at once: goal reached", ended, || {
-            let enrolment = self.contact(&BO)?["enrolments"][0].clone();
-            Ok(json!({"ended": enrolment["ended"], "goal_reached": enrolment["goal_reached"], "next": enrolment["next"]}))
-        });
+        checks.expect("the order ends Bo's journey at once: goal reached", ended, || self.journey(&BO));
         let cancelled =
             vec![cancelled("p2", "客户案例-ROI", P2_DUE, there), cancelled("p3", "限时方案", P3_DUE, there)];
         checks.expect("p2 and p3 are cancelled for Bo, because of the order in the other partition", cancelled, || {
@@ -348,6 +358,43 @@ impl Story {
         });
     }
 
+    /// Stops the server, deletes its state, starts it again on the log alone, and goes on with the story.
+    pub(crate) fn lose_the_state(self, directory: &Path, checks: &mut Checks) -> Result<Self> {
+        heading("The state is deleted; the log is enough");
+        let before = self.answers()?;
+        self.server.stop()?;
+        std::fs::remove_dir_all(directory.join("data").join("store")).context("no state to delete")?;
+        let story = Self::start(directory)?;
+        checks.expect("the same contacts, touches and cards as before", before, || story.answers());
+        // Within 30 days of the anchor: the goal was still open, and only the rebuilt state knows it.
+        post_event(
+            &story.server,
+            &json!({
+                "kind": "order.paid", "tenant": TENANT, "source": "demo", "id": "anna-pays", "occurred_at": END,
+                "subject": [json_id(&ANNA.id())], "fields": {"order_id": "D-1", "paid_fen": 19_900},
+            }),
+        )?;
+        let ended = json!({"ended": {"reason": "goal", "at": utc(END)}, "goal_reached": true, "next": null});
+        checks.expect("Anna pays, and the journey of before ends: goal reached", ended, || story.journey(&ANNA));
+        checks.expect("no touch is due or cancelled a second time", (4, 2), || {
+            Ok((story.touches("due")?.len(), story.touches("cancelled")?.len()))
+        });
+        Ok(story)
+    }
+
+    /// What the read side says of everything in the story.
+    fn answers(&self) -> Result<Json> {
+        let touches = self.server.json(&["touches"])?;
+        let board = self.server.json(&["board", "show", BOARD])?;
+        Ok(json!([self.contact(&ANNA)?, self.contact(&BO)?, sorted(touches), board]))
+    }
+
+    /// How a customer's journey stands.
+    fn journey(&self, customer: &Customer) -> Result<Json> {
+        let enrolment = self.contact(customer)?["enrolments"][0].clone();
+        Ok(json!({"ended": enrolment["ended"], "goal_reached": enrolment["goal_reached"], "next": enrolment["next"]}))
+    }
+
     fn applied(&self, labels: &[(&str, &str)]) -> Result<u64> {
         self.server.metric("touchline_events_applied_total", labels)
     }
@@ -416,6 +463,10 @@ fn due(customer: &Customer, step: &str, content: &str, due_at: &str) -> Json {
 /// Bo's touch that will not go out, and why: the goal, by an order logged in `partition`.
 fn cancelled(step: &str, content: &str, planned_at: &str, partition: u32) -> Json {
     json!([BO.external_userid, step, content, utc(planned_at), "goal", "order.paid", partition])
+}
+
+fn json_id(id: &IdKey) -> Json {
+    json!({"kind": id.kind.name(), "scope": id.scope, "value": id.value})
 }
 
 fn sorted(mut values: Vec<Json>) -> Vec<Json> {

@@ -146,4 +146,32 @@ mod tests {
                 .collect::<Vec<_>>(),
         );
     }
+
+    /// Clippy reads the file nearest to a package, also inside a workspace that has one of its own.
+    #[test]
+    fn pure_bans_bite() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        let lints = "[lints.clippy]\ndisallowed_methods = \"deny\"\n";
+        let code = |name: &str| format!("pub fn {name}() -> u64 {{ std::time::Instant::now().elapsed().as_secs() }}\n");
+        write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = [\"pure\"]\n");
+        write("clippy.toml", "allow-unwrap-in-tests = true\n");
+        write("pure/Cargo.toml", &format!("[package]\nname = \"pure\"\nedition = \"2024\"\n{lints}"));
+        write("pure/src/lib.rs", &code("now"));
+        let check = || {
+            let mut command = crate::cargo::cargo(&["clippy", "--quiet", "--offline"]);
+            command.current_dir(directory.path()).env("CARGO_TARGET_DIR", directory.path().join("target"));
+            let output = command.output().unwrap();
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        assert!(check().0, "without the bans it passes");
+        write("pure/clippy.toml", &std::fs::read_to_string(crate::cargo::root().join(PURE_LINTS[0])).unwrap());
+        write("pure/src/lib.rs", &code("then"));
+        let (success, said) = check();
+        assert!(!success && said.contains("state is a function of the log"), "{said}");
+    }
 }
