@@ -19,7 +19,7 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| {
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let built = Command::new(cargo)
-            .args(["build", "--quiet", "--locked", "--package", "touchline", "--message-format", "json"])
+            .args(["build", "--quiet", "--workspace", "--bin", "touchline", "--message-format", "json"])
             .current_dir(repository("."))
             .stderr(Stdio::inherit())
             .output()
