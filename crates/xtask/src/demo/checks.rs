@@ -2,7 +2,7 @@
 
 use crate::live::LOOK_AGAIN;
 use anyhow::{Result, bail};
-use std::fmt::Debug;
+use serde::Serialize;
 use std::time::{Duration, Instant};
 
 /// How long the read side may take to show what was written. It takes milliseconds; a loaded machine takes longer.
@@ -22,7 +22,12 @@ impl Checks {
     }
 
     /// Looks until `observe` gives `expected`, at most [`PATIENCE`] long. An error counts as not observed.
-    pub(crate) fn expect<T: PartialEq + Debug>(&mut self, what: &str, expected: T, observe: impl Fn() -> Result<T>) {
+    pub(crate) fn expect<T: PartialEq + Serialize>(
+        &mut self,
+        what: &str,
+        expected: T,
+        observe: impl Fn() -> Result<T>,
+    ) {
         let started = Instant::now();
         let mut seen = observe();
         while !seen.as_ref().is_ok_and(|seen| *seen == expected) && started.elapsed() < self.patience {
@@ -34,7 +39,9 @@ impl Checks {
                 println!("  ✔ {what}");
                 self.observed += 1;
             }
-            Ok(seen) => self.miss(what, &format!("expected {expected:?}\n      observed {seen:?}")),
+            Ok(seen) => {
+                self.miss(what, &format!("expected {}\n      observed {}", shown(&expected), shown(&seen)));
+            }
             Err(error) => self.miss(what, &format!("{error:#}")),
         }
     }
@@ -49,6 +56,10 @@ impl Checks {
         println!("\n{} of {} expectations observed", self.observed, self.observed + self.missed.len());
         if self.missed.is_empty() { Ok(()) } else { bail!("not observed:\n  {}", self.missed.join("\n  ")) }
     }
+}
+
+fn shown(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_else(|error| error.to_string())
 }
 
 #[cfg(test)]
