@@ -23,7 +23,8 @@ fn a_full_disk_ends_the_process_and_loses_nothing_acknowledged() {
         match post(url, &[("content-type", "application/json")], body.to_string().as_bytes()) {
             Some((200, answer)) => {
                 let answer: Value = serde_json::from_str(&answer).expect("JSON");
-                acknowledged.push(EventId::parse(answer["results"][0]["event_id"].as_str().expect("an id")).expect("hex"));
+                acknowledged
+                    .push(EventId::parse(answer["results"][0]["event_id"].as_str().expect("an id")).expect("hex"));
                 Ok(())
             }
             other => Err(other.map(|(status, _)| status)),

@@ -64,8 +64,7 @@ fn kills_lose_nothing_and_repeat_nothing() {
             // Ended while starting: killed during recovery, which counts as well.
             if let Some(mut server) = Server::start(directory.path(), &start) {
                 load.point_at(Some(&server.http));
-                let status = server.wait();
-                assert!(!status.success(), "{point}:{passage} did not kill it");
+                wait_for(&format!("{point}:{passage} to be reached"), || server.has_ended());
                 load.point_at(None);
             }
             *kills.entry(point).or_default() += 1;
@@ -124,7 +123,8 @@ fn live_state_equals_the_replayed(directory: &Path, replayed: &[u128]) {
 
 /// The checker itself: with one output taken out or said twice, it has to object.
 fn the_judge_sees_one_output_removed_or_doubled(log: &EmbeddedLog, acknowledged: &[EventId]) {
-    let busiest = (0..4).max_by_key(|&partition| log.end(Topic::TagChanges, partition).expect("readable")).expect("four");
+    let busiest =
+        (0..4).max_by_key(|&partition| log.end(Topic::TagChanges, partition).expect("readable")).expect("four");
     let copied = |change: &dyn Fn(&mut Vec<NewRecord>)| {
         let copy = copy(log, busiest, change);
         judge(&copy, acknowledged).expect("readable")
@@ -215,15 +215,17 @@ impl Load {
 }
 
 /// Event `number`: contacts added, asking prices, linked, buying under their own Youzan id.
+/// Nobody buys in the first round: a cell that holds state before it is linked stays on its own, and then
+/// nothing would pass through the loopback.
 fn event(number: u64) -> Value {
-    let who = number / 5 % CONTACTS;
+    let (round, who) = (number / 5 / CONTACTS, number / 5 % CONTACTS);
     let wecom = json!({"kind": "wecom_external_userid", "scope": "wwcorp", "value": format!("wm{who}")});
     let youzan = json!({"kind": "yz_open_id", "scope": "youzan", "value": format!("yz{who}")});
     let (kind, subject, fields) = match number % 5 {
         0 => ("contact.added", vec![wecom], json!({"staff": format!("staff{}", who % 3), "state": "t"})),
         1 => ("chat.message", vec![wecom], json!({"direction": "in", "msg_type": "text", "text": "多少钱一份？"})),
         2 => ("identity.linked", vec![wecom, youzan], json!({"evidence": "strong"})),
-        3 => ("order.paid", vec![youzan], json!({"order_id": format!("E{number}")})),
+        3 if round > 0 => ("order.paid", vec![youzan], json!({"order_id": format!("E{number}")})),
         _ => ("chat.message", vec![wecom], json!({"direction": "in", "msg_type": "text", "text": "再想想"})),
     };
     json!({

@@ -71,7 +71,11 @@ fn another_playbook_on_other_payloads_in_another_order() {
         "subject": [id("wecom_external_userid", CORP, STUDENT), id("yz_open_id", "youzan", BUYER)],
         "fields": {"evidence": "strong"},
     });
-    let sent = post(&format!("http://{}/v1/events", server.http), &[("content-type", "application/json")], linked.to_string().as_bytes());
+    let sent = post(
+        &format!("http://{}/v1/events", server.http),
+        &[("content-type", "application/json")],
+        linked.to_string().as_bytes(),
+    );
     assert_eq!(sent.expect("answered").0, 200);
     click(&server, &directory.path().join("link"));
 
@@ -93,7 +97,15 @@ fn another_playbook_on_other_payloads_in_another_order() {
         .iter()
         .map(|touch| {
             let text = |name: &str| touch[name].as_str().unwrap_or("-").to_owned();
-            format!("{} {}({}) {} {} {}", text("step"), text("state"), text("reason"), text("due_at"), text("content"), text("executor"))
+            format!(
+                "{} {}({}) {} {} {}",
+                text("step"),
+                text("state"),
+                text("reason"),
+                text("due_at"),
+                text("content"),
+                text("executor")
+            )
         })
         .collect();
     // q2 on the second day after the question in Tokyo, 18:30 there: 09:30 UTC. lisi came with the callback.
@@ -123,10 +135,15 @@ fn what_is_not_signed_does_not_enter_the_log() {
     let sealed = wecom::seal(&wecom_account(), "<xml></xml>", "1778414700", "n", [7; 16]).expect("seals");
     let mut signature = sealed.signed.msg_signature.clone();
     signature.replace_range(0..1, if signature.starts_with('0') { "1" } else { "0" });
-    let url = format!("http://{}/callback/wecom/app?msg_signature={signature}&timestamp=1778414700&nonce=n", server.http);
+    let url =
+        format!("http://{}/callback/wecom/app?msg_signature={signature}&timestamp=1778414700&nonce=n", server.http);
     assert_eq!(post(&url, &[], sealed.body.as_bytes()).expect("answered").0, 401);
     let url = format!("http://{}/push/youzan/shop", server.http);
-    let headers = [("event-sign", "00000000000000000000000000000000"), ("event-type", "trade_TradePaid"), ("client-id", "school-client")];
+    let headers = [
+        ("event-sign", "00000000000000000000000000000000"),
+        ("event-type", "trade_TradePaid"),
+        ("client-id", "school-client"),
+    ];
     let (_, answer) = post(&url, &headers, b"{}").expect("answered");
     assert!(answer.contains("failed"), "{answer}");
     assert_eq!(get(&format!("http://{}/l/AAAA", server.http)).expect("answered").0, 404);
@@ -135,7 +152,8 @@ fn what_is_not_signed_does_not_enter_the_log() {
     assert!(metrics.contains("touchline_webhook_rejected_total{channel=\"wecom\",reason=\"bad_signature\"} 1"));
     assert!(metrics.contains("touchline_webhook_rejected_total{channel=\"youzan\",reason=\"bad_signature\"} 1"));
     let status = &server.json(TENANT, &["status"])[0];
-    let ends = status["partitions"].as_array().expect("partitions").iter().map(|partition| partition["end_offset"].clone());
+    let ends =
+        status["partitions"].as_array().expect("partitions").iter().map(|partition| partition["end_offset"].clone());
     assert_eq!(ends.collect::<Vec<_>>(), [0, 0, 0, 0]);
 }
 
@@ -150,7 +168,10 @@ fn advance(server: &Server, to: &str) {
 fn columns(server: &Server) -> Vec<(String, u64)> {
     let view = &server.json(TENANT, &["board", "show", "报名看板"])[0];
     let columns = view["columns"].as_array().expect("columns");
-    columns.iter().map(|column| (column["id"].as_str().expect("an id").to_owned(), column["count"].as_u64().expect("a count"))).collect()
+    columns
+        .iter()
+        .map(|column| (column["id"].as_str().expect("an id").to_owned(), column["count"].as_u64().expect("a count")))
+        .collect()
 }
 
 fn says(server: &Server, msgid: &str, msgtime_ms: i64, text: &str) {
@@ -173,7 +194,10 @@ fn added(server: &Server, create_time: i64) {
     );
     let sealed = wecom::seal(&wecom_account(), &inner, "1778414700", "nonce9", [9; 16]).expect("seals");
     let signature = &sealed.signed.msg_signature;
-    let url = format!("http://{}/callback/wecom/app?msg_signature={signature}&timestamp=1778414700&nonce=nonce9", server.http);
+    let url = format!(
+        "http://{}/callback/wecom/app?msg_signature={signature}&timestamp=1778414700&nonce=nonce9",
+        server.http
+    );
     // The channel sends it three times when it hears nothing: one event.
     for _ in 0..3 {
         assert_eq!(post(&url, &[], sealed.body.as_bytes()).expect("answered"), (200, String::new()));
@@ -184,8 +208,18 @@ fn click(server: &Server, key_file: &Path) {
     let key_file = key_file.to_str().expect("text");
     let contact = format!("wecom_external_userid/{CORP}/{STUDENT}");
     let arguments = [
-        "link", "create", "--key-file", key_file, "--to", "https://school.example/fees", "--content", "学费页", "--contact",
-        &contact, "--surface", "group",
+        "link",
+        "create",
+        "--key-file",
+        key_file,
+        "--to",
+        "https://school.example/fees",
+        "--content",
+        "学费页",
+        "--contact",
+        &contact,
+        "--surface",
+        "group",
     ];
     let minted = &server.json(TENANT, &arguments)[0];
     let (status, location, _) = get(minted["url"].as_str().expect("a url")).expect("answered");
@@ -212,7 +246,8 @@ fn pays(server: &Server) {
     };
     let sent = push.send(&youzan_account());
     let url = format!("http://{}/push/youzan/shop", server.http);
-    let headers = [("event-sign", sent.event_sign.as_str()), ("event-type", &sent.event_type), ("client-id", &sent.client_id)];
+    let headers =
+        [("event-sign", sent.event_sign.as_str()), ("event-type", &sent.event_type), ("client-id", &sent.client_id)];
     let (status, answer) = post(&url, &headers, &sent.body).expect("answered");
     assert_eq!(status, 200);
     assert!(answer.contains("success"), "{answer}");

@@ -13,10 +13,14 @@ pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
-/// The `touchline` binary, built once per test run so that it is never an old one.
+/// The `touchline` binary: what `TOUCHLINE_BIN` names (`cargo xtask test` does), else built once per
+/// test program, so that it is never an old one.
 pub fn binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     BINARY.get_or_init(|| {
+        if let Some(path) = std::env::var_os("TOUCHLINE_BIN") {
+            return PathBuf::from(path);
+        }
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
         let built = Command::new(cargo)
             .args(["build", "--quiet", "--workspace", "--bin", "touchline", "--message-format", "json"])
@@ -129,6 +133,11 @@ impl Server {
         let _ = self.child.wait();
     }
 
+    /// Whether the process has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_some()
+    }
+
     /// Waits until the process ends by itself.
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("a child")
@@ -173,8 +182,7 @@ pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Option<(u16, St
 
 /// Sends a GET without following redirects; status, `location` and body.
 pub fn get(url: &str) -> Option<(u16, String, String)> {
-    let agent: ureq::Agent =
-        ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
+    let agent: ureq::Agent = ureq::Agent::config_builder().http_status_as_error(false).max_redirects(0).build().into();
     let mut response = agent.get(url).call().ok()?;
     let location = response.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
     let (status, location) = (response.status().as_u16(), location.to_owned());

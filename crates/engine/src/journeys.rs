@@ -22,10 +22,10 @@ pub(crate) fn on_record(
     work: &mut Work<'_, '_>,
     case: &Case<'_>,
     contact: &mut Contact,
-    mut judged: Option<&mut Judged<'_>>,
+    judged: Option<&mut Judged<'_>>,
     changes: &[TagChange],
 ) {
-    if let Some(judged) = judged.as_deref_mut() {
+    if let Some(judged) = judged {
         let listening = case.bundle.journeys_by_event.get(judged.event.name());
         for &index in listening.into_iter().flatten() {
             let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| event_fits(trigger, judged).is_some());

@@ -3,8 +3,10 @@
 use anyhow::{Context, anyhow};
 use clap::Args;
 use serde::{Deserialize, Serialize};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use tonic::transport::{Channel, Endpoint};
+use tonic_types::StatusExt;
 use touchline_model::id::{ContactId, IdKind};
 use touchline_model::time::{Time, Zone};
 use touchline_proto::v1;
@@ -61,11 +63,12 @@ impl Server {
     /// Connects to the gRPC server.
     pub(crate) async fn connect(&self) -> anyhow::Result<Channel> {
         let known = || Ports::of_default_directory().map(|ports| ports.grpc);
-        let address =
-            with_scheme(&self.server.clone().or_else(known).unwrap_or_else(|| "127.0.0.1:7090".to_owned()));
+        let address = with_scheme(&self.server.clone().or_else(known).unwrap_or_else(|| "127.0.0.1:7090".to_owned()));
         let endpoint = Endpoint::from_shared(address.clone()).with_context(|| format!("--server {address}"))?;
         endpoint.connect().await.with_context(|| {
-            format!("no server answers at {address}\nhint: start one with `touchline dev`, or name another with --server")
+            format!(
+                "no server answers at {address}\nhint: start one with `touchline dev`, or name another with --server"
+            )
         })
     }
 }
@@ -117,25 +120,33 @@ pub(crate) fn local(ms: i64) -> String {
     Zone::SHANGHAI.format(Time(ms))
 }
 
-/// A gRPC refusal as an error for people: what, and what to do next.
+/// A gRPC refusal as an error for people: what, how it stands now, and what to do next.
 pub(crate) fn refusal(status: tonic::Status) -> anyhow::Error {
+    let details = status.get_error_details();
+    let facts = details.error_info().map(|info| info.metadata.clone()).unwrap_or_default();
+    let current = facts.iter().find(|(name, _)| name.starts_with("current"));
+    let stands = current.map_or_else(String::new, |(name, value)| {
+        format!("\n{}: {}", name.replace('_', " "), if value.is_empty() { "none" } else { value })
+    });
     let hint = match status.code() {
+        _ if status.message().contains("hint:") => "",
         tonic::Code::Aborted => "\nhint: look again and repeat with what stands now",
         tonic::Code::Unavailable => "\nhint: the server is catching up or down; repeating is safe",
         tonic::Code::Unimplemented => "\nhint: this version does not support it yet",
         _ => "",
     };
-    anyhow!("{}{hint}", status.message())
+    anyhow!("{}{stands}{hint}", status.message())
 }
 
 /// Prints one JSON value as a line.
-#[allow(clippy::print_stdout, reason = "stdout is the answer")]
 pub(crate) fn print_json(value: &serde_json::Value) {
-    println!("{value}");
+    print_line(value);
 }
 
-/// Prints one line for people.
-#[allow(clippy::print_stdout, reason = "stdout is the answer")]
+/// Prints one line of the answer. A reader that has seen enough (`| head`) ends the program quietly.
 pub(crate) fn print_line(line: impl std::fmt::Display) {
-    println!("{line}");
+    if let Err(error) = writeln!(std::io::stdout().lock(), "{line}") {
+        let seen_enough = error.kind() == std::io::ErrorKind::BrokenPipe;
+        std::process::exit(if seen_enough { 0 } else { 1 });
+    }
 }

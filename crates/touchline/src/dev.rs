@@ -116,9 +116,7 @@ fn clock_of(options: &Options) -> anyhow::Result<Clock> {
     }
     Ok(match options.clock {
         ClockMode::System => Clock::System,
-        ClockMode::Manual => {
-            Clock::Manual(ManualWall::new(options.clock_start.unwrap_or_else(|| SystemWall.now())))
-        }
+        ClockMode::Manual => Clock::Manual(ManualWall::new(options.clock_start.unwrap_or_else(|| SystemWall.now()))),
     })
 }
 
@@ -127,11 +125,8 @@ async fn serve(options: Options, config: Config, clock: Clock) -> anyhow::Result
     let mut roles = Roles::start(&options.data_dir, options.partitions, &config, clock)?;
     let http = bind(options.http_listen).await?;
     let grpc = bind(options.grpc_listen).await?;
-    let ports = Ports {
-        http: http.local_addr()?.to_string(),
-        grpc: grpc.local_addr()?.to_string(),
-        pid: std::process::id(),
-    };
+    let ports =
+        Ports { http: http.local_addr()?.to_string(), grpc: grpc.local_addr()?.to_string(), pid: std::process::id() };
     roles.listen(http, grpc).await;
     write_ports(&options.data_dir, &ports)?;
     announce(&options.data_dir, &ports);

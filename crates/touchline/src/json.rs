@@ -26,12 +26,9 @@ pub(crate) fn cause(cause: Option<&v1::Cause>) -> Value {
     if cause.origin.is_some() {
         map.insert("origin".to_owned(), position(cause.origin.as_ref()));
     }
-    for (name, text) in [
-        ("playbook", &cause.playbook),
-        ("rule", &cause.rule),
-        ("actor", &cause.actor),
-        ("reason", &cause.reason),
-    ] {
+    for (name, text) in
+        [("playbook", &cause.playbook), ("rule", &cause.rule), ("actor", &cause.actor), ("reason", &cause.reason)]
+    {
         if !text.is_empty() {
             map.insert(name.to_owned(), json!(text));
         }
@@ -52,11 +49,8 @@ pub(crate) fn cause(cause: Option<&v1::Cause>) -> Value {
 
 /// A tag change.
 pub(crate) fn tag_change(change: &v1::TagChange) -> Value {
-    let moves: Vec<Value> = change
-        .moves
-        .iter()
-        .map(|step| json!({"board": step.board, "from": step.from, "to": step.to}))
-        .collect();
+    let moves: Vec<Value> =
+        change.moves.iter().map(|step| json!({"board": step.board, "from": step.from, "to": step.to})).collect();
     json!({
         "topic": "tag-changes",
         "sequence": change.sequence,

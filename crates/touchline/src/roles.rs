@@ -80,7 +80,8 @@ impl Roles {
         let options = QueryOptions { wall: clock.wall(), ..QueryOptions::default() };
         let query = Arc::new(Query::start(Arc::clone(&shared), options));
         let stopping = Arc::new(AtomicBool::new(false));
-        let told = Arc::new(Told { processor: Arc::downgrade(&processor), log: Arc::clone(&shared), clock: clock.clone() });
+        let told =
+            Arc::new(Told { processor: Arc::downgrade(&processor), log: Arc::clone(&shared), clock: clock.clone() });
         let probes = Probes {
             ready: readiness(Arc::downgrade(&processor), Arc::downgrade(&query), Arc::clone(&stopping)),
             metrics: Arc::new(move || rendered.render()),

@@ -11,13 +11,13 @@ use touchline_model::record::{Input, Record};
 use touchline_model::time::Time;
 use touchline_model::value::{Fields, Value};
 
-pub const PARTITIONS: u32 = 4;
-pub const TENANT: &str = "acme";
+pub(crate) const PARTITIONS: u32 = 4;
+pub(crate) const TENANT: &str = "acme";
 
 type Pair = (Vec<u8>, Vec<u8>);
 
 #[derive(Default, Clone)]
-pub struct Map(pub BTreeMap<Vec<u8>, Vec<u8>>);
+pub(crate) struct Map(pub(crate) BTreeMap<Vec<u8>, Vec<u8>>);
 
 impl View for Map {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
@@ -30,32 +30,32 @@ impl View for Map {
 }
 
 /// One partition: an engine, its state and the records it has applied.
-pub struct Part {
-    pub engine: Engine,
-    pub map: Map,
-    pub log: Vec<Record>,
+pub(crate) struct Part {
+    pub(crate) engine: Engine,
+    pub(crate) map: Map,
+    pub(crate) log: Vec<Record>,
 }
 
-pub struct Engines {
-    pub parts: Vec<Part>,
-    pub outputs: Vec<Numbered>,
-    pub now: Time,
+pub(crate) struct Engines {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) outputs: Vec<Numbered>,
+    pub(crate) now: Time,
 }
 
-pub fn at(text: &str) -> Time {
+pub(crate) fn at(text: &str) -> Time {
     Time::parse_rfc3339(&format!("{text}+08:00")).expect(text)
 }
 
-pub fn wecom(value: &str) -> IdKey {
+pub(crate) fn wecom(value: &str) -> IdKey {
     IdKey::new(IdKind::WecomExternalUserid, "wwcorp", value)
 }
 
-pub fn youzan(value: &str) -> IdKey {
+pub(crate) fn youzan(value: &str) -> IdKey {
     IdKey::new(IdKind::YzOpenId, "youzan", value)
 }
 
 /// An event as a channel would give it; `basis` makes its id.
-pub fn event(kind: Kind, basis: &str, when: Time, subject: Vec<IdKey>, fields: &[(&str, &str)]) -> Event {
+pub(crate) fn event(kind: Kind, basis: &str, when: Time, subject: Vec<IdKey>, fields: &[(&str, &str)]) -> Event {
     let mut private = Fields::new();
     let mut public = Fields::new();
     for (name, text) in fields {
@@ -81,7 +81,7 @@ pub fn event(kind: Kind, basis: &str, when: Time, subject: Vec<IdKey>, fields: &
 }
 
 impl Engines {
-    pub fn new(playbook: &str, start: Time) -> Self {
+    pub(crate) fn new(playbook: &str, start: Time) -> Self {
         let parts = (0..PARTITIONS)
             .map(|partition| {
                 let map = Map::default();
@@ -94,12 +94,12 @@ impl Engines {
         engines
     }
 
-    pub fn activate(&mut self, request: &str, playbook: &str, expected_active: u64) {
+    pub(crate) fn activate(&mut self, request: &str, playbook: &str, expected_active: u64) {
         let sources = vec![PlaybookSource { id: "price-consideration".to_owned(), yaml: playbook.to_owned() }];
         self.command(request, CommandBody::Activate { sources, remove: Vec::new(), expected_active });
     }
 
-    pub fn command(&mut self, request: &str, body: CommandBody) {
+    pub(crate) fn command(&mut self, request: &str, body: CommandBody) {
         let key = body.contact().cloned();
         let command = Command {
             request_id: request.to_owned(),
@@ -113,7 +113,7 @@ impl Engines {
     }
 
     /// Appends an event under its native key, at its own time, after time has passed up to it.
-    pub fn event(&mut self, event: Event) {
+    pub(crate) fn event(&mut self, event: Event) {
         if let Some(when) = event.occurred_at.filter(|when| *when > self.now) {
             self.advance(when);
         }
@@ -122,7 +122,7 @@ impl Engines {
     }
 
     /// Appends and delivers what follows from it, everywhere.
-    pub fn append(
+    pub(crate) fn append(
         &mut self,
         partition: u32,
         key: Option<String>,
@@ -142,7 +142,7 @@ impl Engines {
     }
 
     /// Moves the clock to `to`, ticking every partition at each due moment on the way.
-    pub fn advance(&mut self, to: Time) {
+    pub(crate) fn advance(&mut self, to: Time) {
         loop {
             let dues = self.parts.iter().filter_map(|part| part.engine.next_due(&part.map).expect("in memory"));
             let next = dues.min().filter(|due| *due <= to);
@@ -156,14 +156,14 @@ impl Engines {
         }
     }
 
-    pub fn tag_changes(&self) -> Vec<&TagChange> {
+    pub(crate) fn tag_changes(&self) -> Vec<&TagChange> {
         self.outputs
             .iter()
             .filter_map(|output| if let Output::TagChange(change) = &output.output { Some(change) } else { None })
             .collect()
     }
 
-    pub fn touches(&self) -> Vec<&Touch> {
+    pub(crate) fn touches(&self) -> Vec<&Touch> {
         self.outputs
             .iter()
             .filter_map(|output| if let Output::Touch(touch) = &output.output { Some(touch) } else { None })
@@ -171,7 +171,7 @@ impl Engines {
     }
 
     /// `step state(reason) due-time` of every touch, in order.
-    pub fn touch_lines(&self) -> Vec<String> {
+    pub(crate) fn touch_lines(&self) -> Vec<String> {
         self.touches()
             .iter()
             .map(|touch| {
@@ -182,7 +182,7 @@ impl Engines {
             .collect()
     }
 
-    pub fn dead_reasons(&self) -> Vec<&'static str> {
+    pub(crate) fn dead_reasons(&self) -> Vec<&'static str> {
         self.outputs
             .iter()
             .filter_map(
@@ -194,7 +194,7 @@ impl Engines {
     }
 
     /// `accepted`, or `code:current`, of every command result in order.
-    pub fn answers(&self) -> Vec<String> {
+    pub(crate) fn answers(&self) -> Vec<String> {
         use touchline_model::output::Outcome;
         self.outputs
             .iter()
@@ -208,7 +208,7 @@ impl Engines {
             .collect()
     }
 
-    pub fn contact(&self, id: &IdKey) -> touchline_model::output::Contact {
+    pub(crate) fn contact(&self, id: &IdKey) -> touchline_model::output::Contact {
         let key = CellKey::of(TENANT, id);
         let part = &self.parts[key.partition(PARTITIONS) as usize];
         let partition = part.engine.meta().partition;
@@ -219,7 +219,7 @@ impl Engines {
 }
 
 impl Part {
-    pub fn apply(&mut self, record: &Record) -> Effects {
+    pub(crate) fn apply(&mut self, record: &Record) -> Effects {
         let mut overlay = Overlay::new(&self.map);
         let effects = self.engine.apply(&mut overlay, record).expect("in memory");
         let writes: Vec<_> = overlay.into_writes().collect();

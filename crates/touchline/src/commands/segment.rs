@@ -65,7 +65,9 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
             for segment in segments {
                 if server.json {
                     let (id, filter) = (segment.id, segment.filter);
-                    print_json(&json!({"id": id, "playbook": segment.playbook, "filter": filter, "count": segment.count}));
+                    print_json(
+                        &json!({"id": id, "playbook": segment.playbook, "filter": filter, "count": segment.count}),
+                    );
                 } else {
                     print_line(format!("{}\t{} contacts\t{}", segment.id, segment.count, segment.playbook));
                 }
@@ -109,4 +111,3 @@ async fn members(
     }
     Ok(())
 }
-

@@ -36,7 +36,8 @@ pub(crate) fn run(server: &Server, options: &Options) -> anyhow::Result<()> {
     let events = match &options.example {
         Some(name) => {
             let known = Kind::parse(name).and_then(api::example);
-            let mut example = known.with_context(|| format!("no kind {name}\nhint: touchline send --kinds lists them"))?;
+            let mut example =
+                known.with_context(|| format!("no kind {name}\nhint: touchline send --kinds lists them"))?;
             if let Some(event) = example.as_object_mut() {
                 event.insert("tenant".to_owned(), Value::String(server.tenant.clone()));
             }
@@ -98,14 +99,23 @@ fn post(server: &Server, batch: &[Value]) -> anyhow::Result<()> {
             match shown("status").as_str() {
                 "accepted" => {
                     let (at, id) = (&result["position"], shown("event_id"));
-                    print_line(format!("event {}: accepted at {}@{}, id {id}", index + 1, at["partition"], at["offset"]));
+                    print_line(format!(
+                        "event {}: accepted at {}@{}, id {id}",
+                        index + 1,
+                        at["partition"],
+                        at["offset"]
+                    ));
                 }
                 _ => print_line(format!("event {}: rejected, {}: {}", index + 1, shown("reason"), shown("detail"))),
             }
         }
     }
     if !status.is_success() || rejected > 0 {
-        bail!("{} of {} events were not accepted (HTTP {status})", rejected.max(usize::from(results.is_empty())), batch.len());
+        bail!(
+            "{} of {} events were not accepted (HTTP {status})",
+            rejected.max(usize::from(results.is_empty())),
+            batch.len()
+        );
     }
     Ok(())
 }

@@ -98,7 +98,8 @@ fn print(server: &Server, touch: &v1::Touch) {
         return;
     }
     let (who, executor) = (touch.recipient.clone().unwrap_or_default(), touch.executor.as_deref().unwrap_or("-"));
-    let state = if touch.reason.is_empty() { touch.state.clone() } else { format!("{}({})", touch.state, touch.reason) };
+    let state =
+        if touch.reason.is_empty() { touch.state.clone() } else { format!("{}({})", touch.state, touch.reason) };
     print_line(format!(
         "{}  {state:<18} {} {} → {}  by {executor}  {}",
         local(touch.due_at_ms),
