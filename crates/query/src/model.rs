@@ -7,10 +7,11 @@ use std::sync::Arc;
 use touchline_log::Topic;
 use touchline_model::command::TagRef;
 use touchline_model::id::{CellKey, ContactId, EventId, IdKey, Position};
-use touchline_model::output::{Contact, DeadReason, Numbered, Output, Progress, Stream, TagChange};
+use touchline_model::output::{Contact, DeadReason, Numbered, Output, Progress, Stream, Tag, TagChange};
 use touchline_model::record::Evidence;
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Bundle;
+use touchline_proto::{contact_to, v1};
 
 /// Changes of one tag of one cell kept for its history: the newest explain the tag, the rest is in the log.
 pub const TAG_HISTORY_MAX: usize = 50;
@@ -336,6 +337,21 @@ impl Tenant {
     /// The bundle in force; `None` before the first activation.
     pub fn bundle(&self) -> Option<&Arc<Bundle>> {
         self.bundle.as_ref()
+    }
+
+    /// A contact as people see it now: its stages are those of the boards in force, also where the record in
+    /// `contacts` was written before the last activation.
+    pub fn shown(&self, contact: &Contact) -> v1::Contact {
+        let mut shown = contact_to(contact);
+        let boards = self.bundle.iter().flat_map(|bundle| bundle.boards.values());
+        let stages = boards.filter_map(|board| {
+            let on_board = |tag: &&Tag| tag.group == board.group && board.columns.contains(&tag.tag);
+            let tag = contact.tags.iter().find(on_board)?;
+            let (board, column) = (board.id.clone(), tag.tag.clone());
+            Some(v1::Stage { board, column, entered_at_ms: tag.set_at.0 })
+        });
+        shown.stages = stages.collect();
+        shown
     }
 
     /// Every contact that is not merged away.

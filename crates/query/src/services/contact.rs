@@ -4,7 +4,7 @@ use super::segment::{List, Members};
 use super::{explain, timeline};
 use crate::commands::{self, Asked};
 use crate::error;
-use crate::model::Tenant;
+use crate::model::{Entry, ReadModel, Tenant};
 use crate::names;
 use crate::server::{Server, answer, contact};
 use tonic::{Code, Request, Response, Status};
@@ -35,7 +35,7 @@ impl ContactService for Server {
                     })?
                 }
             };
-            let (contact, token) = (contact_to(&entry.contact), self.shared.token(&model));
+            let (contact, token) = (shown(&model, which.tenant(), entry), self.shared.token(&model));
             Ok(v1::GetContactResponse { contact: Some(contact), token: Some(token) })
         })
         .await
@@ -103,11 +103,15 @@ impl ContactService for Server {
             let answer = commands::carry_out(&self.shared, asked, deadline).await?;
             let model = self.shared.model();
             let id = answer.result.contact.as_ref().map_or(id, CellKey::contact_id);
-            let contact = contact_to(&contact(&model, &tenant, &id)?.contact);
+            let contact = shown(&model, &tenant, contact(&model, &tenant, &id)?);
             Ok(v1::EditTagsResponse { contact: Some(contact), token: Some(self.shared.token(&model)) })
         })
         .await
     }
+}
+
+fn shown(model: &ReadModel, tenant: &str, entry: &Entry) -> v1::Contact {
+    model.tenant(tenant).map_or_else(|| contact_to(&entry.contact), |tenant| tenant.shown(&entry.contact))
 }
 
 /// How a contact is named.
@@ -117,6 +121,12 @@ enum Which {
 }
 
 impl Which {
+    fn tenant(&self) -> &str {
+        match self {
+            Self::Id(tenant, _) | Self::Identifier(tenant, _) => tenant,
+        }
+    }
+
     fn of(by: Option<By>) -> Result<Self, Status> {
         match by {
             Some(By::Name(name)) => names::contact("name", &name).map(|(tenant, id)| Self::Id(tenant, id)),

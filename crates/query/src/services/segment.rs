@@ -12,7 +12,7 @@ use touchline_model::id::ContactId;
 use touchline_playbook::bundle::Condition;
 use touchline_playbook::codes::Severity;
 use touchline_playbook::diagnostic::Diagnostic;
-use touchline_proto::{contact_to, v1};
+use touchline_proto::v1;
 use v1::segment_service_server::SegmentService;
 
 #[tonic::async_trait]
@@ -171,15 +171,15 @@ impl List {
         let mut entries = with_tenant(&model, &self.tenant, |tenant| {
             let (members, _) = evaluate("list", &self.members.condition(tenant)?, tenant);
             // One more than asked for tells whether there is a next page.
-            Ok::<_, Status>(sets::page(tenant, &members, after.as_ref(), size + 1))
+            let entries = sets::page(tenant, &members, after.as_ref(), size + 1);
+            Ok::<_, Status>(entries.into_iter().map(|entry| tenant.shown(&entry.contact)).collect::<Vec<_>>())
         })?;
         let token = shared.token(&model);
         drop(model);
         let mut is_more = entries.len() > size;
         entries.truncate(size);
         let (mut contacts, mut bytes) = (Vec::with_capacity(entries.len()), 0);
-        for entry in &entries {
-            let contact = contact_to(&entry.contact);
+        for contact in entries {
             bytes += contact.encoded_len();
             if bytes > page::BYTES_MAX && !contacts.is_empty() {
                 is_more = true;

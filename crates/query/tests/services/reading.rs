@@ -183,6 +183,24 @@ async fn contacts_answer_by_any_name_and_merged_ones_by_their_root() {
 }
 
 #[tokio::test]
+async fn stages_are_those_of_the_boards_in_force() {
+    // The record was published before any playbook was active: it names no stage.
+    let world = World::new().await;
+    let asking = contact("asking", 1, &[("商机/考虑价格", 7)]);
+    assert_eq!(asking.stages, []);
+    world.publish(partition("asking"), vec![], vec![asking]);
+    world.activate();
+    let request = v1::GetContactRequest { by: Some(v1::get_contact_request::By::Name(name("asking"))), read: full() };
+    let mut client = ContactServiceClient::new(world.channel.clone());
+    let found = client.get_contact(request).await.unwrap().into_inner().contact.unwrap();
+    let stage =
+        v1::Stage {
+            board: "商机看板".into(), column: "考虑价格".into(), entered_at_ms: found.tags[0].set_at_ms
+        };
+    assert_eq!(found.stages, [stage]);
+}
+
+#[tokio::test]
 async fn a_board_shows_counts_labels_and_the_latest_first() {
     let world = small_world().await;
     let mut client = BoardServiceClient::new(world.channel.clone());
