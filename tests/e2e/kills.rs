@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use touchline_log::memory::MemoryLog;
@@ -11,7 +12,7 @@ use touchline_model::id::EventId;
 use touchline_model::time::Time;
 use touchline_processor::check::{self, judge};
 use touchline_rocks::{EmbeddedLog, NewLog, RocksStore, SharedCache};
-use touchline_tests::{Seeded, Server, Start, post, repository, wait_for};
+use touchline_tests::{Seeded, Server, Start, binary, post, repository, wait_for};
 
 /// Counted points and how many passages to let go by at most: rarer points get small counts.
 const POINTS: &[(&str, u64)] = &[
@@ -90,6 +91,8 @@ fn kills_lose_nothing_and_repeat_nothing() {
     server.settle();
     assert!(server.stop().success(), "a graceful end");
 
+    verify_agrees(directory.path());
+
     let acknowledged: Vec<EventId> = load.acknowledged.lock().expect("clients are done").iter().copied().collect();
     let log = open(directory.path());
     let report = judge(&log, &acknowledged).expect("readable");
@@ -106,6 +109,12 @@ fn activate(directory: &Path) {
     let playbook = repository("tests/playbooks/kills.yaml");
     server.json("demo", &["playbook", "activate", playbook.to_str().expect("text")]);
     assert!(server.stop().success());
+}
+
+/// The command operators have for the same question.
+fn verify_agrees(directory: &Path) {
+    let verified = Command::new(binary()).args(["verify", "--data-dir"]).arg(directory).output().expect("runs");
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
 }
 
 fn open(directory: &Path) -> EmbeddedLog {

@@ -138,6 +138,11 @@ pub(crate) fn refusal(status: tonic::Status) -> anyhow::Error {
     anyhow!("{}{stands}{hint}", status.message())
 }
 
+/// Reads of the command line see everything accepted before them: whoever types waits for that gladly.
+pub(crate) fn full() -> Option<v1::ReadOptions> {
+    Some(v1::ReadOptions { consistency: Some(v1::read_options::Consistency::Full(true)) })
+}
+
 /// Prints one JSON value as a line.
 pub(crate) fn print_json(value: &serde_json::Value) {
     print_line(value);

@@ -10,3 +10,4 @@ pub(crate) mod segment;
 pub(crate) mod send;
 pub(crate) mod status;
 pub(crate) mod touches;
+pub(crate) mod verify;

@@ -12,7 +12,7 @@ mod roles;
 
 use clap::{Parser, Subcommand};
 use client::Server;
-use commands::{board, clock, contact, link, playbook, replay, segment, send, status, touches};
+use commands::{board, clock, contact, link, playbook, replay, segment, send, status, touches, verify};
 
 /// Turns what customers say, view, buy and do into tags, board stages and due touches.
 ///
@@ -65,6 +65,8 @@ enum Command {
     Status,
     /// List records that could not be applied, with their reasons
     DeadLetters(status::DeadLetterOptions),
+    /// Replay a stopped server's log into empty stores and compare: outputs, contacts, state
+    Verify(verify::Options),
 }
 
 fn main() -> std::process::ExitCode {
@@ -73,6 +75,7 @@ fn main() -> std::process::ExitCode {
         Command::Dev(options) => dev::run(*options),
         Command::Replay(options) => replay::run(&cli.server, &options),
         Command::Link(command) => link::run(&cli.server, command),
+        Command::Verify(options) => verify::run(&cli.server, &options),
         command => block_on(command, &cli.server),
     };
     match result {
@@ -102,7 +105,9 @@ fn block_on(command: Command, server: &Server) -> anyhow::Result<()> {
             Command::Clock(command) => clock::run(server, command).await,
             Command::Status => status::run(server).await,
             Command::DeadLetters(options) => status::dead_letters(server, options).await,
-            Command::Dev(_) | Command::Replay(_) | Command::Link(_) => unreachable!("handled by the caller"),
+            Command::Dev(_) | Command::Replay(_) | Command::Link(_) | Command::Verify(_) => {
+                unreachable!("handled by the caller")
+            }
         }
     })
 }

@@ -1,6 +1,6 @@
 //! `touchline board`: columns, cards, moves.
 
-use crate::client::{ContactArg, Server, local, print_json, print_line, refusal};
+use crate::client::{ContactArg, Server, full, local, print_json, print_line, refusal};
 use crate::commands::contact;
 use crate::json;
 use clap::Subcommand;
@@ -99,7 +99,7 @@ async fn show(
         cards_per_column: cards,
         filter,
         counts_only: cards == 0,
-        read: None,
+        read: full(),
     };
     let view = client.get_board_view(request).await.map_err(refusal)?.into_inner();
     if server.json {

@@ -1,6 +1,6 @@
 //! `touchline contact` and `touchline explain`.
 
-use crate::client::{ContactArg, Server, local, print_json, print_line, refusal};
+use crate::client::{ContactArg, Server, full, local, print_json, print_line, refusal};
 use crate::json;
 use anyhow::Context;
 use clap::Args;
@@ -48,7 +48,7 @@ async fn get(server: &Server, channel: Channel, contact: ContactArg) -> anyhow::
             v1::get_contact_request::By::Identifier(v1::TenantIdentifier { tenant, id: Some(id) })
         }
     };
-    let request = v1::GetContactRequest { by: Some(by), read: None };
+    let request = v1::GetContactRequest { by: Some(by), read: full() };
     let reply = ContactServiceClient::new(channel).get_contact(request).await.map_err(refusal)?.into_inner();
     reply.contact.context("the server answered without a contact")
 }
@@ -59,7 +59,7 @@ pub(crate) async fn show(server: &Server, options: ShowOptions) -> anyhow::Resul
     let entries = match options.timeline {
         Some(page_size) => {
             let name = format!("{}/contacts/{}", server.parent(), contact.contact_id);
-            let request = v1::ListTimelineRequest { name, page_size, page_token: String::new(), read: None };
+            let request = v1::ListTimelineRequest { name, page_size, page_token: String::new(), read: full() };
             let reply = ContactServiceClient::new(channel).list_timeline(request).await.map_err(refusal)?;
             reply.into_inner().entries
         }
@@ -113,7 +113,7 @@ pub(crate) async fn explain(server: &Server, options: ExplainOptions) -> anyhow:
     let channel = server.connect().await?;
     let name = resolve(server, channel.clone(), options.contact).await?;
     let tag = v1::TagRef { group: tag.group, tag: tag.tag };
-    let request = v1::ExplainTagRequest { name, tag: Some(tag), read: None };
+    let request = v1::ExplainTagRequest { name, tag: Some(tag), read: full() };
     let reply = ContactServiceClient::new(channel).explain_tag(request).await.map_err(refusal)?.into_inner();
     let carried = reply.tag.unwrap_or_default();
     if server.json {

@@ -1,6 +1,6 @@
 //! `touchline playbook`: validate, activate, list.
 
-use crate::client::{Server, print_json, print_line, refusal};
+use crate::client::{Server, full, print_json, print_line, refusal};
 use crate::json;
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -57,7 +57,7 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
         Command::Activate { files, expect, remove, actor } => activate(server, &files, expect, remove, actor).await,
         Command::List => {
             let mut client = PlaybookServiceClient::new(server.connect().await?);
-            let request = v1::ListPlaybooksRequest { parent: server.parent(), read: None };
+            let request = v1::ListPlaybooksRequest { parent: server.parent(), read: full() };
             let reply = client.list_playbooks(request).await.map_err(refusal)?.into_inner();
             let ids: Vec<&str> = reply.playbooks.iter().map(|source| source.id.as_str()).collect();
             if server.json {
@@ -114,7 +114,7 @@ async fn activate(
     let expected_active = match expect {
         Some(number) => number,
         None => {
-            let request = v1::ListPlaybooksRequest { parent: server.parent(), read: None };
+            let request = v1::ListPlaybooksRequest { parent: server.parent(), read: full() };
             client.list_playbooks(request).await.map_err(refusal)?.into_inner().bundle
         }
     };

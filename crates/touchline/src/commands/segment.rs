@@ -1,6 +1,6 @@
 //! `touchline segment`: count and list contacts by the condition language.
 
-use crate::client::{Server, local, print_json, print_line, refusal};
+use crate::client::{Server, full, local, print_json, print_line, refusal};
 use crate::json;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -43,7 +43,7 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
                 (Some(filter), _) => count_segment_request::Of::Filter(filter),
                 (None, name) => count_segment_request::Of::Segment(name.unwrap_or_default()),
             };
-            let request = CountSegmentRequest { parent: server.parent(), of: Some(of), read: None };
+            let request = CountSegmentRequest { parent: server.parent(), of: Some(of), read: full() };
             let reply = client.count_segment(request).await.map_err(refusal)?.into_inner();
             if server.json {
                 let as_of = json::time(reply.as_of_ms);
@@ -87,7 +87,7 @@ async fn members(
     while left > 0 {
         let page_size = u32::try_from(left.min(1_000))?;
         let (parent, of) = (server.parent(), Some(of.clone()));
-        let request = ListMembersRequest { parent, of, page_size, page_token, read: None };
+        let request = ListMembersRequest { parent, of, page_size, page_token, read: full() };
         let reply = client.list_members(request).await.map_err(refusal)?.into_inner();
         for contact in &reply.contacts {
             if server.json {

@@ -5,11 +5,12 @@
 
 use super::checks::Checks;
 use super::payloads::{Accounts, CORP, Message, TENANT, post_event};
-use crate::http;
 use crate::live::Server;
+use crate::{cargo, http};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value as Json, json};
 use std::path::Path;
+use std::process::Command;
 use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::time::Time;
 
@@ -363,7 +364,14 @@ impl Story {
         heading("The state is deleted; the log is enough");
         let before = self.answers()?;
         self.server.stop()?;
-        std::fs::remove_dir_all(directory.join("data").join("store")).context("no state to delete")?;
+        let data = directory.join("data");
+        let nothing = json!([]);
+        checks.expect(
+            "the log replayed into an empty store gives an equal state and the same outputs",
+            nothing,
+            || differences(&data),
+        );
+        std::fs::remove_dir_all(data.join("store")).context("no state to delete")?;
         let story = Self::start(directory)?;
         checks.expect("the same contacts, touches and cards as before", before, || story.answers());
         // Within 30 days of the anchor: the goal was still open, and only the rebuilt state knows it.
@@ -492,6 +500,18 @@ fn one(mut values: Vec<Json>) -> Result<Json> {
         Some(value) if values.is_empty() => Ok(value),
         _ => bail!("expected one answer, got {}", values.len()),
     }
+}
+
+/// What `touchline verify` finds in the directory of a stopped server.
+fn differences(data: &Path) -> Result<Json> {
+    let output = Command::new(cargo::touchline_bin())
+        .args(["verify", "--json", "--data-dir"])
+        .arg(data)
+        .output()
+        .context("cannot start touchline")?;
+    let report: Json = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("no report: {}", String::from_utf8_lossy(&output.stderr)))?;
+    Ok(report["differences"].clone())
 }
 
 #[cfg(test)]
