@@ -2,7 +2,7 @@
 
 use crate::client::{ContactArg, Server, full, local, print_json, print_line, refusal};
 use crate::json;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use tonic::transport::Channel;
@@ -115,7 +115,11 @@ pub(crate) async fn explain(server: &Server, options: ExplainOptions) -> anyhow:
     let tag = v1::TagRef { group: tag.group, tag: tag.tag };
     let request = v1::ExplainTagRequest { name, tag: Some(tag), read: full() };
     let reply = ContactServiceClient::new(channel).explain_tag(request).await.map_err(refusal)?.into_inner();
-    let carried = reply.tag.unwrap_or_default();
+    let Some(carried) = reply.tag else {
+        let last = reply.history.iter().max_by_key(|change| change.at_ms);
+        let gone = last.map_or_else(|| "it never did".to_owned(), |change| format!("it lost it at {}", local(change.at_ms)));
+        bail!("the contact does not carry {}; {gone}\nhint: touchline contact shows the tags it carries", options.tag);
+    };
     if server.json {
         let history: Vec<Value> = reply.history.iter().map(json::tag_change).collect();
         print_json(&json!({

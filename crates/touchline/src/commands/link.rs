@@ -17,7 +17,7 @@ pub(crate) enum Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateOptions {
-    /// File with the link key, the one the server uses (links.key_file)
+    /// File with the link key, the one the server uses (`link_key_file` under [ingest])
     #[arg(long, env = "TOUCHLINE_LINK_KEY_FILE")]
     key_file: PathBuf,
     /// Where the link leads
