@@ -53,6 +53,8 @@ pub struct Notes {
 pub struct Engine {
     meta: Meta,
     bundles: Bundles,
+    /// See `Work::no_timer_before`; empty: not known. No part of the state.
+    no_timer_before: Vec<u8>,
 }
 
 impl Engine {
@@ -70,7 +72,7 @@ impl Engine {
                 .map_err(|_| ViewError(format!("bundle {number} in force does not compile in this version")))?;
             bundles.insert(tenant, Arc::new(bundle));
         }
-        Ok(Self { meta, bundles })
+        Ok(Self { meta, bundles, no_timer_before: Vec::new() })
     }
 
     /// Counters, clock and chain after the last record.
@@ -88,7 +90,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read.
     pub fn next_due(&self, view: &dyn View) -> Result<Option<Time>, ViewError> {
-        let first = view.scan(&self.meta.timers_from, b"t}", 1)?;
+        let first = view.scan(&self.meta.timers_from, keys::TIMERS_END, 1)?;
         Ok(first.first().and_then(|(key, _)| keys::parse_timer(key)).map(|(due, _, _)| due))
     }
 
@@ -101,8 +103,9 @@ impl Engine {
         let witness = record.input.as_ref().ok().map(clock::witness);
         let advance = clock::advance(self.meta.clock, record.append_time, witness);
         self.meta.clock = Some(advance.clock);
-        let (meta, bundles) = (&mut self.meta, &self.bundles);
-        let mut work = Work::new(meta, overlay, bundles, record.offset, advance.clock, record.append_time);
+        let (meta, no_timer_before, bundles) = (&mut self.meta, &mut self.no_timer_before, &self.bundles);
+        let (clock, append_time) = (advance.clock, record.append_time);
+        let mut work = Work::new(meta, no_timer_before, overlay, bundles, record.offset, clock, append_time);
         work.effects.notes.clock_refused = advance.refused;
         dispatch(&mut work, record)?;
         let (effects, activated) = work.finish();

@@ -13,6 +13,8 @@ pub const BUNDLES: &[u8] = b"m|bundle|";
 pub const BUNDLES_END: &[u8] = b"m|bundle}";
 /// Prefix of timers.
 pub const TIMERS: &[u8] = b"t|";
+/// End of the timers.
+pub const TIMERS_END: &[u8] = b"t}";
 /// Prefix of dedupe marks: they stay out of the state hash.
 pub const DEDUPE: &[u8] = b"d|";
 

@@ -21,6 +21,9 @@ pub(crate) fn arm(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact
     if key < work.meta.timers_from {
         work.meta.timers_from.clone_from(&key);
     }
+    if key < *work.no_timer_before {
+        work.no_timer_before.clone_from(&key);
+    }
     work.put(key, &());
 }
 
@@ -31,7 +34,13 @@ pub(crate) fn disarm(contact: &mut Contact, name: &str) {
 
 /// Fires what is due of one contact, until nothing is: nobody's event overtakes their own timer.
 pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), ViewError> {
-    let Some(Cell::Contact(mut contact)) = work.cell(cell)? else { return Ok(()) };
+    let mut contact = match work.cell(cell)? {
+        Some(Cell::Contact(contact)) => contact,
+        other => {
+            work.keep(cell, other);
+            return Ok(());
+        }
+    };
     let mut fired = false;
     while let Some((due, name)) = contact.timers.first().filter(|(due, _)| *due <= work.clock).cloned() {
         contact.timers.remove(0);
@@ -41,6 +50,8 @@ pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), Vi
     }
     if fired {
         work.put_contact(cell, *contact);
+    } else {
+        work.keep(cell, Some(Cell::Contact(contact)));
     }
     Ok(())
 }
@@ -48,8 +59,16 @@ pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), Vi
 /// Fires up to [`TIMERS_PER_RECORD_MAX`] due timers of any contact, in (due, cell, name) order.
 pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
     let until = keys::timers_until(work.clock.plus(Span(1)));
+    if until <= *work.no_timer_before {
+        return Ok(());
+    }
     let from = work.meta.timers_from.clone();
     let due = work.scan_keys(&from, &until, TIMERS_PER_RECORD_MAX)?;
+    if due.is_empty() {
+        // Nothing fired, so nothing was armed. Until the clock reaches the first entry there is nothing to look for.
+        *work.no_timer_before = work.scan_keys(&from, keys::TIMERS_END, 1)?.pop().unwrap_or(keys::TIMERS_END.to_vec());
+        return Ok(());
+    }
     // Move past all of them first: firing one may arm another, which moves it back.
     if let Some(last) = due.last() {
         work.meta.timers_from = [last.as_slice(), &[0]].concat();

@@ -21,8 +21,12 @@ pub(crate) type Bundles = BTreeMap<String, Arc<Bundle>>;
 /// One record's workbench.
 pub(crate) struct Work<'w, 'v> {
     pub(crate) meta: &'w mut Meta,
+    /// The index holds no timer from `Meta::timers_from` up to this key (exclusive): most records need not look.
+    pub(crate) no_timer_before: &'w mut Vec<u8>,
     overlay: &'w mut Overlay<'v>,
     bundles: &'w Bundles,
+    /// A cell that was read and not changed: a record usually asks for its own twice.
+    kept: Option<(CellKey, Option<Cell>)>,
     /// The record being applied.
     pub(crate) position: Position,
     /// The partition's clock after it.
@@ -39,6 +43,7 @@ pub(crate) struct Work<'w, 'v> {
 impl<'w, 'v> Work<'w, 'v> {
     pub(crate) fn new(
         meta: &'w mut Meta,
+        no_timer_before: &'w mut Vec<u8>,
         overlay: &'w mut Overlay<'v>,
         bundles: &'w Bundles,
         offset: u64,
@@ -49,8 +54,20 @@ impl<'w, 'v> Work<'w, 'v> {
         hash.update(&meta.chain.to_le_bytes());
         hash.update(&offset.to_le_bytes());
         let position = Position { partition: meta.partition, offset };
-        let (effects, dirty) = (Effects::default(), BTreeSet::new());
-        Self { meta, overlay, bundles, position, clock, append_time, effects, activated: None, dirty, hash }
+        Self {
+            meta,
+            no_timer_before,
+            overlay,
+            bundles,
+            kept: None,
+            position,
+            clock,
+            append_time,
+            effects: Effects::default(),
+            activated: None,
+            dirty: BTreeSet::new(),
+            hash,
+        }
     }
 
     /// Closes the record: what it led to, with the chain moved on.
@@ -105,11 +122,20 @@ impl<'w, 'v> Work<'w, 'v> {
         self.hash.update(value.unwrap_or_default());
     }
 
-    pub(crate) fn cell(&self, key: &CellKey) -> Result<Option<Cell>, ViewError> {
-        self.get(&keys::cell(key))
+    pub(crate) fn cell(&mut self, key: &CellKey) -> Result<Option<Cell>, ViewError> {
+        match self.kept.take_if(|(kept, _)| kept == key) {
+            Some((_, cell)) => Ok(cell),
+            None => self.get(&keys::cell(key)),
+        }
+    }
+
+    /// Gives a cell back as [`Work::cell`] returned it, so that it need not be read again.
+    pub(crate) fn keep(&mut self, key: &CellKey, cell: Option<Cell>) {
+        self.kept = Some((key.clone(), cell));
     }
 
     pub(crate) fn put_cell(&mut self, key: &CellKey, cell: &Cell) {
+        self.kept.take_if(|(kept, _)| kept == key);
         self.put(keys::cell(key), cell);
         self.dirty.insert(key.clone());
     }
