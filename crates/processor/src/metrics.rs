@@ -7,6 +7,7 @@ use crate::batch::Applied;
 use crate::outbox::Tally;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use std::time::Duration;
+use touchline_log::Topic;
 use touchline_model::time::{Span, Time};
 
 /// Time to read, apply and write one batch.
@@ -27,6 +28,8 @@ pub const DEAD_LETTERS_TOTAL: &str = "touchline_dead_letters_total";
 pub const DUPLICATES_TOTAL: &str = "touchline_duplicates_total";
 /// Loopback records that were not the next one: repeats after a failure; dropped, as they should be.
 pub const LOOP_IGNORED_TOTAL: &str = "touchline_loop_ignored_total";
+/// Records that did not fit the log and lost words or lists, by topic; counted again when replayed.
+pub const RECORDS_CUT_TOTAL: &str = "touchline_records_cut_total";
 /// Timers fired.
 pub const TIMERS_FIRED_TOTAL: &str = "touchline_timers_fired_total";
 /// Records of events not applied yet.
@@ -51,6 +54,7 @@ pub fn describe() {
     describe_counter!(DEAD_LETTERS_TOTAL, "Records put aside, by reason");
     describe_counter!(DUPLICATES_TOTAL, "Events dropped because their id was applied before");
     describe_counter!(LOOP_IGNORED_TOTAL, "Loopback records dropped because they were not the next one");
+    describe_counter!(RECORDS_CUT_TOTAL, "Records that did not fit the log and lost words or lists");
     describe_counter!(TIMERS_FIRED_TOTAL, "Timers fired");
     describe_gauge!(CONSUMER_LAG_RECORDS, "Records of events not applied yet");
     describe_gauge!(CONSUMER_LAG_SECONDS, Unit::Seconds, "How old the clock of the partition is while records wait");
@@ -98,6 +102,11 @@ pub(crate) fn published(tallies: Vec<Tally>) {
             Tally::DeadLetter { reason } => counter!(DEAD_LETTERS_TOTAL, "reason" => reason).increment(1),
         }
     }
+}
+
+/// Counts a record that was cut to fit the log.
+pub(crate) fn record_cut(topic: Topic) {
+    counter!(RECORDS_CUT_TOTAL, "topic" => topic.name()).increment(1);
 }
 
 /// Counts a publication whose outcome is not known.

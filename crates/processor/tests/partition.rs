@@ -3,6 +3,7 @@
 mod common;
 
 use common::{activation, at, event, record};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use touchline_log::memory::{Call, Fault, MemoryLog};
@@ -123,6 +124,35 @@ fn applying_pauses_when_nothing_can_be_published() {
     }
     let status = partition.status().unwrap();
     assert_eq!((status.outbox, status.offset, status.published), (0, 60_000, 60_000));
+}
+
+/// What grows without a bound of its own must not stop the partition: not the contact, not what follows it.
+#[test]
+fn a_contact_that_outgrows_a_record_is_cut_and_the_partition_goes_on() {
+    let log = log_with(0);
+    for number in 0..160 {
+        let Input::Event(mut event) = chat(0) else { unreachable!() };
+        event.id.0[..8].copy_from_slice(&u64::to_be_bytes(number));
+        event.subject.extend((0..15).map(|nth| {
+            let value = format!("{number}-{nth}-{}", "x".repeat(460));
+            touchline_model::id::IdKey::new(touchline_model::id::IdKind::ClickVisitor, "", value)
+        }));
+        drop(log.append(Topic::Events, 0, vec![record(&Input::Event(event))]));
+    }
+    let mut partition = open(&log, MemoryStore::volatile()).unwrap();
+    settle(&mut partition).unwrap();
+    drop(log.append(Topic::Events, 0, vec![record(&chat(1))]));
+    settle(&mut partition).unwrap();
+    assert_eq!(partition.rest().unwrap(), Rest::Quiet);
+    assert_eq!(check::judge(&log, &[]).unwrap().differences, Vec::<String>::new());
+    let contacts = || (0..).map_while(|at| log.read(Topic::Contacts, 0, at, 1).unwrap().pop());
+    let contacts = contacts().filter_map(|record| match touchline_proto::decode_contact_record(&record.value) {
+        Ok(touchline_proto::ContactRecord::Contact(contact)) => Some(contact),
+        Ok(_) | Err(_) => None,
+    });
+    let known: BTreeMap<_, _> = contacts.map(|contact| (contact.key.clone(), contact.identities.len())).collect();
+    let keys = [chat(0), chat(1)].map(|input| touchline_proto::input_key(&input).unwrap());
+    assert_eq!(keys.map(|key| known[&key]), [64, 1], "the large one is cut, the later one is there");
 }
 
 struct BrokenStore;
