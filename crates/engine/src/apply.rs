@@ -20,6 +20,9 @@ use touchline_playbook::bundle::Bundle;
 use touchline_playbook::compile::compile;
 use touchline_playbook::keywords::Scan;
 
+/// Staff relations kept per contact: more staff than any customer deals with, fewer than would crowd the hot value.
+const RELATIONS_MAX: usize = 256;
+
 /// What one record led to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effects {
@@ -206,26 +209,36 @@ fn on_event(
     hops: u8,
 ) -> Result<(), ViewError> {
     let contact = match work.cell(cell)? {
-        Some(Cell::Forward { to } | Cell::Order { buyer: to }) => {
-            if hops >= HOPS_MAX {
-                work.dead(DeadReason::TooManyHops, format!("passed on {hops} times"));
-                return Ok(());
-            }
-            // The event time is settled here: the target sees another append time.
-            let event = Box::new(Event { occurred_at: Some(at), ..event.clone() });
-            work.tell(LoopBody::Forward { target: to, event, origin, hops: hops + 1 });
+        Some(Cell::Forward { to, .. } | Cell::Order { buyer: to }) => {
+            pass_on(work, to, event, at, origin, hops);
             return Ok(());
         }
         Some(Cell::Contact(contact)) => *contact,
         None if cell.kind() == IdKind::Group => return Ok(()),
         None if cell.kind() == IdKind::Order => {
-            work.dead(DeadReason::OrderWithoutBuyer, "no event has named the buyer of this order");
+            // An order learns its buyer from any event that names one.
+            let Some(buyer) = event.subject.iter().find(|id| id.kind.is_contact()) else {
+                work.dead(DeadReason::OrderWithoutBuyer, "no event has named the buyer of this order");
+                return Ok(());
+            };
+            let buyer = CellKey::of(&event.tenant, buyer);
+            work.put_cell(cell, &Cell::Order { buyer: buyer.clone() });
+            pass_on(work, buyer, event, at, origin, hops);
             return Ok(());
         }
         None => Contact::default(),
     };
-    apply_event(work, cell, contact, event, at, origin);
-    Ok(())
+    apply_event(work, cell, contact, event, at, origin)
+}
+
+fn pass_on(work: &mut Work<'_, '_>, target: CellKey, event: &Event, at: Time, origin: Position, hops: u8) {
+    if hops >= HOPS_MAX {
+        work.dead(DeadReason::TooManyHops, format!("passed on {hops} times"));
+        return;
+    }
+    // The event time is settled here: the target sees another append time.
+    let event = Box::new(Event { occurred_at: Some(at), ..event.clone() });
+    work.tell(LoopBody::Forward { target, event, origin, hops: hops + 1 });
 }
 
 /// The path of an event: facts, links, rules, journeys, the contact back into the store.
@@ -236,14 +249,12 @@ fn apply_event(
     event: &Event,
     at: Time,
     origin: Position,
-) {
-    let (first, last) = contact.seen.unwrap_or((at, at));
-    contact.seen = Some((first.min(at), last.max(at)));
-    let latest = contact.last_times.entry(event.name().to_owned()).or_insert(at);
-    *latest = at.max(*latest);
+) -> Result<(), ViewError> {
+    let bundle = work.bundle(&event.tenant);
+    remember(&mut contact, bundle.as_deref(), event, at);
     learn(&mut contact, event, at);
-    links::on_event(work, cell, &mut contact, event, origin);
-    if let Some(bundle) = work.bundle(&event.tenant) {
+    links::on_event(work, cell, &contact, event, origin)?;
+    if let Some(bundle) = bundle {
         let cause = Cause {
             position: work.position,
             origin: (origin != work.position).then_some(origin),
@@ -262,6 +273,24 @@ fn apply_event(
         journeys::on_record(work, &case, &mut contact, Some(&mut judged), &changes);
     }
     work.put_contact(cell, contact);
+    Ok(())
+}
+
+/// When the contact was seen, and when each kind of event last came.
+fn remember(contact: &mut Contact, bundle: Option<&Bundle>, event: &Event, at: Time) {
+    // A link is a fact about identifiers: a cell that only links have named can still become a forward.
+    if event.kind == Kind::IdentityLinked {
+        return;
+    }
+    let (first, last) = contact.seen.unwrap_or((at, at));
+    contact.seen = Some((first.min(at), last.max(at)));
+    // Names that nobody declared come from outside without bound.
+    let declared =
+        || bundle.is_some_and(|bundle| bundle.playbooks.iter().any(|of| of.events.contains_key(&event.custom_name)));
+    if event.kind != Kind::Custom || declared() {
+        let latest = contact.last_times.entry(event.name().to_owned()).or_insert(at);
+        *latest = at.max(*latest);
+    }
 }
 
 /// What an event says about the contact itself, without any playbook.
@@ -271,7 +300,8 @@ fn learn(contact: &mut Contact, event: &Event, at: Time) {
             let Some(staff) = event.fields.text("staff") else { return };
             let state = event.fields.text("state").unwrap_or_default().to_owned();
             let known = contact.relations.get(staff);
-            if known.is_none_or(|known| known.added_at <= at) {
+            let has_room = known.is_some() || contact.relations.len() < RELATIONS_MAX;
+            if has_room && known.is_none_or(|known| known.added_at <= at) {
                 let relation = Relation { staff: staff.to_owned(), added_at: at, state, removed_at: None };
                 contact.relations.insert(staff.to_owned(), relation);
             }
@@ -285,7 +315,7 @@ fn learn(contact: &mut Contact, event: &Event, at: Time) {
         Kind::TouchSent | Kind::TouchFailed => {
             let named = event.fields.text("touch_id").or(event.cause.touch_id.as_deref());
             if let Some(touch_id) = named {
-                journeys::touch_reported(contact, touch_id);
+                journeys::touch_reported(contact, touch_id, at);
             }
         }
         _ => {}
@@ -300,7 +330,7 @@ fn on_command(
     hops: u8,
 ) -> Result<(), ViewError> {
     match work.cell(&cell)? {
-        Some(Cell::Forward { to } | Cell::Order { buyer: to }) if hops < HOPS_MAX => {
+        Some(Cell::Forward { to, .. } | Cell::Order { buyer: to }) if hops < HOPS_MAX => {
             let command = Box::new(command.clone());
             work.tell(LoopBody::ForwardCommand { target: to, command, origin, hops: hops + 1 });
             Ok(())

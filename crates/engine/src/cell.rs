@@ -20,6 +20,8 @@ pub(crate) enum Cell {
     Forward {
         /// Where.
         to: CellKey,
+        /// Offset of the record that made it one.
+        version: u64,
     },
     /// An order whose buyer is known; everything is passed on.
     Order {
@@ -37,9 +39,8 @@ pub(crate) struct Contact {
     pub(crate) version: u64,
     /// Further identifiers, in the order they were joined.
     pub(crate) identities: Vec<Identity>,
-    /// Cells told that they may be the same person, so that they are told once.
-    pub(crate) told: Vec<CellKey>,
-    /// Exclusive identifiers reserved by a grant, until the merge arrives.
+    /// Exclusive identifiers reserved by a grant, until the merge arrives. A grant that comes to nothing keeps
+    /// them: giving them back is part of merging, which is not built yet.
     pub(crate) reserved: Vec<IdKey>,
     /// Group → tag → event time of setting.
     pub(crate) tags: BTreeMap<String, BTreeMap<String, Time>>,
@@ -64,14 +65,34 @@ pub(crate) struct Enrolment {
     pub(crate) entered_at: Time,
     /// The record that entered it.
     pub(crate) entered_by: Position,
-    /// Next step and its planned moment.
-    pub(crate) next: Option<(String, Time)>,
+    /// What comes next.
+    pub(crate) next: Option<Next>,
     /// Until when the goal counts; `None`: no goal, or no longer.
-    pub(crate) goal_until: Option<Time>,
+    pub(crate) goal_until: Option<GoalUntil>,
     /// Whether the goal was reached.
     pub(crate) goal_reached: bool,
     /// How and when it ended.
     pub(crate) ended: Option<(String, Time)>,
+}
+
+/// The next step of an enrolment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Next {
+    /// Step id: what is looked up when its moment comes.
+    pub(crate) step: String,
+    /// Where it stood in the journey: where to go on saying what is cancelled once a bundle has dropped it.
+    pub(crate) index: u32,
+    /// When.
+    pub(crate) planned: Time,
+}
+
+/// How long a goal counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum GoalUntil {
+    /// To this moment, whether or not steps remain.
+    Moment(Time),
+    /// As long as something else keeps the enrolment open.
+    Enrolment,
 }
 
 impl Enrolment {

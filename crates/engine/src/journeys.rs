@@ -1,16 +1,13 @@
 //! Journeys: entry, steps relative to their anchor, goal, exit; and the touches they give.
 
-use crate::cell::{Contact, Enrolment};
+use crate::cell::{Contact, Enrolment, GoalUntil, Next};
 use crate::rules::{Case, Judged, change_fits, event_fits};
 use crate::timers;
 use crate::work::Work;
 use touchline_model::id::{CellKey, IdKind, Position};
 use touchline_model::output::{Cause, Output, TagChange, Touch, TouchState};
-use touchline_model::time::{Span, Time};
+use touchline_model::time::{Span, Time, Zone};
 use touchline_playbook::bundle::{Journey, ReEntry, Step, Timing, Trigger};
-
-/// An anchor older than this before the clock is history: it enters nobody (decision 9).
-const HISTORIC_AFTER: Span = Span::hours(6);
 
 /// `playbook/journey`: how state and timers name a journey.
 pub(crate) fn name(journey: &Journey) -> String {
@@ -54,7 +51,10 @@ fn happened(
     fits: &mut dyn FnMut(&[Trigger]) -> bool,
 ) {
     if let Some(enrolment) = contact.enrolments.get_mut(&name(journey)).filter(|enrolment| enrolment.is_active()) {
-        let in_time = enrolment.goal_until.is_some_and(|until| case.at <= until);
+        let in_time = enrolment.goal_until.is_some_and(|until| match until {
+            GoalUntil::Moment(until) => case.at <= until,
+            GoalUntil::Enrolment => true,
+        });
         if in_time && journey.goal.as_ref().is_some_and(|goal| fits(&goal.triggers)) {
             enrolment.goal_reached = true;
             end(work, case, contact, journey, "goal");
@@ -74,6 +74,19 @@ fn enter(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journe
     let journey_name = name(journey);
     let before = contact.enrolments.get(&journey_name);
     let number = before.map_or(0, |enrolment| enrolment.number);
+    let is_running = before.is_some_and(Enrolment::is_active);
+    // Decision 9: an anchor older than the grace is history and enters nobody.
+    let refused = if case.at.plus(journey.late_grace) < work.clock {
+        Some("not_entered_historic")
+    } else if journey.exit_when.as_ref().is_some_and(|when| when.holds(contact)) {
+        Some("not_entered_exit_holds")
+    } else {
+        None
+    };
+    if is_running && refused.is_some() {
+        // Whoever is inside stays inside.
+        return;
+    }
     match before.map(|enrolment| (&enrolment.ended, journey.re_entry)) {
         None => {}
         Some((None, ReEntry::Each)) => end(work, case, contact, journey, "re_entered"),
@@ -93,13 +106,6 @@ fn enter(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journe
         goal_reached: false,
         ended: None,
     };
-    let refused = if case.at.plus(HISTORIC_AFTER) < work.clock {
-        Some("not_entered_historic")
-    } else if journey.exit_when.as_ref().is_some_and(|when| when.holds(contact)) {
-        Some("not_entered_exit_holds")
-    } else {
-        None
-    };
     if let Some(reason) = refused {
         enrolment.ended = Some((reason.to_owned(), case.at));
         if let Some(step) = journey.steps.first() {
@@ -111,15 +117,18 @@ fn enter(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journe
         return;
     }
     if let Some(goal) = &journey.goal {
-        let until = goal.within.map_or(Time(i64::MAX), |within| case.at.plus(within));
-        enrolment.goal_until = Some(until);
-        if goal.within.is_some() {
-            timers::arm(work, case.cell, contact, until, &timers::goal(&journey_name));
-        }
+        enrolment.goal_until = Some(match goal.within {
+            None => GoalUntil::Enrolment,
+            Some(within) => {
+                let until = case.at.plus(within);
+                timers::arm(work, case.cell, contact, until, &timers::goal(&journey_name));
+                GoalUntil::Moment(until)
+            }
+        });
     }
     if let Some(step) = journey.steps.first() {
         let planned = plan(journey, step, case.at, case.at);
-        enrolment.next = Some((step.id.clone(), planned));
+        enrolment.next = Some(Next { step: step.id.clone(), index: 0, planned });
         timers::arm(work, case.cell, contact, planned, &timers::step(&journey_name));
     }
     contact.enrolments.insert(journey_name, enrolment);
@@ -149,14 +158,48 @@ fn end(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journey:
         let (state, reason, cause) = (TouchState::Cancelled, reason.to_owned(), cause.clone());
         work.say(Output::Touch(Touch { state, reason, cause, ..touch }));
     }
-    let Some((next, mut planned)) = next else { return };
-    let remaining = journey.steps.iter().skip_while(|step| step.id != next);
-    for (index, step) in remaining.enumerate() {
-        if index > 0 {
+    let Some(next) = next else { return };
+    cancel_from(work, case.cell, contact, journey, &enrolment, &next, (reason, &cause));
+}
+
+/// Says of every step from `next` on that it will not go out.
+fn cancel_from(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &Contact,
+    journey: &Journey,
+    enrolment: &Enrolment,
+    next: &Next,
+    (reason, cause): (&str, &Cause),
+) {
+    let mut say = |step: &Step, planned: Time| {
+        let touch = touch(cell, contact, journey, enrolment, step, planned, cause.clone());
+        work.say(Output::Touch(Touch { state: TouchState::Cancelled, reason: reason.to_owned(), ..touch }));
+    };
+    let known = journey.steps.iter().position(|step| step.id == next.step);
+    if known.is_none() {
+        // The bundle in force has dropped it: what it would have sent is not known any more.
+        say(&dropped(next), next.planned);
+    }
+    let mut planned = next.planned;
+    let from = known.unwrap_or(next.index as usize);
+    for (index, step) in journey.steps.iter().enumerate().skip(from) {
+        if known != Some(index) {
             planned = plan(journey, step, enrolment.entered_at, planned);
         }
-        let touch = touch(case.cell, contact, journey, &enrolment, step, planned, cause.clone());
-        work.say(Output::Touch(Touch { state: TouchState::Cancelled, reason: reason.to_owned(), ..touch }));
+        say(step, planned);
+    }
+}
+
+/// A step that the playbook no longer has, by what the enrolment remembers of it.
+fn dropped(next: &Next) -> Step {
+    Step {
+        id: next.step.clone(),
+        timing: Timing::After(Span(0)),
+        when: None,
+        touchpoint: String::new(),
+        content: String::new(),
+        expires_after: Span(0),
     }
 }
 
@@ -165,24 +208,19 @@ pub(crate) fn step_due(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Co
     let Some(mut enrolment) = contact.enrolments.get(journey_name).filter(|known| known.is_active()).cloned() else {
         return;
     };
-    let Some((step_id, planned)) = enrolment.next.take() else { return };
+    let Some(next) = enrolment.next.take() else { return };
     let bundle = work.bundle(&cell.tenant());
+    let number = bundle.as_ref().map_or(0, |bundle| bundle.number);
     let journey = bundle.as_ref().and_then(|bundle| bundle.journeys.iter().find(|known| name(known) == journey_name));
-    let found = journey.and_then(|journey| {
-        let at = journey.steps.iter().position(|step| step.id == step_id)?;
-        Some((journey, at))
-    });
-    let Some((journey, at)) = found else {
-        // The playbook in force no longer has the step: the enrolment cannot go on.
-        enrolment.ended = Some(("removed".to_owned(), due));
-        contact.enrolments.insert(journey_name.to_owned(), enrolment);
+    let at = journey.and_then(|journey| journey.steps.iter().position(|step| step.id == next.step));
+    let (Some(journey), Some(at)) = (journey, at) else {
+        remove(work, cell, contact, journey_name, journey, (enrolment, next), number);
         return;
     };
     let step = &journey.steps[at];
-    let number = bundle.as_ref().map_or(0, |bundle| bundle.number);
-    let cause = timer_cause(work.position, enrolment.entered_by, journey, step, number);
-    let touch = touch(cell, contact, journey, &enrolment, step, planned, cause);
-    let skipped = if work.clock.since(planned) > journey.late_grace {
+    let cause = timer_cause(work.position, enrolment.entered_by, (&journey.playbook, &journey.id, &step.id), number);
+    let touch = touch(cell, contact, journey, &enrolment, step, next.planned, cause);
+    let skipped = if work.clock.since(next.planned) > journey.late_grace {
         Some("late")
     } else if !step.when.as_ref().is_none_or(|when| when.holds(contact)) {
         Some("condition")
@@ -199,41 +237,89 @@ pub(crate) fn step_due(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Co
             work.say(Output::Touch(touch));
         }
     }
-    match journey.steps.get(at + 1) {
-        Some(next) => {
-            let planned = plan(journey, next, enrolment.entered_at, planned);
-            enrolment.next = Some((next.id.clone(), planned));
-            timers::arm(work, cell, contact, planned, &timers::step(journey_name));
-        }
-        None if enrolment.goal_until.is_none() => enrolment.ended = Some(("completed".to_owned(), planned)),
-        None => {}
+    if let Some(following) = journey.steps.get(at + 1) {
+        let planned = plan(journey, following, enrolment.entered_at, next.planned);
+        let index = u32::try_from(at + 1).expect("a bundle is smaller than 4 GiB");
+        enrolment.next = Some(Next { step: following.id.clone(), index, planned });
+        timers::arm(work, cell, contact, planned, &timers::step(journey_name));
     }
+    contact.enrolments.insert(journey_name.to_owned(), enrolment);
+    complete(contact, journey_name, due);
+}
+
+/// The bundle in force no longer has the step (or the journey): the enrolment cannot go on, and says so.
+fn remove(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &mut Contact,
+    journey_name: &str,
+    journey: Option<&Journey>,
+    (mut enrolment, next): (Enrolment, Next),
+    bundle: u64,
+) {
+    enrolment.ended = Some(("removed".to_owned(), next.planned));
+    timers::disarm(contact, &timers::goal(journey_name));
+    let (playbook, id) = journey_name.split_once('/').unwrap_or((journey_name, ""));
+    let cause = timer_cause(work.position, enrolment.entered_by, (playbook, id, &next.step), bundle);
+    let gone = || Journey {
+        id: id.to_owned(),
+        playbook: playbook.to_owned(),
+        zone: Zone::SHANGHAI,
+        entry: Vec::new(),
+        entry_when: None,
+        exit: Vec::new(),
+        exit_when: None,
+        goal: None,
+        re_entry: ReEntry::Never,
+        late_grace: Span(0),
+        steps: Vec::new(),
+    };
+    let journey = journey.cloned().unwrap_or_else(gone);
+    cancel_from(work, cell, contact, &journey, &enrolment, &next, ("removed", &cause));
     contact.enrolments.insert(journey_name.to_owned(), enrolment);
 }
 
-/// The goal's window has closed: without steps left the enrolment is complete.
+/// The goal's window has closed.
 pub(crate) fn goal_lapsed(contact: &mut Contact, journey_name: &str, due: Time) {
-    let Some(enrolment) = contact.enrolments.get_mut(journey_name).filter(|enrolment| enrolment.is_active()) else {
-        return;
-    };
-    enrolment.goal_until = None;
-    if enrolment.next.is_none() {
-        enrolment.ended = Some(("completed".to_owned(), due));
+    if let Some(enrolment) = contact.enrolments.get_mut(journey_name) {
+        enrolment.goal_until = None;
     }
+    complete(contact, journey_name, due);
 }
 
 /// Nobody confirmed the touch in time.
-pub(crate) fn touch_expired(work: &mut Work<'_, '_>, contact: &mut Contact, touch_id: &str) {
+pub(crate) fn touch_expired(work: &mut Work<'_, '_>, contact: &mut Contact, touch_id: &str, due: Time) {
     let Some(touch) = contact.touches.remove(touch_id) else { return };
+    let journey_name = format!("{}/{}", touch.playbook, touch.journey);
     let origin = Some(touch.cause.position);
     let cause = Cause { position: work.position, origin, ..touch.cause.clone() };
     work.say(Output::Touch(Touch { state: TouchState::Missed, reason: "expired".to_owned(), cause, ..touch }));
+    complete(contact, &journey_name, due);
 }
 
 /// A channel or a person reported on a touch: it is no longer waiting.
-pub(crate) fn touch_reported(contact: &mut Contact, touch_id: &str) {
-    if contact.touches.remove(touch_id).is_some() {
-        timers::disarm(contact, &timers::expiry(touch_id));
+pub(crate) fn touch_reported(contact: &mut Contact, touch_id: &str, at: Time) {
+    let Some(touch) = contact.touches.remove(touch_id) else { return };
+    timers::disarm(contact, &timers::expiry(touch_id));
+    complete(contact, &format!("{}/{}", touch.playbook, touch.journey), at);
+}
+
+/// An enrolment is complete when no step is left, no touch waits for its confirmation (an exit would still cancel
+/// it), and no window of a goal is open.
+fn complete(contact: &mut Contact, journey_name: &str, at: Time) {
+    let is_waiting = |enrolment: &Enrolment| {
+        contact.touches.values().any(|touch| {
+            touch.enrolment == enrolment.number
+                && journey_name.split_once('/') == Some((touch.playbook.as_str(), touch.journey.as_str()))
+        })
+    };
+    let Some(enrolment) = contact.enrolments.get(journey_name) else { return };
+    let has_window = matches!(enrolment.goal_until, Some(GoalUntil::Moment(_)));
+    if !enrolment.is_active() || enrolment.next.is_some() || has_window || is_waiting(enrolment) {
+        return;
+    }
+    if let Some(enrolment) = contact.enrolments.get_mut(journey_name) {
+        enrolment.ended = Some(("completed".to_owned(), at));
     }
 }
 
@@ -248,14 +334,19 @@ fn case_cause(case: &Case<'_>, journey: &Journey, step: &Step) -> Cause {
     case.decided_by(&journey.playbook, format!("journeys/{}/steps/{}", journey.id, step.id), None)
 }
 
-fn timer_cause(position: Position, entered_by: Position, journey: &Journey, step: &Step, bundle: u64) -> Cause {
+fn timer_cause(
+    position: Position,
+    entered_by: Position,
+    (playbook, journey, step): (&str, &str, &str),
+    bundle: u64,
+) -> Cause {
     Cause {
         position,
         origin: Some(entered_by),
         event_id: None,
         kind: "timer".to_owned(),
-        playbook: journey.playbook.clone(),
-        rule: format!("journeys/{}/steps/{}", journey.id, step.id),
+        playbook: playbook.to_owned(),
+        rule: format!("journeys/{journey}/steps/{step}"),
         bundle,
         hit: None,
         actor: String::new(),

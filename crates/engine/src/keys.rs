@@ -33,9 +33,15 @@ pub fn dedupe(id: EventId) -> Vec<u8> {
     [DEDUPE, &id.0].concat()
 }
 
-/// `r|tenant/request`: the answer to a command.
+/// `r|length of tenant|tenant|request`: the answer to a command. The length keeps tenants apart whatever they hold.
 pub fn result(tenant: &str, request_id: &str) -> Vec<u8> {
-    format!("r|{tenant}/{request_id}").into_bytes()
+    format!("r|{}|{tenant}|{request_id}", tenant.len()).into_bytes()
+}
+
+/// `n|key|other`: the cell has told `other` that they may be the same person, on this evidence. Beside the hot
+/// value, because a good customer names thousands of orders.
+pub fn told(key: &CellKey, other: &CellKey) -> Vec<u8> {
+    format!("n|{key}|{other}").into_bytes()
 }
 
 /// `m|bundle|tenant`: the bundle in force for a tenant.

@@ -6,6 +6,7 @@
 //! lower becomes a forward, once.
 
 use crate::cell::{Cell, Contact};
+use crate::keys;
 use crate::overlay::ViewError;
 use crate::work::Work;
 use touchline_model::event::Event;
@@ -24,30 +25,38 @@ pub(crate) struct Link {
     pub(crate) origin: Position,
 }
 
-/// First sight of a further identifier: its cell is told, once.
+/// Identifiers joined to one contact: more than any person has, fewer than would crowd its record.
+const IDENTITIES_MAX: usize = 256;
+
+/// First sight of a further identifier: its cell is told, once per evidence.
 pub(crate) fn on_event(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
-    contact: &mut Contact,
+    contact: &Contact,
     event: &Event,
     origin: Position,
-) {
+) -> Result<(), ViewError> {
     let said = (event.kind == Kind::IdentityLinked)
         .then(|| event.fields.text("evidence").and_then(Evidence::parse).unwrap_or(Evidence::Weak));
     for id in &event.subject {
         let target = CellKey::of(&event.tenant, id);
-        if target == *cell || id.kind == IdKind::Group || contact.told.contains(&target) {
+        if target == *cell || id.kind == IdKind::Group {
             continue;
         }
-        let evidence = said.unwrap_or_else(|| evidence_of(id.kind));
+        let evidence = said.unwrap_or_else(|| evidence_of(id.kind).min(evidence_of(cell.kind())));
+        let told: Option<Evidence> = work.get(&keys::told(cell, &target))?;
+        if told.is_some_and(|told| told >= evidence) {
+            continue;
+        }
+        work.put(keys::told(cell, &target), &evidence);
         if id.kind.is_contact() && evidence == Evidence::Weak {
             work.dead(DeadReason::LinkWeak, format!("{} evidence does not merge", evidence.name()));
             continue;
         }
-        contact.told.push(target.clone());
         let (from, exclusive) = (cell.clone(), contact.exclusive(cell));
         work.tell(LoopBody::Link { target, from, exclusive, evidence, origin });
     }
+    Ok(())
 }
 
 /// How well two identifiers in one payload of a channel are known to be one person.
@@ -101,6 +110,10 @@ pub(crate) fn ask(work: &mut Work<'_, '_>, ask: Link) -> Result<(), ViewError> {
         work.tell(LoopBody::Link { target: from, from: target, exclusive, evidence, origin });
         return Ok(());
     }
+    if contact.identities.len() >= IDENTITIES_MAX {
+        work.dead(DeadReason::LinkRefused, format!("already {IDENTITIES_MAX} identifiers"));
+        return Ok(());
+    }
     let held = contact.exclusive(&target);
     contact.reserved.extend(asked.into_iter().filter(|id| !held.contains(id)));
     let exclusive = contact.exclusive(&target);
@@ -134,7 +147,8 @@ pub(crate) fn grant(work: &mut Work<'_, '_>, grant: Link) -> Result<(), ViewErro
     } else {
         let mut identities = vec![target.id()];
         identities.extend(contact.identities.into_iter().map(|identity| identity.id));
-        work.put_cell(&target, &Cell::Forward { to: from.clone() });
+        let version = work.position.offset;
+        work.put_cell(&target, &Cell::Forward { to: from.clone(), version });
         work.tell(LoopBody::MergeIn { target: from, from: target, identities, evidence, origin });
     }
     Ok(())
@@ -150,7 +164,7 @@ pub(crate) fn merge_in(
     origin: Position,
 ) -> Result<(), ViewError> {
     let mut contact = match work.cell(&target)? {
-        Some(Cell::Forward { to } | Cell::Order { buyer: to }) => {
+        Some(Cell::Forward { to, .. } | Cell::Order { buyer: to }) => {
             work.tell(LoopBody::MergeIn { target: to, from, identities, evidence, origin });
             return Ok(());
         }
@@ -160,9 +174,7 @@ pub(crate) fn merge_in(
     for id in identities {
         contact.reserved.retain(|reserved| *reserved != id);
         let joined = CellKey::of(&target.tenant(), &id);
-        if !contact.told.contains(&joined) {
-            contact.told.push(joined);
-        }
+        work.put(keys::told(&target, &joined), &evidence);
         contact.add_identity(id, evidence);
     }
     work.put_contact(&target, contact);
@@ -178,7 +190,7 @@ fn resident(
     match work.cell(&link.target)? {
         Some(Cell::Contact(contact)) => Ok(Some(*contact)),
         None => Ok(Some(Contact::default())),
-        Some(Cell::Forward { to } | Cell::Order { buyer: to }) => {
+        Some(Cell::Forward { to, .. } | Cell::Order { buyer: to }) => {
             // Already joined to the sender: nothing to do.
             if to != link.from {
                 work.tell(pass(to, link));

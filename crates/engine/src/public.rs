@@ -20,8 +20,8 @@ pub fn public_contact(
     let Some(bytes) = view.get(&keys::cell(key))? else { return Ok(None) };
     match cell::decode(&bytes)? {
         Cell::Contact(contact) => known(view, key, partition, &contact, bundle).map(Some),
-        Cell::Forward { to } => {
-            let contact = Contact::default();
+        Cell::Forward { to, version } => {
+            let contact = Contact { version, ..Contact::default() };
             let mut record = known(view, key, partition, &contact, None)?;
             record.merged_into = Some(to);
             Ok(Some(record))
@@ -79,7 +79,7 @@ fn public_enrolment(name: &str, enrolment: &cell::Enrolment) -> output::Enrolmen
         journey: journey.to_owned(),
         number: enrolment.number,
         entered_at: enrolment.entered_at,
-        next: enrolment.next.clone(),
+        next: enrolment.next.as_ref().map(|next| (next.step.clone(), next.planned)),
         ended: enrolment.ended.clone(),
         goal_reached: enrolment.goal_reached,
     }

@@ -164,10 +164,12 @@ impl Draft {
     fn set(&mut self, case: &Case<'_>, contact: &mut Contact, tag: &TagRef, cause: &Cause) {
         self.remember(contact, &tag.group);
         let tags = contact.tags.entry(tag.group.clone()).or_default();
-        if tags.contains_key(&tag.tag) {
+        let exclusive = case.bundle.groups.get(&tag.group).is_some_and(|group| group.exclusive);
+        // A group that has become exclusive may still hold several: setting one makes it the only one.
+        if tags.contains_key(&tag.tag) && (!exclusive || tags.len() == 1) {
             return;
         }
-        if case.bundle.groups.get(&tag.group).is_some_and(|group| group.exclusive) {
+        if exclusive {
             for (replaced, _) in std::mem::take(tags) {
                 self.causes.insert(TagRef::new(&tag.group, replaced), cause.clone());
             }

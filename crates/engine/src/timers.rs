@@ -59,19 +59,23 @@ pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), Vi
 /// Fires up to [`TIMERS_PER_RECORD_MAX`] due timers of any contact, in (due, cell, name) order.
 pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
     let until = keys::timers_until(work.clock.plus(Span(1)));
-    if until <= *work.no_timer_before {
-        return Ok(());
-    }
+    let nothing_due = until <= *work.no_timer_before;
     let from = work.meta.timers_from.clone();
-    let due = work.scan_keys(&from, &until, TIMERS_PER_RECORD_MAX)?;
-    if due.is_empty() {
-        // Nothing fired, so nothing was armed. Until the clock reaches the first entry there is nothing to look for.
-        *work.no_timer_before = work.scan_keys(&from, keys::TIMERS_END, 1)?.pop().unwrap_or(keys::TIMERS_END.to_vec());
-        return Ok(());
+    let due = if nothing_due { Vec::new() } else { work.scan_keys(&from, &until, TIMERS_PER_RECORD_MAX)? };
+    // Move past all of them first: firing one may arm another, which moves it back. When nothing due is left,
+    // past everything due: what contacts fired of their own lies there as tombstones.
+    match due.last() {
+        Some(last) if due.len() == TIMERS_PER_RECORD_MAX => work.meta.timers_from = [last.as_slice(), &[0]].concat(),
+        _ if from < until => work.meta.timers_from.clone_from(&until),
+        _ => {}
     }
-    // Move past all of them first: firing one may arm another, which moves it back.
-    if let Some(last) = due.last() {
-        work.meta.timers_from = [last.as_slice(), &[0]].concat();
+    if due.is_empty() {
+        if !nothing_due {
+            // Until the clock reaches the first entry there is nothing to look for.
+            let first = work.scan_keys(&until.max(from), keys::TIMERS_END, 1)?.pop();
+            *work.no_timer_before = first.unwrap_or_else(|| keys::TIMERS_END.to_vec());
+        }
+        return Ok(());
     }
     for key in due {
         work.delete(key.clone());
@@ -93,7 +97,7 @@ fn fire(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact, due: Tim
     match name.split_once('|') {
         Some(("s", journey)) => journeys::step_due(work, cell, contact, journey, due),
         Some(("g", journey)) => journeys::goal_lapsed(contact, journey, due),
-        Some(("e", touch)) => journeys::touch_expired(work, contact, touch),
+        Some(("e", touch)) => journeys::touch_expired(work, contact, touch, due),
         _ => {}
     }
 }

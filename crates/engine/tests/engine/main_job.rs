@@ -1,8 +1,6 @@
 //! The main job: example (a) of the language page. Every expected value is worked out by hand from it.
 
-mod support;
-
-use support::*;
+use crate::support::*;
 use touchline_model::command::CommandBody;
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey};
@@ -11,7 +9,7 @@ use touchline_model::output::StageMove;
 use touchline_model::record::{Input, Loop, LoopBody, Undecodable};
 use touchline_model::time::Time;
 
-const PLAYBOOK: &str = include_str!("../../../tests/playbooks/a.yaml");
+const PLAYBOOK: &str = include_str!("../../../../tests/playbooks/a.yaml");
 const START: &str = "2026-03-02T09:00:00";
 
 fn engines() -> Engines {

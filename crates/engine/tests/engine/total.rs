@@ -1,9 +1,7 @@
 //! Apply is total and a function of the records: whatever they hold, in any order, twice the same.
 
-mod support;
-
+use crate::support::*;
 use proptest::prelude::*;
-use support::*;
 use touchline_engine::{Engine, Overlay};
 use touchline_model::command::{Command, CommandBody, PlaybookSource, TagRef};
 use touchline_model::event::Event;
@@ -13,7 +11,7 @@ use touchline_model::output::Output;
 use touchline_model::record::{Evidence, Input, Loop, LoopBody, Record, Undecodable};
 use touchline_model::time::Time;
 
-const PLAYBOOK: &str = include_str!("../../../tests/playbooks/kills.yaml");
+const PLAYBOOK: &str = include_str!("../../../../tests/playbooks/kills.yaml");
 
 fn identifier() -> impl Strategy<Value = IdKey> {
     prop_oneof![

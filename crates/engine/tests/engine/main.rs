@@ -1,0 +1,6 @@
+//! The engine over maps: no log, no store, no processor.
+
+mod corners;
+mod main_job;
+mod support;
+mod total;
