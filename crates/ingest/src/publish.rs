@@ -6,7 +6,7 @@ use futures::future::join_all;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use touchline_log::{Log, NewRecord, RECORD_BYTES_MAX, Topic, Wall};
+use touchline_log::{ADMITTED_BYTES_MAX, Log, NewRecord, Topic, Wall};
 use touchline_model::event::{Channel, Event};
 use touchline_model::id::{Position, partition_of};
 use touchline_model::record::{Input, Undecodable};
@@ -27,7 +27,7 @@ pub enum Unpublished {
     #[error("malformed event: {0}")]
     Invalid(#[from] Undecodable),
     /// It does not fit a record; nothing was appended.
-    #[error("the event takes {bytes} bytes as a record, at most {RECORD_BYTES_MAX}")]
+    #[error("the event takes {bytes} bytes as a record, at most {ADMITTED_BYTES_MAX}")]
     TooLarge {
         /// Its size.
         bytes: usize,
@@ -152,7 +152,7 @@ fn record(event: Event) -> Result<(String, NewRecord), Unpublished> {
     let record =
         NewRecord { key: Some(key.as_bytes().to_vec()), headers: input_headers(&input), value: encode_input(&input) };
     let bytes = record.bytes();
-    if bytes > RECORD_BYTES_MAX { Err(Unpublished::TooLarge { bytes }) } else { Ok((key, record)) }
+    if bytes > ADMITTED_BYTES_MAX { Err(Unpublished::TooLarge { bytes }) } else { Ok((key, record)) }
 }
 
 fn refused(partition: u32, error: &touchline_log::Error) -> Unpublished {

@@ -167,6 +167,13 @@ pub enum Error {
 /// Largest record (key + headers + value), in bytes: Kafka's default `message.max.bytes`.
 pub const RECORD_BYTES_MAX: usize = 1_000_000;
 
+/// Room that is left in a record for what is added later: another target and headers when an event is forwarded, a
+/// reason and headers around it in a dead letter. Twice what both can take (two keys of 512 bytes, each three times).
+const HEADROOM_BYTES: usize = 16 * 1024;
+
+/// Largest event or command that may enter from outside, in bytes: so large, it can be forwarded and put aside whole.
+pub const ADMITTED_BYTES_MAX: usize = RECORD_BYTES_MAX - HEADROOM_BYTES;
+
 /// A read stops after the record that reaches this many bytes: what a reader holds in memory at once stays bounded.
 pub const READ_BYTES_MAX: usize = 4 << 20;
 

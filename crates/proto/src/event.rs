@@ -1,6 +1,7 @@
 //! Events: the envelope, its checks, and the private part.
 
 use crate::bodies::{from_body, to_body};
+use crate::bounds::check_event_texts;
 use crate::v1;
 use crate::value::{clock_in, event_id_in, fields_in, fields_out, id_out, ids_in, required, undecodable};
 use prost::Message;
@@ -32,7 +33,10 @@ pub fn decode_event(bytes: &[u8]) -> Result<Event, Undecodable> {
 ///
 /// One to [`SUBJECTS_MAX`] identifiers with non-empty values whose keys fit [`CellKey::BYTES_MAX`],
 /// a tenant of 1 to [`TENANT_CHARS_MAX`] characters, a name exactly when the kind is custom, our own
-/// clock between 1970 and [`Time::LATEST`], values nested at most [`VALUE_DEPTH_MAX`] deep. A
+/// clock between 1970 and [`Time::LATEST`], values nested at most [`VALUE_DEPTH_MAX`] deep, texts
+/// within [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX) (custom name, staff, `state`),
+/// [`NATIVE_BYTES_MAX`](crate::NATIVE_BYTES_MAX) (account, native type and id, causes) and
+/// [`TEXT_BYTES_MAX`](crate::TEXT_BYTES_MAX) (other public fields); private ones are bounded by the record. A
 /// `occurred_at` out of range is allowed: the append time counts instead.
 pub fn check_event(event: &Event) -> Result<(), Undecodable> {
     check_tenant(&event.tenant)?;
@@ -49,6 +53,7 @@ pub fn check_event(event: &Event) -> Result<(), Undecodable> {
     }
     clock_in("received_at_ms", event.received_at.0)?;
     check_depth(&event.fields, VALUE_DEPTH_MAX)?;
+    check_event_texts(event)?;
     match &event.private {
         Private::Plain { fields, .. } => check_depth(fields, VALUE_DEPTH_MAX),
         Private::Sealed { .. } | Private::Withheld => Ok(()),

@@ -9,12 +9,16 @@
 //! fields of a newer writer are skipped. Errors name fields, never values.
 
 mod bodies;
+mod bounds;
 mod event;
 mod headers;
 mod output;
 mod record;
 mod value;
 
+pub use bounds::{
+    EDIT_TAGS_MAX, NAME_BYTES_MAX, NATIVE_BYTES_MAX, REASON_BYTES_MAX, TEXT_BYTES_MAX, TOUCH_ID_BYTES_MAX,
+};
 pub use event::{
     SUBJECTS_MAX, TENANT_CHARS_MAX, VALUE_DEPTH_MAX, check_event, decode_event, encode_event, event_from, event_to,
 };
@@ -23,7 +27,7 @@ pub use output::{
     ContactRecord, RawRecord, contact_to, decode_contact_record, decode_output, encode_contact, encode_output,
     encode_progress, progress_key, progress_to, tag_change_to, touch_to,
 };
-pub use record::{REQUEST_ID_CHARS_MAX, decode_input, encode_input, input_key};
+pub use record::{REQUEST_ID_CHARS_MAX, check_command, decode_input, encode_input, input_key};
 
 /// Generated messages, clients and servers of package `touchline.v1`.
 #[allow(

@@ -1,5 +1,6 @@
 //! Records of the topic `events`.
 
+use crate::bounds::check_command_texts;
 use crate::event::{check_tenant, event_from, event_to};
 use crate::v1;
 use crate::v1::command::Body as CommandWire;
@@ -38,6 +39,19 @@ pub fn decode_input(bytes: &[u8]) -> Result<Input, Undecodable> {
         Wire::Loop(told) => Ok(Input::Loop(Box::new(loop_from(told)?))),
         Wire::LogicVersion(_) => Err(undecodable("logic_version is not supported by this version")),
     }
+}
+
+/// What every command in the log satisfies; whoever appends one asks first.
+///
+/// A tenant as for events, a request id of 1 to [`REQUEST_ID_CHARS_MAX`] characters, names of at most
+/// [`NAME_BYTES_MAX`](crate::NAME_BYTES_MAX), a reason of at most [`REASON_BYTES_MAX`](crate::REASON_BYTES_MAX),
+/// at most [`EDIT_TAGS_MAX`](crate::EDIT_TAGS_MAX) tags.
+pub fn check_command(command: &Command) -> Result<(), Undecodable> {
+    check_tenant(&command.tenant)?;
+    if command.request_id.is_empty() || command.request_id.chars().count() > REQUEST_ID_CHARS_MAX {
+        return Err(undecodable(format!("request_id does not have 1 to {REQUEST_ID_CHARS_MAX} characters")));
+    }
+    check_command_texts(command)
 }
 
 /// The key a record of `events` is appended under; `None` for records that name their partition.
@@ -81,10 +95,6 @@ fn command_to(command: &Command) -> v1::Command {
 }
 
 fn command_from(wire: v1::Command) -> Result<Command, Undecodable> {
-    check_tenant(&wire.tenant)?;
-    if wire.request_id.is_empty() || wire.request_id.chars().count() > REQUEST_ID_CHARS_MAX {
-        return Err(undecodable(format!("request_id does not have 1 to {REQUEST_ID_CHARS_MAX} characters")));
-    }
     let body = match required("command.body", wire.body)? {
         CommandWire::MoveCard(body) => CommandBody::MoveCard {
             contact: own_contact(&wire.tenant, &body.contact)?,
@@ -105,13 +115,15 @@ fn command_from(wire: v1::Command) -> Result<Command, Undecodable> {
             expected_active: body.expected_active,
         },
     };
-    Ok(Command {
+    let command = Command {
         request_id: wire.request_id,
         tenant: wire.tenant,
         actor: wire.actor,
         received_at: clock_in("received_at_ms", wire.received_at_ms)?,
         body,
-    })
+    };
+    check_command(&command)?;
+    Ok(command)
 }
 
 /// A command may only name contacts of its own tenant.

@@ -15,9 +15,9 @@ use touchline_model::taxonomy::{self, FieldType};
 use touchline_model::time::{Span, Time};
 use touchline_model::value::{Fields, Number, Value};
 use touchline_proto::{
-    ContactRecord, RawRecord, check_event, contact_headers, decode_contact_record, decode_event, decode_input,
-    decode_output, encode_contact, encode_event, encode_input, encode_output, encode_progress, event_to, input_headers,
-    output_headers, progress_headers,
+    ContactRecord, RawRecord, check_command, check_event, contact_headers, decode_contact_record, decode_event,
+    decode_input, decode_output, encode_contact, encode_event, encode_input, encode_output, encode_progress, event_to,
+    input_headers, output_headers, progress_headers,
 };
 
 const NOW: Time = Time(1_772_416_800_000);
@@ -126,6 +126,10 @@ fn fields_of_a_newer_writer_are_skipped() {
 fn what_the_log_must_not_hold_is_refused() {
     let id = || IdKey::new(IdKind::WxUnionid, "s", "v");
     let deep = (0..8).fold(Value::Bool(true), |value, _| Value::List(vec![value]));
+    let with = |name: &str, bytes: usize| {
+        let fields = Fields::new().with(name, Value::text("x".repeat(bytes)));
+        Event { fields, ..example(Kind::Custom) }
+    };
     let change = |f: fn(&mut Event)| {
         let mut event = example(Kind::ChatMessage);
         f(&mut event);
@@ -146,15 +150,80 @@ fn what_the_log_must_not_hold_is_refused() {
         (change(|event| event.received_at = Time(-1)), "received_at_ms is out of range"),
         (change(|event| event.received_at = Time::LATEST), "received_at_ms is out of range"),
         (Event { fields: Fields::new().with("x", deep), ..example(Kind::Custom) }, "a field is nested deeper than 8"),
+        (Event { custom_name: "n".repeat(401), ..example(Kind::Custom) }, "custom.name is longer than 400 bytes"),
+        (change(|event| event.account = "a".repeat(513)), "account is longer than 512 bytes"),
+        (change(|event| event.actor = Actor::Staff("s".repeat(401))), "actor.staff is longer than 400 bytes"),
+        (change(|event| event.native.kind = "n".repeat(513)), "native.type is longer than 512 bytes"),
+        (change(|event| event.native.id = "n".repeat(513)), "native.id is longer than 512 bytes"),
+        (change(|event| event.native.raw_sha256 = vec![1; 513]), "native.raw_sha256 is longer than 512 bytes"),
+        (change(|event| event.cause.touch_id = Some("t".repeat(1_201))), "cause.touch_id is longer than 1200 bytes"),
+        (change(|event| event.cause.command_id = Some("c".repeat(513))), "cause.command_id is longer than 512 bytes"),
+        (with("staff", 401), "staff is longer than 400 bytes"),
+        (with("state", 401), "state is longer than 400 bytes"),
+        (with("url", 16_385), "a public text field is longer than 16384 bytes"),
+        (with(&"n".repeat(401), 1), "the name of a field is longer than 400 bytes"),
     ] {
         assert_eq!(check_event(&event).map_err(|error| error.0), Err(why.to_owned()));
         if why != "only custom events have a name of their own" {
             assert_eq!(decode_event(&encode_event(&event)).map_err(|error| error.0), Err(why.to_owned()));
         }
     }
+    for longest in [with("staff", 400), with("state", 400), with("url", 16_384)] {
+        assert_eq!(decode_event(&encode_event(&longest)), Ok(longest));
+    }
+    // Personal text is bounded by the record.
+    let long = Private::Plain { fields: Fields::new().with("text", Value::text("x".repeat(90_000))), raw: vec![] };
+    assert_eq!(check_event(&Event { private: long, ..example(Kind::ChatMessage) }), Ok(()));
     // The longest tenant and key pass.
     assert_eq!(check_event(&change(|event| event.tenant = "t".repeat(64))), Ok(()));
     assert_eq!(check_event(&change(|event| event.occurred_at = Some(Time(i64::MIN)))), Ok(()));
+}
+
+#[test]
+fn commands_that_the_log_must_not_hold_are_refused() {
+    let contact = CellKey::of("acme", &IdKey::new(IdKind::WxUnionid, "s", "v"));
+    let command = |actor: &str, body| Command {
+        request_id: "r".into(),
+        tenant: "acme".into(),
+        actor: actor.into(),
+        received_at: Time(1),
+        body,
+    };
+    let text = |bytes: usize| "x".repeat(bytes);
+    let moves = |board, stage, to, reason| CommandBody::MoveCard {
+        contact: contact.clone(),
+        board: text(board),
+        expected_stage: Some(text(stage)),
+        to: Some(text(to)),
+        reason: text(reason),
+    };
+    let edits = |tag: usize, tags: usize, reason| CommandBody::EditTags {
+        contact: contact.clone(),
+        add: vec![TagRef::new("g", text(tag)); tags],
+        remove: vec![TagRef::new(text(tag), "t")],
+        reason: text(reason),
+    };
+    let remove = |bytes| CommandBody::Activate { sources: vec![], remove: vec![text(bytes)], expected_active: 0 };
+    for (command, why) in [
+        (command("a", moves(401, 1, 1, 1)), "board is longer than 400 bytes"),
+        (command("a", moves(1, 401, 1, 1)), "expected_stage is longer than 400 bytes"),
+        (command("a", moves(1, 1, 401, 1)), "to is longer than 400 bytes"),
+        (command("a", moves(1, 1, 1, 2_049)), "reason is longer than 2048 bytes"),
+        (command(&text(401), moves(1, 1, 1, 1)), "actor is longer than 400 bytes"),
+        (command("a", edits(401, 1, 1)), "tag is longer than 400 bytes"),
+        (command("a", edits(401, 0, 1)), "group is longer than 400 bytes"),
+        (command("a", edits(1, 100, 1)), "add and remove have more than 100 tags"),
+        (command("a", edits(1, 1, 2_049)), "reason is longer than 2048 bytes"),
+        (command("a", remove(401)), "playbook id is longer than 400 bytes"),
+    ] {
+        assert_eq!(check_command(&command).map_err(|error| error.0), Err(why.to_owned()));
+        let bytes = encode_input(&Input::Command(Box::new(command)));
+        assert_eq!(decode_input(&bytes).map_err(|error| error.0), Err(why.to_owned()));
+    }
+    for body in [moves(400, 400, 400, 2_048), edits(400, 99, 2_048), remove(400)] {
+        let input = Input::Command(Box::new(command(&text(400), body)));
+        assert_eq!(decode_input(&encode_input(&input)), Ok(input));
+    }
 }
 
 #[test]

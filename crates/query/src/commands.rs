@@ -5,11 +5,11 @@ use crate::shared::{Answer, Shared};
 use std::sync::Arc;
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
-use touchline_log::{Ack, Appended, NewRecord, Topic};
+use touchline_log::{ADMITTED_BYTES_MAX, Ack, Appended, NewRecord, Topic};
 use touchline_model::command::{Command, CommandBody};
 use touchline_model::output::{Outcome, Stream};
 use touchline_model::record::Input;
-use touchline_proto::{REQUEST_ID_CHARS_MAX, encode_input, input_headers, input_key};
+use touchline_proto::{REQUEST_ID_CHARS_MAX, check_command, encode_input, input_headers, input_key};
 
 /// Who asks when nobody says.
 const ACTOR_UNKNOWN: &str = "unknown";
@@ -27,9 +27,10 @@ pub(crate) async fn carry_out(shared: &Arc<Shared>, asked: Asked, deadline: Inst
     let request_id = request_id(asked.request_id)?;
     let actor = if asked.actor.is_empty() { ACTOR_UNKNOWN.to_owned() } else { asked.actor };
     let (tenant, received_at) = (asked.tenant, shared.options.wall.now());
-    let waiter = shared.await_answer(&tenant, &request_id);
-    let partition = asked.body.contact().map_or(0, |key| key.partition(shared.log.partitions()));
     let command = Command { request_id, tenant, actor, received_at, body: asked.body };
+    check_command(&command).map_err(|refused| error::too_long(&refused))?;
+    let waiter = shared.await_answer(&command.tenant, &command.request_id);
+    let partition = command.body.contact().map_or(0, |key| key.partition(shared.log.partitions()));
     append(shared, partition, &Input::Command(Box::new(command)), deadline).await?;
     let answer = shared
         .wait_for(deadline, |model| {
@@ -55,6 +56,11 @@ pub(crate) async fn append(
         headers: input_headers(input),
         value: encode_input(input),
     };
+    let bytes = record.bytes();
+    if bytes > ADMITTED_BYTES_MAX {
+        let message = format!("the request takes {bytes} bytes as a record, at most {ADMITTED_BYTES_MAX}");
+        return Err(error::status(Code::InvalidArgument, "TOO_LARGE", message));
+    }
     let ack: Ack<Appended> = shared.log.append(Topic::Events, partition, vec![record]);
     match timeout_at(deadline, ack).await {
         Ok(Ok(appended)) => appended.map_err(|error| error::log(&error)),

@@ -38,6 +38,11 @@ pub(crate) fn invalid(field: &str, message: impl Into<String>) -> Status {
     Status::with_error_details(Code::InvalidArgument, format!("{field}: {message}"), details)
 }
 
+/// A command that breaks a bound which every command in the log keeps; the text names field and bound.
+pub(crate) fn too_long(refused: &touchline_model::record::Undecodable) -> Status {
+    status(Code::InvalidArgument, "TOO_LONG", format!("{refused}\nhint: shorten it; nothing was done"))
+}
+
 /// Not there yet, or not known whether it was done: safe to repeat.
 pub(crate) fn unavailable(reason: &'static str, message: impl Into<String>) -> Status {
     let mut details = ErrorDetails::new();

@@ -3,6 +3,7 @@
 use crate::error;
 use tonic::Status;
 use touchline_model::id::ContactId;
+use touchline_proto::TENANT_CHARS_MAX;
 
 /// The name of a resource of a tenant.
 pub(crate) fn child(tenant: &str, collection: &str, id: &str) -> String {
@@ -12,7 +13,7 @@ pub(crate) fn child(tenant: &str, collection: &str, id: &str) -> String {
 /// The tenant of `tenants/{tenant}`.
 pub(crate) fn tenant(field: &str, name: &str) -> Result<String, Status> {
     match name.split('/').collect::<Vec<_>>().as_slice() {
-        ["tenants", tenant] if !tenant.is_empty() => Ok(unescape(tenant)),
+        ["tenants", tenant] if !tenant.is_empty() => checked(field, unescape(tenant)),
         _ => Err(error::invalid(field, "has the form tenants/{tenant}")),
     }
 }
@@ -21,7 +22,7 @@ pub(crate) fn tenant(field: &str, name: &str) -> Result<String, Status> {
 pub(crate) fn parse(field: &str, collection: &str, name: &str) -> Result<(String, String), Status> {
     match name.split('/').collect::<Vec<_>>().as_slice() {
         ["tenants", tenant, found, id] if *found == collection && !tenant.is_empty() && !id.is_empty() => {
-            Ok((unescape(tenant), unescape(id)))
+            Ok((checked(field, unescape(tenant))?, unescape(id)))
         }
         _ => Err(error::invalid(field, format!("has the form tenants/{{tenant}}/{collection}/{{id}}"))),
     }
@@ -33,6 +34,14 @@ pub(crate) fn contact(field: &str, name: &str) -> Result<(String, ContactId), St
     let id =
         ContactId::parse(&id).ok_or_else(|| error::invalid(field, "contact ids have 26 characters a-z and 2-7"))?;
     Ok((tenant, id))
+}
+
+/// A tenant that could lie in the log.
+fn checked(field: &str, tenant: String) -> Result<String, Status> {
+    if tenant.chars().count() > TENANT_CHARS_MAX {
+        return Err(error::invalid(field, format!("tenants have at most {TENANT_CHARS_MAX} characters")));
+    }
+    Ok(tenant)
 }
 
 fn escape(part: &str) -> String {

@@ -167,14 +167,22 @@ impl Shared {
         v1::ConsistencyToken { epoch: self.log.cluster_id(), offsets, bundle: 0 }
     }
 
-    /// Waits until the model is as fresh as asked.
+    /// Waits until the model is as fresh as asked, and in any case until it has read what the log held at start:
+    /// a part of the contacts is no answer.
     pub(crate) async fn fresh(&self, read: Option<v1::ReadOptions>, deadline: Instant) -> Result<(), Status> {
         use v1::read_options::Consistency;
+        self.wait_for(deadline, |model| model.caught_up().then_some(())).await?;
         match read.and_then(|read| read.consistency) {
             None | Some(Consistency::MinimizeLatency(_)) => Ok(()),
             Some(Consistency::AtLeastAsFresh(token)) => self.reached(token, deadline).await,
             Some(Consistency::Full(_)) => self.reached(self.end_token()?, deadline).await,
         }
+    }
+
+    /// Waits until everything in the log is readable.
+    pub(crate) async fn fresh_to_the_end(&self, deadline: Instant) -> Result<(), Status> {
+        let full = v1::read_options::Consistency::Full(true);
+        self.fresh(Some(v1::ReadOptions { consistency: Some(full) }), deadline).await
     }
 
     fn end_token(&self) -> Result<v1::ConsistencyToken, Status> {

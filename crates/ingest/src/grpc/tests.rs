@@ -65,7 +65,9 @@ async fn what_comes_from_inside_only_is_rejected_on_its_own() {
     let notice = Body::ChannelNotice(v1::ChannelNotice::default());
     let custom = Body::Custom(v1::Custom { name: "order.paid".into() });
     let message = Body::ChatMessage(v1::ChatMessage::default());
+    let staff = v1::Actor { kind: "staff".into(), staff: "CANARY".repeat(100) };
     for (event, reason) in [
+        (v1::Event { actor: Some(staff), ..order() }, "malformed"),
         (v1::Event { channel: "internal".into(), ..order() }, "wrong_field"),
         (v1::Event { channel: "CANARY".into(), ..order() }, "malformed"),
         (v1::Event { body: Some(notice), ..order() }, "forbidden_kind"),

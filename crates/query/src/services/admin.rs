@@ -9,12 +9,17 @@ use crate::server::{Server, answer};
 use crate::shared::Shared;
 use prost::Message;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 use touchline_log::Topic;
 use touchline_model::output::DeadReason;
 use touchline_model::time::Time;
 use touchline_proto::{progress_to, v1};
 use v1::admin_service_server::AdminService;
+
+/// How long what fell due on a clock's way may take to become readable.
+const READABLE_WITHIN: Duration = Duration::from_secs(60);
 
 #[tonic::async_trait]
 impl AdminService for Server {
@@ -61,7 +66,16 @@ impl AdminService for Server {
             let clock = Arc::clone(&self.clock);
             let advanced = self.read(move |_| Ok(clock.advance(to))).await?;
             match advanced {
-                Ok(now) => Ok(v1::AdvanceClockResponse { clock_ms: now.0 }),
+                Ok(now) if now > to => {
+                    let message = "the clock is past that moment already; it never goes back";
+                    let facts = [("current_clock", now.to_string())];
+                    Err(error::with_metadata(Code::FailedPrecondition, "CLOCK_IS_PAST", message, facts))
+                }
+                Ok(now) => {
+                    // What fell due on the way is to be readable by whoever moved the clock.
+                    self.shared.fresh_to_the_end(Instant::now() + READABLE_WITHIN).await?;
+                    Ok(v1::AdvanceClockResponse { clock_ms: now.0 })
+                }
                 Err(AdvanceError::NotManual) => {
                     let message = "the clock is the wall clock\nhint: start with --clock manual on a new directory";
                     Err(error::status(Code::FailedPrecondition, "CLOCK_NOT_MANUAL", message))

@@ -12,7 +12,7 @@ use tonic::{Code, Request, Response, Status};
 use touchline_log::Topic;
 use touchline_model::id::{CellKey, EventId};
 use touchline_model::record::Input;
-use touchline_proto::v1;
+use touchline_proto::{check_event, v1};
 use v1::event::Body;
 use v1::report_result_request::Result as Reported;
 use v1::touch_service_server::TouchService;
@@ -57,6 +57,7 @@ impl TouchService for Server {
             let touch_id = touch_id.ok_or_else(|| error::invalid("result", "names no touch"))?;
             let touch = self.touch(touch_id, deadline).await?;
             let event = self.event(request, &touch, body)?;
+            check_event(&event).map_err(|refused| error::too_long(&refused))?;
             let key = event.key();
             let partition = key.partition(self.shared.log.partitions());
             let input = Input::Event(Box::new(event));

@@ -85,6 +85,12 @@ async fn a_card_moves_once_and_a_stale_move_says_where_it_is() {
     assert_eq!(asked[1].request_id.len(), 36, "the server chose one");
     let long = client.move_card(move_card("赢单", "考虑价格", &"x".repeat(65))).await.unwrap_err();
     assert_eq!(long.code(), Code::InvalidArgument);
+    let huge = v1::MoveCardRequest { board: "b".repeat(900_000), ..move_card("赢单", "考虑价格", "") };
+    let refused = client.move_card(huge).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.message()),
+        (Code::InvalidArgument, "board is longer than 400 bytes\nhint: shorten it; nothing was done")
+    );
     let nobody = v1::MoveCardRequest { contact: name("nobody"), ..move_card("赢单", "考虑价格", "") };
     assert_eq!(client.move_card(nobody).await.unwrap_err().code(), Code::NotFound);
 }
