@@ -29,6 +29,11 @@ pub(crate) fn read(node: &Node, scope: &Scope<'_>, sink: &mut Sink, journeys: &m
             let message = format!("the playbook has another journey `{}`", id.text);
             sink.report(codes::DUPLICATE_ID, id.place, "journeys", message, None);
         }
+        // The id of a touch names the journey and not the playbook: two of one name would share their touches.
+        if let Some(other) = journeys.iter().find(|other| other.id == id.text && other.playbook != scope.document.id) {
+            let message = format!("playbook `{}` of the bundle has a journey `{}`", other.playbook, id.text);
+            sink.report(codes::DUPLICATE_ID, id.place, "journeys", message, None);
+        }
         let mut reader = Reader { scope, sink, path: reader::join("journeys", &id.text) };
         journeys.extend(reader.journey(map, id));
     }

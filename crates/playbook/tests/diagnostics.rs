@@ -308,6 +308,14 @@ fn names_of_other_playbooks_need_uses() {
     assert_eq!(with("playbook: q\ntag_groups: [{id: 商机, tags: [a]}]\n"), [("PB013", "q".to_owned(), 2, 19)]);
     assert_eq!(with("playbook: q\nevents: {lesson.finished: {course: number}}\n"), [("PB038", "q".to_owned(), 1, 11)]);
     assert_eq!(with("playbook: q\nevents: {lesson.left: {course: number}}\n"), []);
+    let journey = "journeys: [{id: sop, entry: {trigger: order.paid}, steps: [{id: s, touchpoint: dm, content: c}]}]\n";
+    let p = PlaybookSource { id: "p".into(), yaml: format!("playbook: p\n{journey}") };
+    let q = PlaybookSource { id: "q".into(), yaml: format!("playbook: q\n{journey}") };
+    let touches = compile(&[p.clone(), q.clone()], 1).expect_err("touch ids name the journey only");
+    let found: Vec<_> = touches.iter().map(|d| (d.code, d.source_id.as_str(), d.line, d.column)).collect();
+    assert_eq!(found, [("PB012", "q", 2, 17)]);
+    let other = PlaybookSource { yaml: q.yaml.replace("sop", "sop-2"), ..q };
+    assert!(compile(&[p, other], 1).is_ok());
     let twice = compile(&[base.clone(), base], 1).expect_err("the same playbook twice");
     assert_eq!(twice[0].code, "PB012");
 }
