@@ -8,7 +8,7 @@ use touchline_engine::{Engine, Notes, Overlay};
 use touchline_log::{NewRecord, StoredRecord};
 use touchline_model::event::Channel;
 use touchline_model::id::{CellKey, EventId};
-use touchline_model::output::Numbered;
+use touchline_model::output::{DeadReason, Numbered, Output};
 use touchline_model::record::Input;
 use touchline_store::{Change, Store};
 
@@ -42,6 +42,10 @@ pub(crate) struct Noted {
     pub(crate) wants_tick: bool,
     /// Bundle in force after it.
     pub(crate) bundle: u64,
+    /// The partition it came from, when it is a loopback record that was the next one.
+    pub(crate) accepted_from: Option<u32>,
+    /// Whether it is a loopback record behind a gap, or one that no partition of ours sent.
+    pub(crate) loop_alarm: Option<DeadReason>,
     pub(crate) notes: Notes,
 }
 
@@ -61,7 +65,19 @@ pub(crate) fn apply(engine: &mut Engine, store: &dyn Store, records: &[StoredRec
             Ok(Input::Event(event)) => Some((event.id, event.channel, event.kind.behaviour())),
             _ => None,
         };
+        let received = engine.meta().loop_received.clone();
         let effects = engine.apply(&mut overlay, &record)?;
+        let accepted_from = received
+            .iter()
+            .zip(&engine.meta().loop_received)
+            .position(|(before, after)| before != after)
+            .map(|source| u32::try_from(source).expect("partitions are counted in u32"));
+        let loop_alarm = effects.outputs.iter().find_map(|numbered| match &numbered.output {
+            Output::DeadLetter(letter) => {
+                matches!(letter.reason, DeadReason::LoopbackGap | DeadReason::LoopbackForged).then_some(letter.reason)
+            }
+            _ => None,
+        });
         for numbered in effects.outputs {
             let encoded = wire::output_record(&numbered, stored);
             applied.outputs.push((numbered, encoded));
@@ -75,7 +91,7 @@ pub(crate) fn apply(engine: &mut Engine, store: &dyn Store, records: &[StoredRec
         // A refused tick cannot be helped by another: it already carried our own wall.
         let wants_tick = effects.notes.clock_refused && !matches!(record.input, Ok(Input::Tick { .. }));
         let (offset, bundle, notes) = (stored.offset, engine.meta().bundle, effects.notes);
-        applied.notes.push(Noted { offset, event, wants_tick, bundle, notes });
+        applied.notes.push(Noted { offset, event, wants_tick, bundle, accepted_from, loop_alarm, notes });
         applied.records += 1;
         if applied.outputs.len() + applied.loops.len() + applied.dirty.len() >= EFFECTS_PER_BATCH_MAX {
             break;

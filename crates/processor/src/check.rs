@@ -2,7 +2,8 @@
 //!
 //! The events of every partition are replayed into an empty store (recorded loopback is read like any
 //! other record, nothing is appended). Then the published topics are compared record by record,
-//! `contacts` by its compacted view, and every acknowledged event id is looked for.
+//! `contacts` by its compacted view, and every acknowledged event id is looked for. What each partition
+//! tells another in its replay has to be what the other accepted, in the same order.
 
 use crate::batch;
 use crate::cluster::read_all;
@@ -59,8 +60,9 @@ impl Report {
 pub fn judge(log: &dyn Log, acknowledged: &[EventId]) -> Result<Report, Error> {
     let mut report = Report::default();
     let mut applied: BTreeMap<EventId, u64> = BTreeMap::new();
+    let mut loops = Loops::default();
     for partition in 0..log.partitions() {
-        let replayed = replay(log, partition, &mut applied)?;
+        let replayed = replay(log, partition, &mut applied, &mut loops)?;
         report.records += replayed.engine.meta().offset;
         report.state_hashes.push(state_hash(&replayed.store)?);
         let published = log.published(partition)?;
@@ -76,6 +78,7 @@ pub fn judge(log: &dyn Log, acknowledged: &[EventId]) -> Result<Report, Error> {
         }
         compare_contacts(log, partition, &replayed, &mut report)?;
     }
+    loops.compare(&mut report);
     report.events = applied.len() as u64;
     for (id, count) in &applied {
         if *count != 1 {
@@ -125,7 +128,53 @@ struct Replayed {
     cells: BTreeSet<CellKey>,
 }
 
-fn replay(log: &dyn Log, partition: u32, applied: &mut BTreeMap<EventId, u64>) -> Result<Replayed, Error> {
+/// Loopback of the whole log, as hashes, by source and destination.
+#[derive(Default)]
+struct Loops {
+    sent: BTreeMap<(u32, u32), Vec<u128>>,
+    accepted: BTreeMap<(u32, u32), Vec<u128>>,
+    /// Loopback records that are none of the next ones: a gap, or a forgery.
+    alarms: Vec<String>,
+}
+
+impl Loops {
+    fn compare(mut self, report: &mut Report) {
+        for alarm in std::mem::take(&mut self.alarms) {
+            report.differs(alarm);
+        }
+        let pairs: BTreeSet<_> = self.sent.keys().chain(self.accepted.keys()).copied().collect();
+        for pair in pairs {
+            let (sent, accepted) = (self.sent.remove(&pair), self.accepted.remove(&pair));
+            let (sent, accepted) = (sent.unwrap_or_default(), accepted.unwrap_or_default());
+            let (source, destination) = pair;
+            if sent.len() != accepted.len() {
+                let (sent, accepted) = (sent.len(), accepted.len());
+                report.differs(format!("loopback {source} to {destination}: {accepted} accepted, {sent} sent"));
+            }
+            if let Some(at) = sent.iter().zip(&accepted).position(|(sent, accepted)| sent != accepted) {
+                let number = at + 1;
+                report.differs(format!("loopback {source} to {destination}: record {number} is not what was sent"));
+            }
+        }
+    }
+}
+
+fn hash_of(key: Option<&[u8]>, headers: &[(String, Vec<u8>)], value: &[u8]) -> u128 {
+    let mut hasher = Xxh3::new();
+    let headers = headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_slice()]);
+    for part in [key.unwrap_or_default(), value].into_iter().chain(headers) {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.digest128()
+}
+
+fn replay(
+    log: &dyn Log,
+    partition: u32,
+    applied: &mut BTreeMap<EventId, u64>,
+    loops: &mut Loops,
+) -> Result<Replayed, Error> {
     let mut store = MemoryStore::volatile();
     let mut engine = Engine::open(&StoreView(&store), partition, log.partitions())?;
     let (mut outputs, mut cells): ([Vec<_>; 4], _) = (Default::default(), BTreeSet::new());
@@ -140,7 +189,18 @@ fn replay(log: &dyn Log, partition: u32, applied: &mut BTreeMap<EventId, u64>) -
             outputs[numbered.output.stream().index()].push(record);
         }
         cells.extend(batch.dirty.into_keys());
-        for noted in &batch.notes {
+        for (destination, _, record) in &batch.loops {
+            let hash = hash_of(record.key.as_deref(), &record.headers, &record.value);
+            loops.sent.entry((partition, *destination)).or_default().push(hash);
+        }
+        for (noted, stored) in batch.notes.iter().zip(&records) {
+            if let Some(source) = noted.accepted_from {
+                let hash = hash_of(stored.key.as_deref(), &stored.headers, &stored.value);
+                loops.accepted.entry((source, partition)).or_default().push(hash);
+            }
+            if let Some(reason) = noted.loop_alarm {
+                loops.alarms.push(format!("events/{partition}: {} at {}", reason.name(), noted.offset));
+            }
             if noted.bundle != bundle {
                 (bundle, bundle_since) = (noted.bundle, noted.offset);
             }

@@ -2,14 +2,20 @@
 
 mod common;
 
-use common::{activation, at, event};
-use touchline_log::memory::MemoryLog;
-use touchline_log::{Ack, Appended, Error, Log, Marker, NewRecord, Publication, Signal, StoredRecord, Topic};
+use common::{activation, at, event, record};
+use std::sync::Arc;
+use touchline_log::memory::{Call, Fault, MemoryLog};
+use touchline_log::{
+    Ack, Appended, Error, Log, ManualWall, Marker, NewRecord, Publication, Signal, StoredRecord, Topic,
+};
 use touchline_model::id::EventId;
 use touchline_model::kind::Kind;
 use touchline_model::record::Input;
-use touchline_processor::check;
 use touchline_processor::cluster::Cluster;
+use touchline_processor::options::Plant;
+use touchline_processor::partition::{Partition, Step};
+use touchline_processor::{Options, Pacing, check};
+use touchline_store::memory::MemoryStore;
 
 /// What is done to the first record of a topic, or to all contacts, in every partition.
 #[derive(Clone, Copy)]
@@ -19,6 +25,13 @@ enum Damage {
     Double(Topic),
     Change(Topic),
     Contacts(fn(&mut Vec<StoredRecord>)),
+    /// The first loopback record of every partition.
+    RemoveLoop,
+    ChangeLoop,
+}
+
+fn is_loop(record: &StoredRecord) -> bool {
+    matches!(touchline_proto::decode_input(&record.value), Ok(Input::Loop(_)))
 }
 
 fn is_contact(record: &StoredRecord) -> bool {
@@ -48,6 +61,17 @@ impl Log for Edited {
         }
         match self.damage {
             Damage::Contacts(damage) if topic == Topic::Contacts => damage(&mut records),
+            Damage::RemoveLoop if topic == Topic::Events => {
+                if let Some(first) = records.iter().position(is_loop) {
+                    records.remove(first);
+                }
+            }
+            Damage::ChangeLoop if topic == Topic::Events => {
+                if let Some(record) = records.iter_mut().find(|record| is_loop(record)) {
+                    // A field of a newer writer: it decodes to the same.
+                    record.value.extend([0xf8, 0x07, 1]);
+                }
+            }
             Damage::Remove(at) if at == topic => drop(records.remove(0)),
             Damage::Double(at) if at == topic => records.insert(0, records[0].clone()),
             Damage::Change(at) if at == topic => records[0].value.push(0x08),
@@ -106,4 +130,56 @@ fn an_acknowledged_event_that_is_not_there_is_seen() {
     let (log, id) = log();
     assert!(check::judge(&log, &[id]).unwrap().is_clean());
     assert_eq!(check::judge(&log, &[EventId([7; 16])]).unwrap().differences.len(), 1);
+}
+
+#[test]
+fn loopback_that_was_removed_or_changed_is_seen() {
+    let (log, id) = log();
+    for (damage, word) in [(Damage::RemoveLoop, "0 accepted, 1 sent"), (Damage::ChangeLoop, "is not what was sent")] {
+        let edited = Edited { log: log.clone(), damage };
+        let differences = check::judge(&edited, &[id]).unwrap().differences;
+        let told = differences.iter().filter(|line| line.starts_with("loopback 0 to ") && line.ends_with(word)).count();
+        assert_eq!(told, 4, "one for each partition: {differences:?}");
+    }
+}
+
+/// The judge alone, without an oracle, sees that a partition took a failed loopback append for done.
+#[test]
+fn loopback_that_never_arrived_is_seen() {
+    let check = |plant: Plant, later: bool| {
+        let wall = Arc::new(ManualWall::new(at("2026-03-01T08:00:00+08:00")));
+        let mut refused = false;
+        let hook = move |call: Call<'_>| match call {
+            Call::Append { topic: Topic::Events, partition: 1, .. } if !refused => {
+                refused = true;
+                Fault::Refused
+            }
+            _ => Fault::None,
+        };
+        let log = MemoryLog::with_faults(2, wall.clone(), Box::new(hook));
+        let mut partitions: Vec<_> = (0..2)
+            .map(|id| {
+                let options = Options { pacing: Pacing::Virtual, plant, ..Options::default() };
+                let store = Box::new(MemoryStore::volatile());
+                Partition::open(id, Arc::new(log.clone()), store, wall.clone(), options).unwrap()
+            })
+            .collect();
+        let mut settle = || {
+            while partitions.iter_mut().any(|partition| partition.step().unwrap() == Step::Worked) {}
+        };
+        drop(log.append(Topic::Events, 0, vec![record(&activation(at("2026-03-01T08:00:00+08:00")))]));
+        settle();
+        if later {
+            let Input::Command(mut command) = activation(at("2026-03-01T08:00:00+08:00")) else { unreachable!() };
+            command.request_id = "r2".into();
+            command.tenant = "other".into();
+            drop(log.append(Topic::Events, 0, vec![record(&Input::Command(command))]));
+            settle();
+        }
+        check::judge(&log, &[]).unwrap().differences
+    };
+    assert_eq!(check(Plant::None, true), Vec::<String>::new());
+    assert_eq!(check(Plant::FailedLoopbackIsDone, false), ["loopback 0 to 1: 0 accepted, 1 sent"]);
+    let gap = check(Plant::FailedLoopbackIsDone, true);
+    assert_eq!(gap, ["events/1: loopback_gap at 0", "loopback 0 to 1: 0 accepted, 2 sent"]);
 }
