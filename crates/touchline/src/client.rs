@@ -51,7 +51,7 @@ impl Ports {
 impl Server {
     /// `tenants/{tenant}`.
     pub(crate) fn parent(&self) -> String {
-        format!("tenants/{}", self.tenant)
+        format!("tenants/{}", self.tenant.replace('%', "%25").replace('/', "%2F"))
     }
 
     /// Base address for HTTP, without a slash at the end.

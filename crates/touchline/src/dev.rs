@@ -87,6 +87,14 @@ pub(crate) fn run(options: Options) -> anyhow::Result<()> {
             );
         }
     }
+    if let Some(start) = options.clock_start {
+        if options.clock != ClockMode::Manual {
+            bail!("--clock-start needs --clock manual");
+        }
+        if !start.is_plausible() {
+            bail!("--clock-start {start} lies outside the years 2000 to 2200");
+        }
+    }
     let config = Config::load(options.config.as_deref())?;
     std::fs::create_dir_all(&options.data_dir)
         .with_context(|| format!("making the data directory {}", options.data_dir.display()))?;

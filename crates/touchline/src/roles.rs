@@ -27,6 +27,8 @@ use tracing_subscriber::EnvFilter;
 
 /// Block cache and write buffers of all stores together.
 const CACHE_BYTES: usize = 256 << 20;
+/// How long answers on their way may take once intake is closed.
+const CONNECTIONS_END_WITHIN: Duration = Duration::from_secs(2);
 /// How often the log is looked at for a failure when nothing moves.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Buckets of every histogram, in seconds: from an append to a touch that a day of outage delayed.
@@ -127,8 +129,12 @@ impl Roles {
         // Streams end first, or the listeners would wait for them.
         let ended = tokio::task::spawn_blocking(move || drop(query)).await;
         let _ = close.send(true);
+        // Whoever is still connected and says nothing must not hold up the end.
         for server in servers {
-            let _ = server.await;
+            let abort = server.abort_handle();
+            if tokio::time::timeout(CONNECTIONS_END_WITHIN, server).await.is_err() {
+                abort.abort();
+            }
         }
         drop((told, ingest));
         let stopped = tokio::task::spawn_blocking(move || {

@@ -122,3 +122,13 @@ fn validate_points_at_what_is_wrong() {
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(shown.contains("3:13") && shown.contains("trigger"), "{shown}");
 }
+
+#[test]
+fn an_end_that_makes_no_sense_is_refused() {
+    for (until, said) in [("9999-01-01T00:00:00Z", "2000 to 2200"), ("2026-03-01T00:00:00Z", "before the last event")] {
+        let output = replay(&recorded(), until);
+        assert!(!output.status.success());
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains(said), "{error}");
+    }
+}

@@ -411,6 +411,8 @@ async fn operators_see_partitions_and_move_a_manual_clock_only() {
     assert_eq!(status.partitions[0].next_due_ms, Some(NOON.0 + 5));
 
     let advance = |to: Time| v1::AdvanceClockRequest { to_ms: to.0 };
+    // What the move led to has to be readable before it is answered.
+    world.publish(partition("a"), vec![], vec![]);
     let moved = client.advance_clock(advance(Time(NOON.0 + 9))).await.unwrap().into_inner();
     assert_eq!(moved.clock_ms, NOON.0 + 9);
     let refused = client.advance_clock(advance(NOON)).await.unwrap_err();

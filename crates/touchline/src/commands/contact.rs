@@ -117,7 +117,8 @@ pub(crate) async fn explain(server: &Server, options: ExplainOptions) -> anyhow:
     let reply = ContactServiceClient::new(channel).explain_tag(request).await.map_err(refusal)?.into_inner();
     let Some(carried) = reply.tag else {
         let last = reply.history.iter().max_by_key(|change| change.at_ms);
-        let gone = last.map_or_else(|| "it never did".to_owned(), |change| format!("it lost it at {}", local(change.at_ms)));
+        let gone =
+            last.map_or_else(|| "it never did".to_owned(), |change| format!("it lost it at {}", local(change.at_ms)));
         bail!("the contact does not carry {}; {gone}\nhint: touchline contact shows the tags it carries", options.tag);
     };
     if server.json {

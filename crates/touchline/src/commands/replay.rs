@@ -43,6 +43,13 @@ pub(crate) fn run(_server: &Server, options: &Options) -> anyhow::Result<()> {
     if let Some((_, other)) = events.iter().find(|(_, event)| event.tenant != tenant) {
         bail!("events of two tenants ({tenant}, {})\nhint: replay each tenant by itself", other.tenant);
     }
+    if !options.until.is_plausible() {
+        bail!("--until {} lies outside the years 2000 to 2200", options.until);
+    }
+    let last = events.iter().filter_map(|(append_time, event)| append_time.or(event.occurred_at)).max();
+    if let Some(last) = last.filter(|last| *last > options.until) {
+        bail!("--until {} lies before the last event at {last}", options.until);
+    }
     for numbered in replay::run(events, sources, &tenant, options.until)? {
         print_json(&line(&numbered)?);
     }

@@ -1,6 +1,6 @@
 //! `touchline touches` and `touchline report`.
 
-use crate::client::{Server, identifier, local, moment, print_json, print_line, refusal};
+use crate::client::{Server, full, identifier, local, moment, print_json, print_line, refusal};
 use crate::json;
 use anyhow::bail;
 use clap::Args;
@@ -9,6 +9,7 @@ use touchline_model::output::Stream;
 use touchline_model::time::Time;
 use touchline_proto::v1;
 use touchline_proto::v1::admin_service_client::AdminServiceClient;
+use touchline_proto::v1::playbook_service_client::PlaybookServiceClient;
 use touchline_proto::v1::touch_service_client::TouchServiceClient;
 
 /// Lists touches, in order per partition: due, skipped, cancelled, missed.
@@ -57,6 +58,9 @@ pub(crate) async fn run(server: &Server, options: Options) -> anyhow::Result<()>
     }
     let mut wanted = HashMap::new();
     if !options.follow {
+        // Waits until everything accepted is readable: the list then ends where the log does.
+        let everything = v1::ListPlaybooksRequest { parent: server.parent(), read: full() };
+        PlaybookServiceClient::new(channel.clone()).list_playbooks(everything).await.map_err(refusal)?;
         let status = AdminServiceClient::new(channel.clone()).get_status(v1::GetStatusRequest {}).await;
         for partition in status.map_err(refusal)?.into_inner().partitions {
             let sequences = partition.progress.unwrap_or_default().sequences;
