@@ -206,8 +206,8 @@ pub struct Appended {
 ///   records of one call are appended, next to each other and in order, or none.
 /// * When the ack is `Ok`, the records survive kill -9 and power loss. When it is an error or the
 ///   process dies first, they may or may not be there.
-/// * [`Log::append`] and [`Log::publish`] never block on the medium; what does not fit in memory is
-///   refused with [`Error::Busy`]. One record above [`RECORD_BYTES_MAX`] refuses the whole call.
+/// * [`Log::append`] and [`Log::publish`] never block on the medium; an append that does not fit in
+///   memory is refused with [`Error::Busy`]: it passes. One record above [`RECORD_BYTES_MAX`] refuses the whole call.
 /// * [`Log::read`] never returns a record that could still be lost.
 /// * [`Log::publish`] is all or nothing: records and marker together, in order of calls per
 ///   partition. [`Log::published`] returns the marker of the last publication that is durable.
@@ -221,6 +221,12 @@ pub trait Log: Send + Sync {
 
     /// Appends records to one partition.
     fn append(&self, topic: Topic, partition: u32, records: Vec<NewRecord>) -> Ack<Appended>;
+
+    /// As [`Log::append`], for the cluster's own records (loopback, ticks): never [`Error::Busy`] when embedded, as
+    /// whoever calls bounds them. A full queue of events from outside must not keep the cluster from emptying it.
+    fn append_own(&self, topic: Topic, partition: u32, records: Vec<NewRecord>) -> Ack<Appended> {
+        self.append(topic, partition, records)
+    }
 
     /// At most `records_max` records from `offset` on; empty at or past the end. Stops early at [`READ_BYTES_MAX`].
     fn read(&self, topic: Topic, partition: u32, offset: u64, records_max: usize) -> Result<Vec<StoredRecord>, Error>;

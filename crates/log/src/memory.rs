@@ -48,6 +48,8 @@ pub enum Fault {
     LostAck,
     /// It is not carried out, and its caller is told that it failed.
     Refused,
+    /// It is not carried out, and its caller is told to come again.
+    Busy,
 }
 
 /// Decides the fate of every call, in the order of the calls. It must not call the log.
@@ -95,9 +97,7 @@ impl MemoryLog {
         }
         let mut shared = self.lock();
         let fault = (shared.faults)(Call::Append { topic, partition, records: &records });
-        if fault == Fault::Refused {
-            return Err(refused());
-        }
+        not_carried_out(fault)?;
         let count = records.len() as u64;
         let (mut last_offset, mut append_time) = (0, Time::default());
         for record in records {
@@ -114,9 +114,7 @@ impl MemoryLog {
         check_sizes(publication.records.iter().map(|(_, record)| record))?;
         let mut shared = self.lock();
         let fault = (shared.faults)(Call::Publish { partition, publication: &publication });
-        if fault == Fault::Refused {
-            return Err(refused());
-        }
+        not_carried_out(fault)?;
         for (topic, record) in publication.records {
             shared.push(topic, partition, record, self.wall.now());
         }
@@ -203,8 +201,12 @@ fn check_sizes<'a>(records: impl Iterator<Item = &'a NewRecord>) -> Result<(), E
     Ok(())
 }
 
-fn refused() -> Error {
-    Error::Io("refused by the fault hook".to_owned())
+fn not_carried_out(fault: Fault) -> Result<(), Error> {
+    match fault {
+        Fault::None | Fault::LostAck => Ok(()),
+        Fault::Refused => Err(Error::Io("refused by the fault hook".to_owned())),
+        Fault::Busy => Err(Error::Busy { waiting_bytes: 1 }),
+    }
 }
 
 fn lost_ack() -> Error {

@@ -98,7 +98,7 @@ impl Lane {
             Err(_) => touchline_log::Error::Closed,
         };
         self.in_flight = None;
-        self.backoff.failed(now, pacing);
+        self.backoff.refused(&error, now, pacing);
         Polled::Failed { last, error }
     }
 
@@ -136,7 +136,7 @@ impl Lane {
             return Err(Error::Residue("a lane"));
         }
         let last = self.first + records.len() as u64 - 1;
-        self.in_flight = Some((last, log.append(Topic::Events, self.destination, records)));
+        self.in_flight = Some((last, log.append_own(Topic::Events, self.destination, records)));
         Ok(Sent::HandedOver)
     }
 

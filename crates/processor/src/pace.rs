@@ -22,6 +22,18 @@ impl Backoff {
     /// Notes a failure; the pause begins.
     pub(crate) fn failed(&mut self, now: Time, pacing: Pacing) {
         self.failures = self.failures.saturating_add(1);
+        self.pause(now, pacing);
+    }
+
+    /// Notes what the log said. Busy is no failure, however often: it says that the log works.
+    pub(crate) fn refused(&mut self, error: &touchline_log::Error, now: Time, pacing: Pacing) {
+        match error {
+            touchline_log::Error::Busy { .. } => self.pause(now, pacing),
+            _ => self.failed(now, pacing),
+        }
+    }
+
+    fn pause(&mut self, now: Time, pacing: Pacing) {
         self.since = now;
         self.pause = match pacing {
             Pacing::Virtual => Span(0),

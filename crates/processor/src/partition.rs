@@ -286,7 +286,7 @@ impl Partition {
         if marker.offset >= in_flight.marker.offset || self.options.plant == Plant::FailedPublicationIsDone {
             return self.published(in_flight);
         }
-        self.publish_backoff.failed(now, self.options.pacing);
+        self.publish_backoff.refused(&error, now, self.options.pacing);
         give_up_on(error, self.publish_backoff.failures())
     }
 
@@ -561,10 +561,13 @@ fn received_by(destination: u32, source: u32, log: &dyn Log) -> Result<u64, Erro
     Ok(progress.loop_received.get(source as usize).copied().unwrap_or_default())
 }
 
-/// An error that may pass is tried again, but not for ever.
+/// An error that may pass is tried again, but not for ever. A busy log passes by itself.
 fn give_up_on(error: touchline_log::Error, failures: u32) -> Result<(), Error> {
-    let passes = matches!(error, touchline_log::Error::Io(_) | touchline_log::Error::Busy { .. });
-    if passes && failures < FAILURES_MAX { Ok(()) } else { Err(Error::Log(error)) }
+    match error {
+        touchline_log::Error::Busy { .. } => Ok(()),
+        touchline_log::Error::Io(_) if failures < FAILURES_MAX => Ok(()),
+        error => Err(Error::Log(error)),
+    }
 }
 
 const fn bytes_of(change: &Change) -> usize {

@@ -100,7 +100,7 @@ impl Ticks {
     pub(crate) fn append(&mut self, count: usize, tick: NewRecord, log: &dyn Log, partition: u32, facts: Facts) {
         self.wished = Some(facts.wish());
         self.backoff.failed(facts.now, facts.pacing);
-        let ack = log.append(Topic::Events, partition, vec![tick; count]);
+        let ack = log.append_own(Topic::Events, partition, vec![tick; count]);
         self.outstanding.push((facts.now, ack));
     }
 

@@ -155,6 +155,36 @@ fn a_contact_that_outgrows_a_record_is_cut_and_the_partition_goes_on() {
     assert_eq!(keys.map(|key| known[&key]), [64, 1], "the large one is cut, the later one is there");
 }
 
+/// However long a log is busy, it is asked again: neither publications nor loopback end the partition.
+#[test]
+fn a_busy_log_is_asked_again_for_as_long_as_it_takes() {
+    let busy_times = |times: u32| {
+        let (mut publishes, mut appends) = (times, times);
+        let hook = move |call: Call<'_>| {
+            let left = match call {
+                Call::Publish { .. } => &mut publishes,
+                Call::Append { records, .. }
+                    if records[0].headers.iter().any(|(_, value)| value.starts_with(b"touchline/loop")) =>
+                {
+                    &mut appends
+                }
+                Call::Append { .. } => return Fault::None,
+            };
+            *left = left.saturating_sub(1);
+            if *left > 0 { Fault::Busy } else { Fault::None }
+        };
+        let log = MemoryLog::with_faults(1, Arc::new(ManualWall::new(at(START))), Box::new(hook));
+        drop(log.append(Topic::Events, 0, vec![record(&activation(at(START)))]));
+        drop(log.append(Topic::Events, 0, vec![record(&chat(0))]));
+        let mut partition = open(&log, MemoryStore::new()).unwrap();
+        settle(&mut partition).unwrap();
+        assert_eq!(partition.rest().unwrap(), Rest::Quiet);
+        assert!(check::judge(&log, &[]).unwrap().is_clean());
+    };
+    busy_times(0);
+    busy_times(500);
+}
+
 struct BrokenStore;
 
 impl Store for BrokenStore {

@@ -33,7 +33,10 @@ pub(crate) struct Request {
 
 /// Who waits.
 pub(crate) enum Answer {
+    /// The only one that a full queue turns away.
     Append(oneshot::Sender<Result<Appended, Error>>),
+    /// Of the cluster itself: outboxes and lanes bound it, and the queue empties no faster without it.
+    Own(oneshot::Sender<Result<Appended, Error>>),
     Publish(Marker, oneshot::Sender<Result<(), Error>>),
 }
 
@@ -47,7 +50,7 @@ impl Answer {
     fn fail(self, error: Error) {
         // Nobody has to wait for an answer.
         match self {
-            Self::Append(sender) => drop(sender.send(Err(error))),
+            Self::Append(sender) | Self::Own(sender) => drop(sender.send(Err(error))),
             Self::Publish(_, sender) => drop(sender.send(Err(error))),
         }
     }
@@ -100,7 +103,8 @@ impl Shared {
             return request.answer.fail(error.clone());
         }
         // An empty queue takes anything: a single call above the bound must not be busy for ever.
-        if queue.waiting_bytes > 0 && queue.waiting_bytes + bytes > QUEUE_BYTES_MAX {
+        let refusable = matches!(request.answer, Answer::Append(_));
+        if refusable && queue.waiting_bytes > 0 && queue.waiting_bytes + bytes > QUEUE_BYTES_MAX {
             return request.answer.fail(Error::Busy { waiting_bytes: queue.waiting_bytes });
         }
         queue.waiting_bytes += bytes;
@@ -190,7 +194,7 @@ impl Shared {
         }
         for ((_, request), appended) in group.into_iter().zip(appended) {
             match request.answer {
-                Answer::Append(sender) => drop(sender.send(Ok(appended))),
+                Answer::Append(sender) | Answer::Own(sender) => drop(sender.send(Ok(appended))),
                 Answer::Publish(marker, sender) => {
                     self.lock_markers()[usize::from(request.partition)] = marker;
                     drop(sender.send(Ok(())));
@@ -280,15 +284,23 @@ mod tests {
         let first = submit(QUEUE_BYTES_MAX + 1);
         let refused = wait(submit(100));
         assert!(matches!(refused, Err(Error::Busy { waiting_bytes }) if waiting_bytes == QUEUE_BYTES_MAX + 1));
+        // What empties the queue in the end is taken however full it is.
+        let request = |answer| Request { partition: 0, records: vec![(Topic::Touches, vec![0; 100])], answer };
+        let (sender, own) = oneshot::channel();
+        shared.submit(request(Answer::Own(sender)), || Time(1));
+        let (sender, published) = oneshot::channel();
+        shared.submit(request(Answer::Publish(Marker::default(), sender)), || Time(1));
         thread::scope(|scope| {
             scope.spawn(|| shared.run(heads.clone()));
             let before = shared.signal.count();
             assert_eq!(wait(first).unwrap().first_offset, 0);
+            assert_eq!(wait(own).unwrap().first_offset, 0);
+            assert!(wait(published).is_ok());
             // The room is given back before the signal moves.
             shared.signal.wait_past(before, std::time::Duration::from_secs(10));
             assert_eq!(wait(submit(100)).unwrap().first_offset, 1);
             shared.close();
         });
-        assert_eq!((shared.end(Topic::Events, 0), shared.commits()), (2, 2));
+        assert_eq!((shared.end(Topic::Events, 0), shared.commits()), (2, 3));
     }
 }

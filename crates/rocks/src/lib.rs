@@ -67,6 +67,17 @@ pub enum Error {
         /// What RocksDB or the check after opening said.
         reason: String,
     },
+    /// A store, whose state can always be had again, cannot be opened.
+    #[error(
+        "the store in {dir} cannot be opened: {reason}\nhint: check permissions and free space; if its files are \
+         damaged, remove this directory (not the log's): the state is rebuilt from the log"
+    )]
+    Store {
+        /// The directory.
+        dir: PathBuf,
+        /// What RocksDB said.
+        reason: String,
+    },
     /// The medium failed or is full.
     #[error("{dir} cannot be opened: {reason}\nhint: check the path, its permissions and free space")]
     Io {

@@ -93,6 +93,23 @@ impl EmbeddedLog {
         }
     }
 
+    fn append_as(
+        &self,
+        topic: Topic,
+        partition: u32,
+        records: Vec<NewRecord>,
+        answer: fn(oneshot::Sender<Result<Appended, LogError>>) -> Answer,
+    ) -> Ack<Appended> {
+        let (sender, ack) = oneshot::channel();
+        let records: Vec<_> = records.into_iter().map(|record| (topic, record)).collect();
+        let not_empty = if records.is_empty() { Err(LogError::Empty) } else { Ok(()) };
+        match self.check(partition).and_then(|partition| not_empty.and(check_sizes(&records)).map(|()| partition)) {
+            Ok(partition) => self.submit(partition, &records, answer(sender)),
+            Err(error) => drop(sender.send(Err(error))),
+        }
+        ack
+    }
+
     fn submit(&self, partition: u16, records: &[(Topic, NewRecord)], answer: Answer) {
         let records = records.iter().map(|(topic, record)| (*topic, codec::encode_record(record))).collect();
         self.shared.submit(Request { partition, records, answer }, || self.wall.now());
@@ -109,14 +126,11 @@ impl Log for EmbeddedLog {
     }
 
     fn append(&self, topic: Topic, partition: u32, records: Vec<NewRecord>) -> Ack<Appended> {
-        let (sender, ack) = oneshot::channel();
-        let records: Vec<_> = records.into_iter().map(|record| (topic, record)).collect();
-        let not_empty = if records.is_empty() { Err(LogError::Empty) } else { Ok(()) };
-        match self.check(partition).and_then(|partition| not_empty.and(check_sizes(&records)).map(|()| partition)) {
-            Ok(partition) => self.submit(partition, &records, Answer::Append(sender)),
-            Err(error) => drop(sender.send(Err(error))),
-        }
-        ack
+        self.append_as(topic, partition, records, Answer::Append)
+    }
+
+    fn append_own(&self, topic: Topic, partition: u32, records: Vec<NewRecord>) -> Ack<Appended> {
+        self.append_as(topic, partition, records, Answer::Own)
     }
 
     fn read(

@@ -40,7 +40,10 @@ pub struct RocksStore {
 impl RocksStore {
     /// Opens `dir`, or makes it.
     pub fn open(dir: &Path, shared: &SharedCache) -> Result<Self, Error> {
-        let db = DB::open(&options(shared), dir).map_err(|error| Error::opening(dir, &error))?;
+        let db = DB::open(&options(shared), dir).map_err(|error| match Error::opening(dir, &error) {
+            Error::Damaged { dir, reason } | Error::Io { dir, reason } => Error::Store { dir, reason },
+            other => other,
+        })?;
         Ok(Self { db })
     }
 
