@@ -77,13 +77,14 @@ impl Ingest {
             .route("/archive/wecom/{account}", post(archive::lines))
             .route("/push/youzan/{account}", post(youzan::push))
             .route("/l/{token}", get(link::redirect))
-            .layer(middleware::from_fn_with_state(self.clone(), limit));
+            .layer(middleware::from_fn_with_state(self.clone(), limit))
+            .layer(TraceLayer::new_for_http().make_span_with(span));
         let probes = Router::new()
             .route("/livez", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
             .route("/buildz", get(async |State(ingest): State<Self>| axum::Json(ingest.0.probes.build.clone())));
-        intake.merge(probes).layer(TraceLayer::new_for_http().make_span_with(span)).with_state(self.clone())
+        intake.merge(probes).with_state(self.clone())
     }
 
     /// The gRPC service `touchline.v1.IngestService`.

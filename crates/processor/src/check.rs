@@ -12,7 +12,7 @@ use crate::keys;
 use crate::view::StoreView;
 use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
-use touchline_engine::{Engine, public_contact};
+use touchline_engine::{Engine, Meta, public_contact};
 use touchline_log::{Log, NewRecord, StoredRecord, Topic};
 use touchline_model::id::{CellKey, EventId};
 use touchline_model::output::{Contact, Stream};
@@ -56,10 +56,20 @@ impl Report {
     }
 }
 
+/// How often each event was applied in the partition of its native key: ids are deduped there, and a sender who uses
+/// one id for two people has sent two events.
+type Applied = BTreeMap<(EventId, u32), u64>;
+
+/// Next offset that a store has to apply: below it everything is in its state. 0 for an empty store.
+pub fn applied_offset(store: &dyn Store, partition: u32, partitions: u32) -> Result<u64, Error> {
+    let meta = Meta::load(&StoreView(store), partition, partitions)?;
+    Ok(meta.map_or(0, |meta| meta.offset))
+}
+
 /// Judges a log at rest: everything applied and published. `acknowledged` are ids whose append was confirmed.
 pub fn judge(log: &dyn Log, acknowledged: &[EventId]) -> Result<Report, Error> {
     let mut report = Report::default();
-    let mut applied: BTreeMap<EventId, u64> = BTreeMap::new();
+    let mut applied: Applied = BTreeMap::new();
     let mut loops = Loops::default();
     for partition in 0..log.partitions() {
         let replayed = replay(log, partition, &mut applied, &mut loops)?;
@@ -80,13 +90,13 @@ pub fn judge(log: &dyn Log, acknowledged: &[EventId]) -> Result<Report, Error> {
     }
     loops.compare(&mut report);
     report.events = applied.len() as u64;
-    for (id, count) in &applied {
+    for ((id, partition), count) in &applied {
         if *count != 1 {
-            report.differs(format!("event {id} was applied {count} times"));
+            report.differs(format!("event {id} was applied {count} times in partition {partition}"));
         }
     }
     for id in acknowledged {
-        if !applied.contains_key(id) {
+        if applied.range((*id, 0)..=(*id, u32::MAX)).next().is_none() {
             report.differs(format!("event {id} was acknowledged and is not applied"));
         }
     }
@@ -169,12 +179,7 @@ fn hash_of(key: Option<&[u8]>, headers: &[(String, Vec<u8>)], value: &[u8]) -> u
     hasher.digest128()
 }
 
-fn replay(
-    log: &dyn Log,
-    partition: u32,
-    applied: &mut BTreeMap<EventId, u64>,
-    loops: &mut Loops,
-) -> Result<Replayed, Error> {
+fn replay(log: &dyn Log, partition: u32, applied: &mut Applied, loops: &mut Loops) -> Result<Replayed, Error> {
     let mut store = MemoryStore::volatile();
     let mut engine = Engine::open(&StoreView(&store), partition, log.partitions())?;
     let (mut outputs, mut cells): ([Vec<_>; 4], _) = (Default::default(), BTreeSet::new());
@@ -205,7 +210,7 @@ fn replay(
                 (bundle, bundle_since) = (noted.bundle, noted.offset);
             }
             if let (Some((id, _, _)), false) = (noted.event, noted.notes.duplicate) {
-                *applied.entry(id).or_default() += 1;
+                *applied.entry((id, partition)).or_default() += 1;
             }
         }
         let mut changes = batch.writes;
