@@ -3,7 +3,7 @@
 use crate::metrics;
 use touchline_log::{NewRecord, RECORD_BYTES_MAX, StoredRecord, Topic};
 use touchline_model::event::Private;
-use touchline_model::output::{Cause, Contact, Numbered, Outcome, Output, Progress};
+use touchline_model::output::{Cause, Contact, DeadReason, Numbered, Outcome, Output, Progress};
 use touchline_model::record::{Input, Loop, LoopBody, Record, Undecodable};
 use touchline_model::value::Fields;
 use touchline_proto as proto;
@@ -43,7 +43,7 @@ pub(crate) fn loop_record(told: Loop) -> NewRecord {
 
 /// An output. A dead letter carries the record when it fits; its position says where it lies anyway.
 pub(crate) fn output_record(numbered: &Numbered, source: &StoredRecord) -> NewRecord {
-    let raw = matches!(numbered.output, Output::DeadLetter(_)).then(|| proto::RawRecord {
+    let raw = carries_record(&numbered.output).then(|| proto::RawRecord {
         key: source.key.clone(),
         headers: source.headers.clone(),
         value: source.value.clone(),
@@ -93,6 +93,17 @@ pub(crate) fn progress_in(stored: &StoredRecord) -> Option<Progress> {
     match proto::decode_contact_record(&stored.value) {
         Ok(proto::ContactRecord::Progress(progress)) => Some(progress),
         Ok(_) | Err(_) => None,
+    }
+}
+
+/// An event whose link is not made is applied all the same: only the position of its record is told, not
+/// once more what it says about a person.
+const fn carries_record(output: &Output) -> bool {
+    match output {
+        Output::DeadLetter(letter) => {
+            !matches!(letter.reason, DeadReason::LinkDeferred | DeadReason::LinkRefused | DeadReason::LinkWeak)
+        }
+        Output::TagChange(_) | Output::Touch(_) | Output::CommandResult(_) => false,
     }
 }
 
@@ -186,9 +197,7 @@ mod tests {
     use super::*;
     use touchline_model::event::Event;
     use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
-    use touchline_model::output::{
-        CommandResult, DeadLetter, DeadReason, Enrolment, Hit, Identity, Relation, Tag, TagChange,
-    };
+    use touchline_model::output::{CommandResult, DeadLetter, Enrolment, Hit, Identity, Relation, Tag, TagChange};
     use touchline_model::record::Evidence;
     use touchline_model::time::Time;
     use touchline_proto::{ContactRecord, decode_contact_record, decode_input, decode_output};
@@ -334,6 +343,11 @@ mod tests {
         assert_eq!((letter, raw), (dead("short"), None));
         assert!(said(dead("short"), RECORD_BYTES_MAX - 16_384).1.is_some(), "what is admitted travels whole");
         assert_eq!(said(dead(&detail), 5), (dead(&short), None));
+
+        for reason in DeadReason::ALL {
+            let letter = Output::DeadLetter(DeadLetter { reason, detail: String::new() });
+            assert_eq!(said(letter, 5).1.is_none(), reason.name().starts_with("link_"), "{}", reason.name());
+        }
 
         let change = |cause: Cause| TagChange {
             contact: key(),
