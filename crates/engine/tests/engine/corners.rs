@@ -95,6 +95,28 @@ fn a_step_that_a_new_bundle_drops_is_cancelled_with_what_followed_it() {
 }
 
 #[test]
+fn a_journey_that_a_new_bundle_drops_says_what_is_known_of_it() {
+    let journey = "{id: w, entry: {trigger: contact.added}, exit: {trigger: order.paid}, goal: {trigger: order.paid, within: 30d}, \
+                   steps: [{id: p1, after: 5m, touchpoint: dm, content: c}, {id: p2, after: 1h, touchpoint: dm, content: c}]}";
+    let mut engines = Engines::new(&playbook(journey), at("2026-03-02T08:00:00"));
+    engines.event(happens(Kind::ContactAdded, "1", "2026-03-02T09:00:00"));
+    engines.advance(at("2026-03-02T09:10:00"));
+    engines.activate("drop", &playbook(&journey.replace("id: w", "id: other")), 1);
+    engines.advance(at("2026-04-10T00:00:00"));
+    // p1 went out and waits for its confirmation; p2 has no playbook any more that says what it would have sent.
+    assert_eq!(
+        engines.touch_lines(),
+        [
+            "p1 due 2026-03-02T09:05:00",
+            "p2 cancelled(removed) 2026-03-02T10:05:00",
+            "p1 missed(expired) 2026-03-02T09:05:00",
+        ]
+    );
+    let enrolment = &engines.contact(&wecom("wm1")).enrolments[0];
+    assert_eq!(enrolment.ended, Some(("removed".to_owned(), at("2026-03-02T10:05:00"))));
+}
+
+#[test]
 fn steps_without_delay_follow_each_other_and_end() {
     let journey = "{id: w, entry: {trigger: contact.added}, exit: {trigger: order.paid}, \
                    steps: [{id: s1, after: 0s, touchpoint: dm, content: c}, {id: s2, after: 0s, touchpoint: dm, content: c}]}";
