@@ -33,7 +33,7 @@ const fn rule(name: &'static str, layer: Layer, may_use: &'static [&'static str]
 }
 
 /// Names without `touchline-`. An edge that is not here is a decision to take, not a line to add.
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     rule("model", Layer::Pure, &[]),
     rule("playbook", Layer::Pure, &["model"]),
     rule("engine", Layer::Pure, &["model", "playbook"]),
@@ -45,6 +45,7 @@ const RULES: [Rule; 15] = [
     rule("log", Layer::Contract, &["model", "proto"]),
     rule("store", Layer::Contract, &["model", "proto"]),
     rule("rocks", Layer::Adapter, &["model", "log", "store"]),
+    rule("kafka", Layer::Adapter, &["model", "log"]),
     // It drives the engine, decodes what it reads and compiles what is activated; the medium is a trait.
     rule("processor", Layer::Service, &["model", "playbook", "engine", "proto", "log", "store"]),
     // It appends events and never sees what they cause.
@@ -54,7 +55,20 @@ const RULES: [Rule; 15] = [
     rule(
         "touchline",
         Layer::Binary,
-        &["model", "playbook", "engine", "channels", "proto", "log", "store", "rocks", "processor", "ingest", "query"],
+        &[
+            "model",
+            "playbook",
+            "engine",
+            "channels",
+            "proto",
+            "log",
+            "store",
+            "rocks",
+            "kafka",
+            "processor",
+            "ingest",
+            "query",
+        ],
     ),
     rule("sim", Layer::Development, &["model", "playbook", "engine", "proto", "log", "store", "processor"]),
     // The demo plays the channels' side; it compiles before any native library is there.
@@ -71,6 +85,7 @@ const RULES: [Rule; 15] = [
             "log",
             "store",
             "rocks",
+            "kafka",
             "processor",
             "ingest",
             "query",
