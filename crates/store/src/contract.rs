@@ -2,6 +2,8 @@
 //!
 //! Each property is a function that panics where the store breaks its promise, so that a failing test names it.
 
+pub mod stores;
+
 use crate::{Change, Pair, Store};
 
 /// How stores under test come to be.

@@ -1,14 +1,19 @@
 //! Where a partition keeps its state: an ordered map of bytes with atomic batches.
 //!
-//! What it is: the [`Store`] trait with its contract in prose, a memory implementation for tests
-//! and the simulator, and one contract suite that every implementation passes.
+//! What it is: the traits [`Store`] and [`Stores`] (where stores come from, and their checkpoints) with their
+//! contracts in prose, memory implementations for tests and the simulator, and one contract suite each that every
+//! implementation passes.
 //! What it is not: it is no source of truth. The log is; a store is a cache of it that may lose
 //! everything since the last flush, and then the partition replays.
 
 pub mod contract;
 pub mod memory;
+mod stores;
 
+use std::any::Any;
 use thiserror::Error;
+
+pub use stores::{CheckpointInfo, CheckpointReport, Checkpointing, Condition, Frozen, KEPT, Opened, Origin, Stores};
 
 /// Why a store cannot go on. Whoever meets one stops the partition: state must not be guessed.
 #[derive(Debug, Error)]
@@ -19,6 +24,15 @@ pub enum Error {
     /// What was read is not what was written.
     #[error("store is damaged: {0}\nhint: remove the store's directory; it is rebuilt from the log")]
     Damaged(String),
+    /// A checkpoint was asked for where none are kept.
+    #[error("checkpoints are not kept\nhint: configure a directory for them")]
+    NoCheckpoints,
+    /// A store was handed over that is not one of these stores: a mistake of the caller.
+    #[error("the store of partition {partition} was not opened here")]
+    Foreign {
+        /// Which partition it was handed over for.
+        partition: u32,
+    },
 }
 
 /// One change of a batch.
@@ -45,7 +59,9 @@ pub type Pair = (Vec<u8>, Vec<u8>);
 ///   and batches survive in order: never a later one without all earlier ones.
 /// * Changes of one batch apply in order; a later change of a key wins.
 /// * Reads see every write that returned. One thread owns a store.
-pub trait Store: Send {
+///
+/// It is [`Any`] so that [`Stores`] know their own stores again.
+pub trait Store: Any + Send {
     /// The value under `key`.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
 

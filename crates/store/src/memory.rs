@@ -1,8 +1,12 @@
 //! Memory implementation: an ordered map over a simulated disk that survives a crash of the store.
 
+mod stores;
+
 use crate::{Change, Error, Pair, Store};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use stores::MemoryStores;
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
