@@ -1,20 +1,25 @@
 //! The log and the store on RocksDB.
 //!
 //! What it is: [`EmbeddedLog`], a durable [`touchline_log::Log`] in one directory with one fsync for
-//! many appends, and [`RocksStore`], a [`touchline_store::Store`] that is a cache of the log.
+//! many appends, and [`RocksStore`], a [`touchline_store::Store`] that is a cache of the log. [`RocksStores`] opens them
+//! and keeps their checkpoints.
 //! What it is not: it knows nothing of events and never decides to go on after a failed write.
 
 pub mod bench;
+mod checkpoint;
 mod codec;
 mod committer;
 mod log;
 mod store;
+mod stores;
 
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
+pub use checkpoint::Links;
 pub use log::{EmbeddedLog, NewLog};
 pub use store::{RocksStore, SharedCache};
+pub use stores::RocksStores;
 
 /// Why a directory cannot be opened. Nothing in it was changed.
 #[derive(Debug, Clone, Error)]

@@ -1,6 +1,7 @@
 //! The store of one partition: a cache of the log, so there is no write-ahead log.
 
 use crate::Error;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, BottommostLevelCompaction, Cache, CompactOptions, DB, DBCompressionType, DataBlockIndexType,
     FlushOptions, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
@@ -40,11 +41,26 @@ pub struct RocksStore {
 impl RocksStore {
     /// Opens `dir`, or makes it.
     pub fn open(dir: &Path, shared: &SharedCache) -> Result<Self, Error> {
-        let db = DB::open(&options(shared), dir).map_err(|error| match Error::opening(dir, &error) {
+        Self::open_as_is(dir, shared).map_err(|error| match Error::opening(dir, &error) {
             Error::Damaged { dir, reason } | Error::Io { dir, reason } => Error::Store { dir, reason },
             other => other,
-        })?;
-        Ok(Self { db })
+        })
+    }
+
+    /// As [`RocksStore::open`], with what RocksDB says.
+    pub(crate) fn open_as_is(dir: &Path, shared: &SharedCache) -> Result<Self, rocksdb::Error> {
+        Ok(Self { db: DB::open(&options(shared), dir)? })
+    }
+
+    /// Where it is.
+    pub fn dir(&self) -> &Path {
+        self.db.path()
+    }
+
+    /// Flushes, and links the files of the store as of now in the new directory `into` on its file system.
+    pub(crate) fn freeze(&self, into: &Path) -> Result<(), StoreError> {
+        // Flushing is the default, and needed: there is no write-ahead log to copy.
+        Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(into)).map_err(failed)
     }
 
     /// About how much it holds, on disk and in memory, in bytes.

@@ -18,7 +18,8 @@ pub const KEPT: usize = 3;
 /// * It never changes. Whoever writes to a restored store does not touch the checkpoint it came from.
 /// * Nothing of a checkpoint is used before all of it was found to be what was written. One that is not is
 ///   refused, with its reason, and the next older one is taken; where there is none, the store is empty.
-/// * The newest [`KEPT`] of a partition are kept, not counting those with a fault that shows without reading them.
+/// * A new one leaves the newest [`KEPT`] up to its offset, not counting those with a fault that shows without reading
+///   them. Those above stay: they are of an owner that is further on, or of a store that was lost.
 /// * A checkpoint says nothing about the log: whoever opens a store compares both, however the store came to be.
 pub trait Stores: Send + Sync {
     /// The local store of a partition; where there is none, the newest checkpoint that is whole, else an empty store.

@@ -105,6 +105,11 @@ pub fn the_newest_are_kept(stores: &dyn Stores, partition: u32) {
     }
     assert_eq!(KEPT, 3);
     assert_eq!(offsets(stores, partition), [1_000, 100, 10]);
+    // An owner that is behind removes nothing of one that is ahead, and neither does it lose its own.
+    checkpoint(stores, partition, &opened, 5);
+    assert_eq!(offsets(stores, partition), [1_000, 100, 10, 5]);
+    checkpoint(stores, partition, &opened, 2_000);
+    assert_eq!(offsets(stores, partition), [2_000, 1_000, 100]);
     let listed = stores.checkpoints(partition).expect("checkpoints");
     assert!(listed.iter().all(|info| info.condition == Condition::Whole && info.bytes > 0), "{listed:?}");
 }

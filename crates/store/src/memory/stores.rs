@@ -145,7 +145,7 @@ impl Frozen for FrozenMemory {
         let mut partitions = self.stores.lock();
         let checkpoints = &mut partitions.entry(self.partition).or_default().checkpoints;
         checkpoints.insert(self.offset, Checkpoint { state: self.state, damage: None });
-        let whole = checkpoints.iter().rev().filter(|(_, checkpoint)| checkpoint.damage.is_none());
+        let whole = checkpoints.range(..=self.offset).rev().filter(|(_, checkpoint)| checkpoint.damage.is_none());
         let oldest_kept = whole.map(|(offset, _)| *offset).take(KEPT).last();
         let before = checkpoints.len();
         checkpoints.retain(|offset, _| oldest_kept.is_none_or(|oldest| *offset >= oldest));
