@@ -255,6 +255,11 @@ impl Cluster {
         Ok(self.node(id, "reading a broker's log")?.log())
     }
 
+    /// The last lines of that file. Errors: no such broker, not ours.
+    pub fn log_end(&self, id: u32) -> Result<String, Error> {
+        Ok(self.node(id, "reading a broker's log")?.log_end())
+    }
+
     /// Directory with a broker's partitions. Errors: no such broker, not ours.
     pub fn data(&self, id: u32) -> Result<PathBuf, Error> {
         Ok(self.node(id, "reading a broker's data")?.data())

@@ -108,7 +108,8 @@ fn run_maven(pom_file: &Path, jars: &Path) -> Result<(), Unavailable> {
     Err(Unavailable::new(format!("Maven cannot fetch the jars of Kafka ({}): {first}", output.status)))
 }
 
-fn check_java() -> Result<(), Unavailable> {
+/// Whether there is a Java that can run the broker. Errors: none, or too old a one.
+pub fn check_java() -> Result<(), Unavailable> {
     let hint = "hint: cargo xtask setup, or apt-get install default-jre-headless";
     let output = Command::new("java").arg("-version").stdin(Stdio::null()).output();
     let output = output.map_err(|_| Unavailable::new(format!("Kafka needs Java {LEAST_JAVA} or later; {hint}")))?;

@@ -180,7 +180,8 @@ impl Node {
 
     /// SIGTERM, and waits until it is gone; kill -9 after half a minute. Errors: no signal can be sent.
     pub(crate) fn stop(&mut self) -> Result<(), Error> {
-        if self.process.is_none() {
+        if self.process.is_none() || self.ended().is_some() {
+            self.reap();
             return Ok(());
         }
         self.signal("TERM")?;

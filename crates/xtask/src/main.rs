@@ -1,4 +1,4 @@
-//! `cargo xtask`: set-up, tests, tidiness, benchmarks and the demo of this workspace.
+//! `cargo xtask`: set-up, tests, tidiness, benchmarks, the demo and a broker for this workspace.
 //!
 //! What it is: the one place that knows which commands check the workspace, in which order, and what a machine
 //! needs for them. `.ci/run` and the README call it, so they cannot drift apart.
@@ -10,6 +10,7 @@ mod bench;
 mod cargo;
 mod demo;
 mod http;
+mod kafka;
 mod live;
 mod metrics_test;
 mod setup;
@@ -34,7 +35,8 @@ Both first install what the machine lacks (Debian and Ubuntu, as root or with pa
 line to run. The first build compiles RocksDB once, about 11 minutes on two cores; later builds take seconds.
 
   cargo xtask test tidy pure     only these suites; `cargo xtask test --list` names them all
-  cargo xtask demo --serve       leave the demo running and say what to try next";
+  cargo xtask demo --serve       leave the demo running and say what to try next
+  cargo xtask kafka              a Kafka broker to try things with, until Ctrl-C";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -46,6 +48,8 @@ enum Command {
     Tidy,
     /// Run the main job on a fresh directory with a virtual clock, and check everything it shows.
     Demo(demo::Args),
+    /// Run a Kafka broker in the foreground, for development and trials, until Ctrl-C.
+    Kafka(kafka::Args),
     /// Measure something; figures are not tests.
     Bench(bench::Args),
 }
@@ -67,6 +71,7 @@ fn run(command: Command) -> Result<()> {
         Command::Test(args) => suites::run(&args),
         Command::Tidy => tidy::run(),
         Command::Demo(args) => demo::run(&args),
+        Command::Kafka(args) => kafka::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }

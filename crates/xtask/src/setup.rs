@@ -6,13 +6,17 @@ use crate::cargo;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use touchline_broker::{Jars, check_java};
 
 /// What the caller is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Need {
     /// Compile and run Touchline.
     Build,
-    /// That, and every test.
+    /// Start brokers of Kafka.
+    Kafka,
+    /// Compile, and run every test. Where no broker can be had the rest goes on: the tests that need one say so
+    /// themselves, and fail where one is required.
     Everything,
 }
 
@@ -23,7 +27,15 @@ struct Requirement {
     package: &'static str,
     present: fn() -> bool,
     how: How,
-    needed_to_build: bool,
+    serves: Serves,
+}
+
+/// What a requirement is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serves {
+    Build,
+    MetricsTest,
+    Broker,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,16 +44,18 @@ enum How {
     Install,
     /// Download the package and unpack it into the cache: installing it would also start a service.
     Unpack,
+    /// Let Maven fetch the jars into the cache: needs no rights, but Java and Maven.
+    Fetch,
 }
 
-const REQUIREMENTS: [Requirement; 4] = [
+const REQUIREMENTS: [Requirement; 9] = [
     Requirement {
         name: "C compiler",
         purpose: "compiles lz4, zstd and RocksDB",
         package: "build-essential",
         present: || answers("cc"),
         how: How::Install,
-        needed_to_build: true,
+        serves: Serves::Build,
     },
     Requirement {
         name: "C++ compiler",
@@ -49,7 +63,7 @@ const REQUIREMENTS: [Requirement; 4] = [
         package: "build-essential",
         present: || answers("c++"),
         how: How::Install,
-        needed_to_build: true,
+        serves: Serves::Build,
     },
     Requirement {
         name: "libclang",
@@ -57,7 +71,23 @@ const REQUIREMENTS: [Requirement; 4] = [
         package: "libclang-dev",
         present: has_libclang,
         how: How::Install,
-        needed_to_build: true,
+        serves: Serves::Build,
+    },
+    Requirement {
+        name: "pkg-config",
+        purpose: "finds OpenSSL for the Kafka client",
+        package: "pkg-config",
+        present: || answers("pkg-config"),
+        how: How::Install,
+        serves: Serves::Build,
+    },
+    Requirement {
+        name: "OpenSSL",
+        purpose: "encrypts connections to Kafka",
+        package: "libssl-dev",
+        present: || output("pkg-config", &["--modversion", "openssl"]).is_some(),
+        how: How::Install,
+        serves: Serves::Build,
     },
     Requirement {
         name: "Prometheus and promtool",
@@ -65,25 +95,63 @@ const REQUIREMENTS: [Requirement; 4] = [
         package: "prometheus",
         present: || tool("prometheus").is_some() && tool("promtool").is_some(),
         how: How::Unpack,
-        needed_to_build: false,
+        serves: Serves::MetricsTest,
+    },
+    Requirement {
+        name: "Java 17",
+        purpose: "runs the Kafka broker of tests and demo",
+        package: "default-jre-headless",
+        present: || check_java().is_ok(),
+        how: How::Install,
+        serves: Serves::Broker,
+    },
+    Requirement {
+        name: "Maven",
+        purpose: "fetches the broker, once",
+        package: "maven",
+        present: || tool("mvn").is_some() || Jars::locate().is_ok(),
+        how: How::Install,
+        serves: Serves::Broker,
+    },
+    Requirement {
+        name: "Kafka's jars",
+        purpose: "are the broker of tests and demo",
+        package: "Maven Central",
+        present: || Jars::locate().is_ok(),
+        how: How::Fetch,
+        serves: Serves::Broker,
     },
 ];
 
 /// Makes sure that the machine has what `need` takes. Errors: something is missing and cannot be installed from here;
 /// the message holds the one line to run.
 pub(crate) fn run(need: Need) -> Result<()> {
-    let wanted = REQUIREMENTS.iter().filter(|item| need == Need::Everything || item.needed_to_build);
+    match need {
+        Need::Build => provide(&[Serves::Build])?,
+        Need::Kafka => return provide(&[Serves::Broker]),
+        Need::Everything => {
+            provide(&[Serves::Build, Serves::MetricsTest])?;
+            if let Err(error) = provide(&[Serves::Broker]) {
+                println!("set-up: no Kafka broker can be had: {error:#}");
+            }
+        }
+    }
+    println!("set-up: everything needed is here");
+    cargo::announce_first_build();
+    Ok(())
+}
+
+fn provide(purposes: &[Serves]) -> Result<()> {
+    let wanted = REQUIREMENTS.iter().filter(|item| purposes.contains(&item.serves));
     let missing: Vec<&Requirement> = wanted.filter(|item| !(item.present)()).collect();
     for item in &missing {
-        println!("missing: {} ({}), from the package {}", item.name, item.purpose, item.package);
+        println!("missing: {} ({}), from {}", item.name, item.purpose, item.package);
     }
     carry_out(plan(&missing, look()))?;
     let still_missing = missing.iter().filter(|item| !(item.present)()).map(|item| item.name).collect::<Vec<_>>();
     if !still_missing.is_empty() {
         bail!("still missing after the installation: {}", still_missing.join(", "));
     }
-    println!("set-up: everything needed is here");
-    cargo::announce_first_build();
     Ok(())
 }
 
@@ -138,6 +206,7 @@ enum Step {
     Update { prefix: &'static [&'static str] },
     Install { prefix: &'static [&'static str], packages: Vec<&'static str> },
     Unpack { package: &'static str },
+    FetchJars,
 }
 
 fn plan(missing: &[&Requirement], rights: Rights) -> Plan {
@@ -147,24 +216,31 @@ fn plan(missing: &[&Requirement], rights: Rights) -> Plan {
         packages
     };
     let (install, unpack) = (of(How::Install), of(How::Unpack));
-    if missing.is_empty() {
-        return Plan::Nothing;
-    }
-    let all = [install.as_slice(), unpack.as_slice()].concat().join(" ");
-    let prefix: &[&str] = match rights {
-        Rights::Root => &[],
-        Rights::Sudo => &["sudo", "-n"],
-        Rights::None => {
-            return Plan::Tell(format!("sudo apt-get update && sudo apt-get install -y --no-install-recommends {all}"));
+    let mut steps = Vec::new();
+    if !install.is_empty() || !unpack.is_empty() {
+        let all = [install.as_slice(), unpack.as_slice()].concat().join(" ");
+        let prefix: &[&str] = match rights {
+            Rights::Root => &[],
+            Rights::Sudo => &["sudo", "-n"],
+            Rights::None => {
+                let line = format!("sudo apt-get update && sudo apt-get install -y --no-install-recommends {all}");
+                return Plan::Tell(line);
+            }
+            Rights::NoApt => {
+                let names = missing.iter().filter(|item| item.how != How::Fetch).map(|item| item.name);
+                return Plan::Name(names.collect::<Vec<_>>().join(", "));
+            }
+        };
+        steps.push(Step::Update { prefix });
+        if !install.is_empty() {
+            steps.push(Step::Install { prefix, packages: install });
         }
-        Rights::NoApt => return Plan::Name(missing.iter().map(|item| item.name).collect::<Vec<_>>().join(", ")),
-    };
-    let mut steps = vec![Step::Update { prefix }];
-    if !install.is_empty() {
-        steps.push(Step::Install { prefix, packages: install });
+        steps.extend(unpack.into_iter().map(|package| Step::Unpack { package }));
     }
-    steps.extend(unpack.into_iter().map(|package| Step::Unpack { package }));
-    Plan::Run(steps)
+    if !of(How::Fetch).is_empty() {
+        steps.push(Step::FetchJars);
+    }
+    if steps.is_empty() { Plan::Nothing } else { Plan::Run(steps) }
 }
 
 fn carry_out(plan: Plan) -> Result<()> {
@@ -185,6 +261,11 @@ fn step(step: &Step) -> Result<()> {
         Step::Update { prefix } => apt(prefix, &["update"], &[]),
         Step::Install { prefix, packages } => apt(prefix, &["install", "-y", "--no-install-recommends"], packages),
         Step::Unpack { package } => unpack(package),
+        Step::FetchJars => {
+            println!("set-up: Maven fetches the jars of Kafka, 54 MB, once");
+            Jars::fetch()?;
+            Ok(())
+        }
     }
 }
 
@@ -290,6 +371,23 @@ mod tests {
         assert_eq!(plan(&missing(&["libclang", "Prometheus and promtool"]), Rights::None), Plan::Tell(line.into()));
         assert!(carry_out(Plan::Tell(line.into())).unwrap_err().to_string().contains(line));
         assert_eq!(plan(&missing(&["libclang"]), Rights::NoApt), Plan::Name("libclang".into()));
+    }
+
+    #[test]
+    fn jars_come_last_and_take_no_rights() {
+        let steps = vec![
+            Step::Update { prefix: &[] },
+            Step::Install { prefix: &[], packages: vec!["default-jre-headless", "maven"] },
+            Step::FetchJars,
+        ];
+        let broker = missing(&["Java 17", "Maven", "Kafka's jars"]);
+        assert_eq!(plan(&broker, Rights::Root), Plan::Run(steps));
+        let line = "sudo apt-get update && sudo apt-get install -y --no-install-recommends default-jre-headless maven";
+        assert_eq!(plan(&broker, Rights::None), Plan::Tell(line.into()));
+        assert_eq!(plan(&broker, Rights::NoApt), Plan::Name("Java 17, Maven".into()));
+        for rights in [Rights::Root, Rights::None, Rights::NoApt] {
+            assert_eq!(plan(&missing(&["Kafka's jars"]), rights), Plan::Run(vec![Step::FetchJars]));
+        }
     }
 
     #[test]
