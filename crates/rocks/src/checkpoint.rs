@@ -126,13 +126,31 @@ pub(crate) fn inspect(place: &Place) -> Result<(Manifest, u64), String> {
     Ok((manifest, bytes))
 }
 
-/// Writes the files of `frozen` as a checkpoint and removes those that are too many.
-pub(crate) fn write(place: &Place, frozen: &Path, links: Links) -> Result<CheckpointReport, StoreError> {
+/// The files of a store as of one point.
+#[derive(Debug)]
+pub(crate) struct Files {
+    /// The directory they are in.
+    pub(crate) dir: PathBuf,
+    names: Vec<String>,
+}
+
+impl Files {
+    /// All files that are in a directory now. Whoever opens the partition may remove it at any time: what is missing
+    /// later is an error, not a smaller checkpoint.
+    pub(crate) fn all_in(dir: PathBuf) -> Result<Self, StoreError> {
+        let mut names = names(&dir)?;
+        names.sort_unstable();
+        Ok(Self { dir, names })
+    }
+}
+
+/// Writes files as a checkpoint and removes those that are too many.
+pub(crate) fn write(place: &Place, frozen: &Files, links: Links) -> Result<CheckpointReport, StoreError> {
     fs::create_dir_all(&place.root).map_err(at(&place.root))?;
     if let Some(above) = place.root.parent() {
         sync(above)?;
     }
-    remove_unfinished(&place.root)?;
+    remove_unfinished(place)?;
     let writing = place.unfinished(UNFINISHED[0]);
     let filled = fill(place, frozen, &writing, links).and_then(|sizes| {
         // The one it replaces, if any, must be out of the way: a directory with files is not renamed onto.
@@ -219,21 +237,19 @@ pub(crate) fn at(path: &Path) -> impl Fn(io::Error) -> StoreError {
 }
 
 /// Fills `writing`: how large the checkpoint is and how much of that was copied.
-fn fill(place: &Place, frozen: &Path, writing: &Path, links: Links) -> Result<(u64, u64), StoreError> {
+fn fill(place: &Place, frozen: &Files, writing: &Path, links: Links) -> Result<(u64, u64), StoreError> {
     let earlier = Earlier::read(place)?;
     fs::create_dir(writing).map_err(at(&place.root))?;
     let (mut files, mut bytes, mut copied_bytes) = (Vec::new(), 0, 0);
-    let mut frozen_names = names(frozen)?;
-    frozen_names.sort_unstable();
-    for name in frozen_names {
-        let from = frozen.join(&name);
-        let metadata = fs::metadata(&from).map_err(at(frozen))?;
+    for name in &frozen.names {
+        let from = frozen.dir.join(name);
+        let metadata = fs::metadata(&from).map_err(at(&frozen.dir))?;
         let source = identity(&metadata);
-        let xxh3_128 = match earlier.hash_of(&name, &source) {
+        let xxh3_128 = match earlier.hash_of(name, &source) {
             Some(known) => known,
-            None => hash(&from).map_err(at(frozen))?,
+            None => hash(&from).map_err(at(&frozen.dir))?,
         };
-        let file = Content { name, bytes: metadata.len(), xxh3_128, source };
+        let file = Content { name: name.clone(), bytes: metadata.len(), xxh3_128, source };
         let to = writing.join(&file.name);
         if let Placed::Copied = put_again(&earlier, &file, &from, &to, links).map_err(at(writing))? {
             copied_bytes += file.bytes;
@@ -281,24 +297,30 @@ fn prune(place: &Place) -> Result<usize, StoreError> {
     Ok(removed)
 }
 
-/// Removes a checkpoint; it stops counting before its first file goes.
+/// Removes a checkpoint; none is no error.
 fn remove(place: &Place) -> Result<(), StoreError> {
+    remove_at_once(place, &place.dir())
+}
+
+/// Removes what processes left that died while they wrote or removed.
+fn remove_unfinished(place: &Place) -> Result<(), StoreError> {
+    for name in names(&place.root)? {
+        if UNFINISHED.iter().any(|ending| name.ends_with(ending)) {
+            remove_at_once(place, &place.root.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a directory its name before its first file: half of it is never a checkpoint, not even where another process
+/// that thinks it owns the partition is about to make one of it.
+fn remove_at_once(place: &Place, dir: &Path) -> Result<(), StoreError> {
     let removing = place.unfinished(UNFINISHED[1]);
-    match fs::rename(place.dir(), &removing) {
+    match fs::rename(dir, &removing) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(at(&place.root)(error)),
         Ok(()) => remove_dir(&removing),
     }
-}
-
-/// Removes what processes left that died while they wrote or removed.
-fn remove_unfinished(root: &Path) -> Result<(), StoreError> {
-    for name in names(root)? {
-        if UNFINISHED.iter().any(|ending| name.ends_with(ending)) {
-            remove_dir(&root.join(name))?;
-        }
-    }
-    Ok(())
 }
 
 /// What the whole checkpoints of a partition hold.
@@ -449,4 +471,44 @@ fn hash(path: &Path) -> io::Result<String> {
 
 fn hex(hash: u128) -> String {
     format!("{hash:032x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RocksDB happens to replace the files it changes; the checkpoint must not depend on it.
+    #[test]
+    fn only_tables_are_shared_with_a_restored_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let frozen = dir.path().join("frozen");
+        fs::create_dir(&frozen).unwrap();
+        fs::write(frozen.join("000009.sst"), "table").unwrap();
+        fs::write(frozen.join("CURRENT"), "current").unwrap();
+        let frozen = Files::all_in(frozen).unwrap();
+        let place = Place { root: dir.path().join("checkpoints/0"), partition: 0, offset: 7 };
+        let report = write(&place, &frozen, Links::WherePossible).unwrap();
+        assert_eq!(report, CheckpointReport { offset: 7, bytes: 12, copied_bytes: 0, removed: 0 });
+        let into = dir.path().join("store");
+        restore(&place, &into, Links::WherePossible).unwrap();
+        let inode = |path: PathBuf| fs::metadata(path).unwrap().ino();
+        assert_eq!(inode(into.join("000009.sst")), inode(place.dir().join("000009.sst")));
+        assert_ne!(inode(into.join("CURRENT")), inode(place.dir().join("CURRENT")));
+        assert!(!into.join(MANIFEST_NAME).exists());
+    }
+
+    #[test]
+    fn a_restore_that_cannot_write_does_not_blame_the_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        let frozen = dir.path().join("frozen");
+        fs::create_dir(&frozen).unwrap();
+        fs::write(frozen.join("CURRENT"), "current").unwrap();
+        let frozen = Files::all_in(frozen).unwrap();
+        let place = Place { root: dir.path().join("checkpoints/0"), partition: 0, offset: 7 };
+        write(&place, &frozen, Links::Never).unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let into = dir.path().join("file/store");
+        let failed = restore(&place, &into, Links::Never).unwrap_err();
+        assert!(matches!(&failed, Unusable::Failed(StoreError::Io(text)) if text.contains("file/store")), "{failed:?}");
+    }
 }

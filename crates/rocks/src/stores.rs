@@ -6,7 +6,7 @@
 //! CHECKPOINTS/<partition>/<offset>/                        see `checkpoint.rs`
 //! ```
 
-use crate::checkpoint::{self, Links, Place, Unusable, at, names, remove_dir, sync};
+use crate::checkpoint::{self, Files, Links, Place, Unusable, at, names, remove_dir, sync};
 use crate::{Error, RocksStore, SharedCache};
 use std::any::Any;
 use std::fs;
@@ -151,8 +151,9 @@ impl Stores for RocksStores {
             .ok_or(StoreError::Foreign { partition })?;
         // Beside the store and so on its file system, where links always work.
         let number = self.next_frozen.fetch_add(1, Ordering::Relaxed);
-        let files = self.beside(partition, &format!("frozen-{number}"));
-        store.freeze(&files)?;
+        let dir = self.beside(partition, &format!("frozen-{number}"));
+        store.freeze(&dir)?;
+        let files = Files::all_in(dir)?;
         Ok(Box::new(FrozenFiles { files, place, links: self.links, writing: Arc::clone(&self.writing) }))
     }
 
@@ -170,7 +171,7 @@ impl Stores for RocksStores {
 
 /// Links to the files of a store as of one point.
 struct FrozenFiles {
-    files: PathBuf,
+    files: Files,
     place: Place,
     links: Links,
     writing: Arc<Mutex<()>>,
@@ -186,7 +187,7 @@ impl Frozen for FrozenFiles {
 impl Drop for FrozenFiles {
     fn drop(&mut self) {
         // What stays is removed when the partition is opened next.
-        let _ = fs::remove_dir_all(&self.files);
+        let _ = fs::remove_dir_all(&self.files.dir);
     }
 }
 

@@ -54,7 +54,7 @@ fn they_keep_the_contract() {
 #[test]
 fn each_damage_is_named_and_the_next_older_checkpoint_is_used() {
     const TABLE: &str = "TABLE";
-    let damages: [(&str, Damage); 11] = [
+    let damages: [(&str, Damage); 12] = [
         ("TABLE is damaged: its hash is not what was written", |dir| {
             replace(&first_table(dir), |bytes| flip_middle(bytes))
         }),
@@ -67,6 +67,10 @@ fn each_damage_is_named_and_the_next_older_checkpoint_is_used() {
         ("CHECKPOINT is missing", |dir| fs::remove_file(dir.join("CHECKPOINT")).unwrap()),
         ("CHECKPOINT is damaged", |dir| replace(&dir.join("CHECKPOINT"), |bytes| flip_middle(bytes))),
         ("CHECKPOINT is damaged", |dir| replace(&dir.join("CHECKPOINT"), |bytes| bytes.truncate(bytes.len() / 2))),
+        ("CHECKPOINT is damaged", |dir| {
+            let text = fs::read_to_string(dir.join("CHECKPOINT")).unwrap();
+            fs::write(dir.join("CHECKPOINT"), text.replacen("\"source\":\"", "\"source\":\"1", 1)).unwrap();
+        }),
         ("CHECKPOINT has format 9, this program knows 1", |dir| {
             reseal(dir, |body| body.replace("\"format\":1", "\"format\":9"));
         }),
@@ -293,6 +297,23 @@ fn half_a_store_is_not_opened() {
     fs::create_dir(place.store()).unwrap();
     fs::write(place.store().join("LOCK"), "").unwrap();
     assert_eq!(stores.open(P).unwrap().origin, Origin::Checkpoint { offset: 1 });
+}
+
+/// Opening a partition clears its place. A checkpoint that was being written then is none, rather than half a one.
+#[test]
+fn a_checkpoint_whose_files_are_taken_away_is_an_error() {
+    let place = Places::new(Links::WherePossible);
+    let stores = place.stores();
+    let mut opened = stores.open(P).unwrap();
+    put(&mut opened, 1, 1_000);
+    let frozen = stores.freeze(P, opened.store.as_ref(), 1).unwrap();
+    drop(opened);
+    let opened = place.stores().open(P).unwrap();
+    let error = frozen.keep().unwrap_err();
+    assert!(matches!(&error, Error::Io(text) if text.contains("frozen")), "{error}");
+    assert_eq!(stores.checkpoints(P).unwrap(), []);
+    assert_eq!(numbers(&opened), [1]);
+    stores.checkpoint(P, opened.store.as_ref(), 2).unwrap();
 }
 
 #[test]
