@@ -375,6 +375,7 @@ fn child() {
     let place = stores(Path::new(&dir), Links::Never);
     match env::var(CHILD_ROLE).unwrap().as_str() {
         "keep" => checkpoint_for_ever(&place),
+        "restore" => say(place.open(P).err().unwrap().to_string().lines().next().unwrap()),
         _ => checkpoint_on_a_full_disk(&place),
     }
 }
@@ -421,10 +422,7 @@ fn a_full_disk_fails_the_checkpoint_and_not_the_store() {
     put(&mut opened, 1, 3 << 20);
     opened.store.flush().unwrap();
     drop(opened);
-    let mut bash = Command::new("bash");
-    // Files end at 1 MiB; ignoring the signal turns the limit into a failed write, as a full disk is.
-    bash.args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$0\" \"$@\""]).arg(env::current_exe().unwrap());
-    let mut child = spawn(place.dir.path(), "full", bash);
+    let mut child = spawn(place.dir.path(), "full", on_a_full_disk());
     let lines: Vec<String> = said(&mut child).collect();
     assert!(child.wait().unwrap().success(), "{lines:?}");
     let directory = place.dir.path().join("checkpoints/3").display().to_string();
@@ -437,6 +435,33 @@ fn a_full_disk_fails_the_checkpoint_and_not_the_store() {
     let opened = stores.open(P).unwrap();
     assert_eq!((opened.origin, numbers(&opened)), (Origin::Local, vec![1, 2, 3]));
     stores.checkpoint(P, opened.store.as_ref(), 3).unwrap();
+}
+
+/// Restoring ends in the middle: the checkpoint is not blamed, and what is there is not taken for a store.
+#[test]
+fn a_full_disk_fails_the_restore_and_leaves_no_half_store() {
+    let place = Places::new(Links::Never);
+    let mut opened = place.stores().open(P).unwrap();
+    put(&mut opened, 1, 3 << 20);
+    place.stores().checkpoint(P, opened.store.as_ref(), 1).unwrap();
+    drop(opened);
+    place.stores().discard(P).unwrap();
+    let mut child = spawn(place.dir.path(), "restore", on_a_full_disk());
+    let lines: Vec<String> = said(&mut child).collect();
+    assert!(child.wait().unwrap().success(), "{lines:?}");
+    let directory = place.store().display().to_string();
+    assert!(lines.len() == 1 && lines[0].starts_with(&format!("store failed: {directory}")), "{lines:?}");
+    assert!(!place.store().exists());
+    let opened = place.stores().open(P).unwrap();
+    assert_eq!((opened.origin, numbers(&opened)), (Origin::Checkpoint { offset: 1 }, vec![1]));
+}
+
+/// Starts a program whose files end at 1 MiB. Ignoring the signal turns the limit into a failed write, as a full disk
+/// is.
+fn on_a_full_disk() -> Command {
+    let mut bash = Command::new("bash");
+    bash.args(["-c", "trap '' XFSZ; ulimit -f 1024; exec \"$0\" \"$@\""]).arg(env::current_exe().unwrap());
+    bash
 }
 
 fn checkpoint_for_ever(stores: &RocksStores) {
