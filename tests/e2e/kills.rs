@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use touchline_log::memory::MemoryLog;
+use touchline_log::publish::publish_once;
 use touchline_log::{Log, NewRecord, Publication, StoredRecord, SystemWall, Topic, Wall};
 use touchline_model::id::EventId;
 use touchline_model::time::Time;
@@ -162,7 +163,7 @@ fn copy(log: &EmbeddedLog, changed: u32, change: &dyn Fn(&mut Vec<NewRecord>)) -
             records.extend(of_topic.into_iter().map(|record| (topic, record)));
         }
         let marker = log.published(partition).expect("readable");
-        drop(copy.publish(partition, Publication { records, marker }));
+        publish_once(&copy, partition, Publication { records, marker }).expect("in memory");
     }
     copy
 }

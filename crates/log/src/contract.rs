@@ -2,9 +2,10 @@
 //!
 //! Each property is a function that panics where the log breaks its promise, so that a failing test names it.
 
+use crate::publish::{SEQUENCE_HEADER, publish_once, sequence_in};
 use crate::{
-    Appended, Error, Log, ManualWall, Marker, NewRecord, Publication, READ_BYTES_MAX, RECORD_BYTES_MAX, StoredRecord,
-    Topic, wait,
+    Appended, Error, Log, ManualWall, Marker, NewRecord, Publication, Published, Publisher, READ_BYTES_MAX,
+    RECORD_BYTES_MAX, StoredRecord, Topic, last_record, wait,
 };
 use std::thread;
 use std::time::Duration;
@@ -32,6 +33,9 @@ pub fn check<L: Log>(subject: &Subject<'_, L>) {
     what_is_acknowledged_survives(subject);
     a_publication_is_all_or_nothing(subject);
     what_is_published_survives(subject);
+    who_takes_over_fences_whoever_was_before(subject);
+    a_publisher_that_failed_is_of_no_use(subject);
+    the_last_record_is_found(subject);
     concurrent_appenders_keep_their_order(subject);
     readers_never_see_a_hole(subject);
     the_signal_moves(subject);
@@ -94,13 +98,14 @@ pub fn what_cannot_be_appended_leaves_nothing<L: Log>(subject: &Subject<'_, L>) 
     let too_large = || NewRecord { key: Some(vec![1]), value: vec![0; RECORD_BYTES_MAX], ..NewRecord::default() };
     let refused = wait(log.append(Topic::Events, 0, vec![record(b"small"), too_large()]));
     assert!(matches!(refused, Err(Error::TooLarge { bytes }) if bytes == RECORD_BYTES_MAX + 1), "{refused:?}");
-    let records = vec![(Topic::Touches, record(b"small")), (Topic::Touches, too_large())];
-    let refused = wait(log.publish(0, Publication { records, marker: marker(9) }));
+    let mut publication = publication(1, 0);
+    publication.records.insert(0, (Topic::Touches, too_large()));
+    let refused = publish_once(&log, 0, publication);
     assert!(matches!(refused, Err(Error::TooLarge { .. })), "{refused:?}");
     assert!(matches!(wait(log.append(Topic::Events, 0, Vec::new())), Err(Error::Empty)));
     for result in [
         wait(log.append(Topic::Events, PARTITIONS, vec![record(b"lost")])).map(|_| ()),
-        wait(log.publish(PARTITIONS, Publication::default())),
+        wait(log.take_over(PARTITIONS)).map(|_| ()),
         log.read(Topic::Events, PARTITIONS, 0, 1).map(|_| ()),
         log.end(Topic::Events, PARTITIONS).map(|_| ()),
         log.published(PARTITIONS).map(|_| ()),
@@ -155,7 +160,7 @@ pub fn what_is_acknowledged_survives<L: Log>(subject: &Subject<'_, L>) {
     assert_eq!(values(&read_all(&log, Topic::Events, 0)), expected);
 }
 
-/// Whoever sees a marker can read every record published with it; a publication may hold a marker alone.
+/// Whoever sees a marker can read every record published with it.
 pub fn a_publication_is_all_or_nothing<L: Log>(subject: &Subject<'_, L>) {
     const PUBLICATIONS: u64 = 50;
     let (log, _) = start(subject);
@@ -165,35 +170,83 @@ pub fn a_publication_is_all_or_nothing<L: Log>(subject: &Subject<'_, L>) {
             while seen < PUBLICATIONS {
                 let before = log.signal().count();
                 seen = log.published(0).expect("published").offset;
-                assert!(log.end(Topic::TagChanges, 0).expect("end") >= seen);
-                assert!(log.end(Topic::Touches, 0).expect("end") >= 2 * seen);
+                assert!(read_all(&log, Topic::TagChanges, 0).len() as u64 >= seen);
+                assert!(read_all(&log, Topic::Touches, 0).len() as u64 >= 2 * seen);
                 if seen < PUBLICATIONS {
                     log.signal().wait_past(before, PATIENCE);
                 }
             }
         });
-        let acks: Vec<_> = (1..=PUBLICATIONS).map(|number| log.publish(0, publication(number))).collect();
+        let mut publisher = take_over(&log, 0, &Published::default());
+        let acks: Vec<_> = (1..=PUBLICATIONS).map(|number| publisher.publish(publication(number, 0))).collect();
         for ack in acks {
             wait(ack).expect("publish");
         }
         watcher.join().expect("the watcher saw no torn publication");
     });
-    wait(log.publish(0, Publication { records: Vec::new(), marker: marker(PUBLICATIONS + 7) })).expect("publish");
-    assert_eq!(log.published(0).expect("published"), marker(PUBLICATIONS + 7));
+    assert_eq!(log.published(0).expect("published"), marker(PUBLICATIONS));
     assert_eq!(log.published(1).expect("published"), Marker::default());
-    assert_eq!(log.end(Topic::Touches, 0).expect("end"), 2 * PUBLICATIONS);
+    let expected: Vec<u64> = (1..=2 * PUBLICATIONS).collect();
+    assert_eq!(sequences(&read_all(&log, Topic::Touches, 0)), expected);
 }
 
-/// Marker and records of a publication are there after a crash.
+/// Marker and records of a publication are there after a crash, and so the next owner finds them.
 pub fn what_is_published_survives<L: Log>(subject: &Subject<'_, L>) {
     let (log, wall) = start(subject);
+    let mut publisher = take_over(&log, 2, &Published::default());
     for number in 1..=3 {
-        wait(log.publish(2, publication(number))).expect("publish");
+        wait(publisher.publish(publication(number, 2))).expect("publish");
     }
+    drop(publisher);
     let log = (subject.crash)(log, wall);
     assert_eq!(log.published(2).expect("published"), marker(3));
-    assert_eq!(values(&read_all(&log, Topic::TagChanges, 2)), [&[1_u8][..], &[2], &[3]]);
+    assert_eq!(sequences(&read_all(&log, Topic::TagChanges, 2)), [1, 2, 3]);
     assert_eq!(log.published(0).expect("published"), Marker::default());
+    let mut publisher = take_over(&log, 2, &Published::whole(marker(3)));
+    wait(publisher.publish(publication(4, 2))).expect("publish");
+    assert_eq!(sequences(&read_all(&log, Topic::Touches, 2)), [1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+/// From the moment a partition is taken over nothing of earlier publishers is added; other partitions go on.
+pub fn who_takes_over_fences_whoever_was_before<L: Log>(subject: &Subject<'_, L>) {
+    let (log, _) = start(subject);
+    let (mut first, mut elsewhere) =
+        (take_over(&log, 0, &Published::default()), take_over(&log, 1, &Published::default()));
+    wait(first.publish(publication(1, 0))).expect("publish");
+    let mut second = take_over(&log, 0, &Published::whole(marker(1)));
+    let fenced = wait(first.publish(publication(2, 0)));
+    assert!(matches!(fenced, Err(Error::Fenced { partition: 0 })), "{fenced:?}");
+    wait(second.publish(publication(2, 0))).expect("publish");
+    assert!(wait(first.publish(publication(3, 0))).is_err());
+    assert_eq!(sequences(&read_all(&log, Topic::TagChanges, 0)), [1, 2]);
+    wait(elsewhere.publish(publication(1, 1))).expect("publish");
+    take_over(&log, 0, &Published::whole(marker(2)));
+}
+
+/// After an error a publisher takes nothing more, and the next one finds what is there.
+pub fn a_publisher_that_failed_is_of_no_use<L: Log>(subject: &Subject<'_, L>) {
+    let (log, _) = start(subject);
+    let mut publisher = take_over(&log, 0, &Published::default());
+    let mut large = publication(1, 0);
+    large.records[0].1.value = vec![0; RECORD_BYTES_MAX + 1];
+    assert!(matches!(wait(publisher.publish(large)), Err(Error::TooLarge { .. })));
+    assert!(wait(publisher.publish(publication(1, 0))).is_err());
+    let mut publisher = take_over(&log, 0, &Published::default());
+    wait(publisher.publish(publication(1, 0))).expect("publish");
+}
+
+/// The last record of a kind, however far from the end.
+pub fn the_last_record_is_found<L: Log>(subject: &Subject<'_, L>) {
+    let (log, _) = start(subject);
+    let last = |wanted: &[u8]| {
+        let found = last_record(&log, Topic::Contacts, 0, &|record| record.value == wanted).expect("readable");
+        found.map(|record| record.offset)
+    };
+    assert_eq!(last(b"a"), None);
+    append(&log, Topic::Contacts, 0, &[b"x", b"a", b"a"]);
+    append(&log, Topic::Contacts, 0, &[&b"b"[..]; 300]);
+    append(&log, Topic::Contacts, 0, &[b"c"]);
+    assert_eq!((last(b"a"), last(b"b"), last(b"c"), last(b"d")), (Some(2), Some(302), Some(303), None));
 }
 
 /// Calls of one thread to one partition keep their order whatever other threads do; none is lost or doubled.
@@ -260,7 +313,9 @@ pub fn the_signal_moves<L: Log>(subject: &Subject<'_, L>) {
     append(&log, Topic::Events, 0, &[b"x"]);
     let after = log.signal().wait_past(before, PATIENCE);
     assert!(after > before);
-    wait(log.publish(0, publication(1))).expect("publish");
+    let mut publisher = take_over(&log, 0, &Published::default());
+    let after = log.signal().wait_past(after, PATIENCE);
+    wait(publisher.publish(publication(1, 0))).expect("publish");
     assert!(log.signal().wait_past(after, PATIENCE) > after);
 }
 
@@ -285,15 +340,37 @@ fn append<L: Log>(log: &L, topic: Topic, partition: u32, values: &[&[u8]]) -> Ap
     wait(log.append(topic, partition, values.iter().map(|value| record(value)).collect())).expect("append")
 }
 
-/// One tag change and two touches, numbered.
-fn publication(number: u64) -> Publication {
-    let value = record(&[u8::try_from(number).expect("small")]);
-    let records = vec![(Topic::Touches, value.clone()), (Topic::TagChanges, value.clone()), (Topic::Touches, value)];
-    Publication { records, marker: marker(number) }
+/// Takes over and checks what is found.
+fn take_over<L: Log>(log: &L, partition: u32, expected: &Published) -> Box<dyn Publisher> {
+    let taken = wait(log.take_over(partition)).expect("take over");
+    assert_eq!(taken.published, *expected, "partition {partition}");
+    taken.publisher
+}
+
+/// Publication `number` of a partition: one tag change, two touches, and the record that carries the marker.
+fn publication(number: u64, partition: u32) -> Publication {
+    let numbered = |topic, sequence: u64| {
+        let headers = vec![(SEQUENCE_HEADER.to_owned(), sequence.to_string().into_bytes())];
+        (topic, NewRecord { headers, ..record(&[u8::try_from(number).expect("small")]) })
+    };
+    let marker = marker(number);
+    let key = Some(format!("_progress/{partition}").into_bytes());
+    let progress = NewRecord { key, headers: vec![marker.to_header()], value: vec![1] };
+    let records = vec![
+        numbered(Topic::Touches, 2 * number - 1),
+        numbered(Topic::TagChanges, number),
+        numbered(Topic::Touches, 2 * number),
+        (Topic::Contacts, progress),
+    ];
+    Publication { records, marker }
 }
 
 fn marker(number: u64) -> Marker {
-    Marker { offset: number, sequences: [number, 2 * number, 0, u64::MAX] }
+    Marker { offset: number, sequences: [number, 2 * number, 0, 0] }
+}
+
+fn sequences(records: &[StoredRecord]) -> Vec<u64> {
+    records.iter().map(|record| sequence_in(&record.headers).expect("numbered")).collect()
 }
 
 fn read_all<L: Log>(log: &L, topic: Topic, partition: u32) -> Vec<StoredRecord> {

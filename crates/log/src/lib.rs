@@ -5,7 +5,9 @@
 //! What it is not: it knows nothing of events; records are bytes with a key and headers.
 
 pub mod contract;
+pub mod lane;
 pub mod memory;
+pub mod publish;
 pub mod signal;
 pub mod wall;
 
@@ -14,6 +16,7 @@ use thiserror::Error;
 use touchline_model::output::Stream;
 use touchline_model::time::Time;
 
+pub use publish::{Marker, Publication, Published, Publisher, TakenOver};
 pub use signal::Signal;
 pub use wall::{ManualWall, SystemWall, Wall};
 
@@ -101,30 +104,18 @@ impl StoredRecord {
     }
 }
 
-/// What a publisher lane hands over at once: outputs of one partition, ending at a mark.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Publication {
-    /// Records in order, each for the same partition of its topic.
-    pub records: Vec<(Topic, NewRecord)>,
-    /// How far the partition has come with them.
-    pub marker: Marker,
-}
-
-/// How far a partition is published.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Marker {
-    /// Next offset of `events`: everything below is applied and its outputs are published.
-    pub offset: u64,
-    /// Last published sequence of each numbered stream, by [`Stream::index`].
-    pub sequences: [u64; 4],
-}
-
 /// Why the log cannot go on.
 #[derive(Debug, Clone, Error)]
 pub enum Error {
     /// The medium failed or is full. The record may or may not be there: append it again with the same id.
     #[error("log failed: {0}")]
     Io(String),
+    /// The log cannot be reached. The record may or may not be there. It passes: try again, however often.
+    #[error("log cannot be reached: {0}")]
+    Unavailable(String),
+    /// The log is not set up as it has to be.
+    #[error("log is not set up as it has to be: {0}")]
+    Misconfigured(String),
     /// The log closed before the answer. The record may or may not be there.
     #[error("log is closed")]
     Closed,
@@ -162,6 +153,18 @@ pub enum Error {
     /// What was read is not what was written.
     #[error("log is damaged: {0}")]
     Damaged(String),
+    /// Somebody took the partition over after this publisher did; nothing of the publication is there.
+    #[error("partition {partition} was taken over by another process")]
+    Fenced {
+        /// Which.
+        partition: u32,
+    },
+    /// The log did not give the partition to this process, or took it back.
+    #[error("partition {partition} is not assigned to this process")]
+    NotOwner {
+        /// Which.
+        partition: u32,
+    },
 }
 
 /// Largest record (key + headers + value), in bytes: Kafka's default `message.max.bytes`.
@@ -202,15 +205,15 @@ pub struct Appended {
 ///   append ─▶ queued ─▶ fsync (one for many) ─▶ ack, visible to readers
 ///   offsets   0 1 2 3 4 5 │ 6 7            end() = 6: nothing past the fsync is ever read
 /// ```
-/// * [`Log::append`] keeps the order of calls made by one thread to one partition. Either all
-///   records of one call are appended, next to each other and in order, or none.
+/// * [`Log::append`] keeps the order of calls made by one thread to one partition. The records of one
+///   call lie next to each other among those of this process, in order.
 /// * When the ack is `Ok`, the records survive kill -9 and power loss. When it is an error or the
-///   process dies first, they may or may not be there.
-/// * [`Log::append`] and [`Log::publish`] never block on the medium; an append that does not fit in
-///   memory is refused with [`Error::Busy`]: it passes. One record above [`RECORD_BYTES_MAX`] refuses the whole call.
-/// * [`Log::read`] never returns a record that could still be lost.
-/// * [`Log::publish`] is all or nothing: records and marker together, in order of calls per
-///   partition. [`Log::published`] returns the marker of the last publication that is durable.
+///   process dies first, they may or may not be there (embedded: all or none; Kafka: any of them).
+/// * [`Log::append`], [`Log::take_over`] and [`Publisher::publish`] never block on the medium; an append that does not
+///   fit in memory is refused with [`Error::Busy`]: it passes. One record above [`RECORD_BYTES_MAX`] refuses the whole
+///   call.
+/// * [`Log::read`] never returns a record that could still be lost, nor one of a publication that is not whole.
+/// * [`Log::published`] returns the marker of the last publication that is durable.
 /// * [`Log::signal`] moves when something new became readable or an ack resolved.
 pub trait Log: Send + Sync {
     /// Number of partitions of every topic.
@@ -234,8 +237,9 @@ pub trait Log: Send + Sync {
     /// One past the last readable offset.
     fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error>;
 
-    /// Appends outputs and marker of one partition together.
-    fn publish(&self, partition: u32, publication: Publication) -> Ack<()>;
+    /// Makes the caller the only publisher of a partition: every earlier one is fenced first, then what is published is
+    /// found. [`Error::NotOwner`] where the log gives partitions out and did not give this one.
+    fn take_over(&self, partition: u32) -> Ack<TakenOver>;
 
     /// The last durable marker; all zero when nothing was published yet.
     fn published(&self, partition: u32) -> Result<Marker, Error>;
@@ -243,6 +247,43 @@ pub trait Log: Send + Sync {
     /// Moves whenever there may be something to do.
     fn signal(&self) -> &Signal;
 }
+
+/// The last readable record of a partition that is `wanted`. Reads backwards in growing steps, so it is cheap where
+/// such a record lies near the end. Topics with retention: `None` when it is gone.
+pub fn last_record(
+    log: &dyn Log,
+    topic: Topic,
+    partition: u32,
+    wanted: &dyn Fn(&StoredRecord) -> bool,
+) -> Result<Option<StoredRecord>, Error> {
+    let end = log.end(topic, partition)?;
+    let mut records_back = LAST_RECORDS_MIN;
+    loop {
+        let from = end.saturating_sub(records_back);
+        let (mut offset, mut found) = (from, None);
+        while offset < end {
+            let records = match log.read(topic, partition, offset, LAST_RECORDS_READ) {
+                Err(Error::Truncated { start, .. }) if start > offset => {
+                    offset = start;
+                    continue;
+                }
+                records => records?,
+            };
+            let Some(last) = records.last() else { break };
+            offset = last.offset + 1;
+            found = records.into_iter().rfind(|record| wanted(record)).or(found);
+        }
+        if found.is_some() || from == 0 {
+            return Ok(found);
+        }
+        records_back = records_back.saturating_mul(16);
+    }
+}
+
+/// How far [`last_record`] looks back at first.
+const LAST_RECORDS_MIN: u64 = 16;
+/// Records that [`last_record`] reads at once.
+const LAST_RECORDS_READ: usize = 1_024;
 
 fn bytes_of(key: Option<&[u8]>, headers: &Headers, value: &[u8]) -> usize {
     let headers: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();

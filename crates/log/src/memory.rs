@@ -1,8 +1,8 @@
 //! Memory implementation: everything is durable at once, and faults happen when the simulator says so.
 
 use crate::{
-    Ack, Appended, Error, Log, Marker, NewRecord, Publication, READ_BYTES_MAX, RECORD_BYTES_MAX, Signal, StoredRecord,
-    Topic, Wall,
+    Ack, Appended, Error, Log, Marker, NewRecord, Publication, Published, Publisher, READ_BYTES_MAX, RECORD_BYTES_MAX,
+    Signal, StoredRecord, TakenOver, Topic, Wall,
 };
 use futures::channel::oneshot;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,7 +29,12 @@ pub enum Call<'a> {
         /// What.
         records: &'a [NewRecord],
     },
-    /// [`Log::publish`].
+    /// [`Log::take_over`].
+    TakeOver {
+        /// What.
+        partition: u32,
+    },
+    /// [`Publisher::publish`].
     Publish {
         /// Where to.
         partition: u32,
@@ -59,6 +64,8 @@ struct Shared {
     /// By topic, then partition.
     records: [Vec<Vec<StoredRecord>>; Topic::ALL.len()],
     markers: Vec<Marker>,
+    /// How often each partition was taken over: the last one may publish.
+    epochs: Vec<u64>,
     faults: FaultHook,
 }
 
@@ -73,6 +80,7 @@ impl MemoryLog {
         let shared = Shared {
             records: std::array::from_fn(|_| (0..partitions).map(|_| Vec::new()).collect()),
             markers: (0..partitions).map(|_| Marker::default()).collect(),
+            epochs: vec![0; partitions as usize],
             faults,
         };
         Self { shared: Arc::new(Mutex::new(shared)), partitions, wall, signal: Signal::new() }
@@ -109,10 +117,27 @@ impl MemoryLog {
         Ok(Appended { first_offset: last_offset + 1 - count, last_offset, append_time })
     }
 
-    fn try_publish(&self, partition: u32, publication: Publication) -> Result<(), Error> {
+    fn try_take_over(&self, partition: u32) -> Result<TakenOver, Error> {
         self.check_partition(partition)?;
+        let mut shared = self.lock();
+        let fault = (shared.faults)(Call::TakeOver { partition });
+        not_carried_out(fault)?;
+        let epoch = &mut shared.epochs[partition as usize];
+        *epoch += 1;
+        let publisher = MemoryPublisher { log: self.clone(), partition, epoch: *epoch, failed: false };
+        if fault == Fault::LostAck {
+            return Err(lost_ack());
+        }
+        let published = Published::whole(shared.markers[partition as usize].clone());
+        Ok(TakenOver { publisher: Box::new(publisher), published })
+    }
+
+    fn try_publish(&self, partition: u32, epoch: u64, publication: Publication) -> Result<(), Error> {
         check_sizes(publication.records.iter().map(|(_, record)| record))?;
         let mut shared = self.lock();
+        if shared.epochs[partition as usize] != epoch {
+            return Err(Error::Fenced { partition });
+        }
         let fault = (shared.faults)(Call::Publish { partition, publication: &publication });
         not_carried_out(fault)?;
         for (topic, record) in publication.records {
@@ -128,6 +153,24 @@ impl MemoryLog {
         let _ = sender.send(result);
         self.signal.notify();
         receiver
+    }
+}
+
+struct MemoryPublisher {
+    log: MemoryLog,
+    partition: u32,
+    epoch: u64,
+    failed: bool,
+}
+
+impl Publisher for MemoryPublisher {
+    fn publish(&mut self, publication: Publication) -> Ack<()> {
+        let outcome = match self.failed {
+            true => Err(Error::Closed),
+            false => self.log.try_publish(self.partition, self.epoch, publication),
+        };
+        self.failed |= outcome.is_err();
+        self.log.resolved(outcome)
     }
 }
 
@@ -177,8 +220,8 @@ impl Log for MemoryLog {
         Ok(self.lock().records[topic as usize][partition as usize].len() as u64)
     }
 
-    fn publish(&self, partition: u32, publication: Publication) -> Ack<()> {
-        self.resolved(self.try_publish(partition, publication))
+    fn take_over(&self, partition: u32) -> Ack<TakenOver> {
+        self.resolved(self.try_take_over(partition))
     }
 
     fn published(&self, partition: u32) -> Result<Marker, Error> {
@@ -216,6 +259,7 @@ fn lost_ack() -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::publish::publish_once;
     use crate::{ManualWall, contract, wait};
 
     fn record(value: &[u8]) -> NewRecord {
@@ -246,14 +290,14 @@ mod tests {
 
     #[test]
     fn a_faulty_publication_keeps_records_and_marker_together() {
-        let mut faults = vec![Fault::Refused, Fault::LostAck].into_iter();
+        let mut faults = vec![Fault::None, Fault::Refused, Fault::None, Fault::LostAck].into_iter();
         let hook: FaultHook = Box::new(move |_| faults.next().unwrap_or_default());
         let log = MemoryLog::with_faults(1, Arc::new(ManualWall::new(Time(5))), hook);
         let marker = Marker { offset: 3, sequences: [1, 0, 0, 0] };
         let publication = Publication { records: vec![(Topic::TagChanges, record(b"t"))], marker: marker.clone() };
-        assert!(wait(log.publish(0, publication.clone())).is_err());
+        assert!(publish_once(&log, 0, publication.clone()).is_err());
         assert_eq!((log.end(Topic::TagChanges, 0).unwrap(), log.published(0).unwrap()), (0, Marker::default()));
-        assert!(wait(log.publish(0, publication)).is_err());
+        assert!(publish_once(&log, 0, publication).is_err());
         assert_eq!((log.end(Topic::TagChanges, 0).unwrap(), log.published(0).unwrap()), (1, marker));
     }
 }

@@ -36,7 +36,8 @@ impl Cluster {
         let options = Options { pacing: Pacing::Virtual, ..Options::default() };
         let open = |id| {
             let store = Box::new(MemoryStore::volatile());
-            Partition::open(id, Arc::new(log.clone()), store, Arc::new(wall.clone()), options.clone())
+            let taken = touchline_log::wait(log.take_over(id))?;
+            Partition::open(id, Arc::new(log.clone()), taken, store, Arc::new(wall.clone()), options.clone())
         };
         let partitions = (0..partitions).map(open).collect::<Result<_, _>>()?;
         Ok(Self { log, wall, partitions })

@@ -77,6 +77,17 @@ impl Dirty {
         }
     }
 
+    /// Removes marks of cells that do not change from `published` (next offset) on.
+    pub(crate) fn drop_published(&mut self, published: u64, changes: &mut Vec<Change>) {
+        self.0.retain(|cell, span| {
+            let keep = span.last >= published;
+            if !keep {
+                changes.push(Change::Delete(keys::dirty(cell.as_str())));
+            }
+            keep
+        });
+    }
+
     /// A planted defect: forgets the cells whatever happened since.
     pub(crate) fn forget(&mut self, cells: &[CellKey], changes: &mut Vec<Change>) {
         for cell in cells {

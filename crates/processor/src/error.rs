@@ -37,6 +37,16 @@ pub enum Error {
         /// End of the log.
         end: u64,
     },
+    /// Retention took records that this state has not applied.
+    #[error(
+        "state is at {offset}, and retention took everything below {start}\nhint: restore a checkpoint at or after {start}; raise the retention of events"
+    )]
+    RetentionOutran {
+        /// Next offset of the state.
+        offset: u64,
+        /// First offset there is.
+        start: u64,
+    },
     /// The last applied record is not the one that lies in the log.
     #[error(
         "record {offset} of the log is not the one that was applied\nhint: the log was replaced; remove the store to rebuild it"
@@ -56,6 +66,30 @@ pub enum Error {
         have: [u64; 4],
         /// Of the log's marker.
         published: [u64; 4],
+    },
+    /// Another process has the partition now: this one has to drop it, and takes it up again only when told to.
+    #[error("partition {partition} belongs to another process now")]
+    NotOwner {
+        /// Which.
+        partition: u32,
+    },
+    /// Another process has published beyond this one since: the partition has to be opened again.
+    #[error("another process has published partition {partition} meanwhile")]
+    Overtaken {
+        /// Which.
+        partition: u32,
+    },
+    /// What the log lacks is not in the outbox any more: a publication was torn. A replay brings it back.
+    #[error(
+        "{stream} ends at {published} of partition {partition}, and the outbox does not hold what follows\nhint: remove the store's directory; it is rebuilt from the log"
+    )]
+    OutboxBehind {
+        /// Which.
+        partition: u32,
+        /// Name of the numbered stream.
+        stream: &'static str,
+        /// Last contiguous sequence in its topic.
+        published: u64,
     },
     /// The outbox or a lane is not what was put in.
     #[error("{0} is damaged\nhint: remove the store's directory; it is rebuilt from the log")]
@@ -91,9 +125,18 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether removing this partition's store and rebuilding it helps.
+    pub const fn is_of_store(&self) -> bool {
+        match self {
+            Self::Store(error) => matches!(error, store::Error::Damaged(_)),
+            Self::State(_) | Self::OutboxBehind { .. } | Self::Residue(_) | Self::RetentionOutran { .. } => true,
+            _ => false,
+        }
+    }
+
     /// Whether the whole process is concerned, not one partition.
     pub const fn is_of_log(&self) -> bool {
-        // A record that is too large is one partition's trouble; the log is fine.
-        matches!(self, Self::Log(error) if !matches!(error, log::Error::TooLarge { .. }))
+        // A record that is too large, or one that retention took, is one partition's trouble; the log is fine.
+        matches!(self, Self::Log(error) if !matches!(error, log::Error::TooLarge { .. } | log::Error::Truncated { .. }))
     }
 }

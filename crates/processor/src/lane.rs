@@ -102,13 +102,22 @@ impl Lane {
         Polled::Failed { last, error }
     }
 
+    /// Where its records go.
+    pub(crate) const fn destination(&self) -> u32 {
+        self.destination
+    }
+
     /// Removes what is delivered.
     pub(crate) fn trim(&mut self, last: u64, changes: &mut Vec<Change>) {
+        if last < self.first {
+            return;
+        }
         changes.push(Change::DeleteRange(
             keys::lane(self.destination, self.first),
             keys::lane(self.destination, last + 1),
         ));
         self.first = last + 1;
+        self.last = self.last.max(last);
     }
 
     /// Hands over what waits, if nothing is in flight. Whether it did.

@@ -9,6 +9,7 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 use std::time::Duration;
 use touchline_log::Topic;
 use touchline_model::time::{Span, Time};
+use touchline_store::Origin;
 
 /// Time to read, apply and write one batch.
 pub const BATCH_DURATION_SECONDS: &str = "touchline_processor_batch_duration_seconds";
@@ -40,6 +41,14 @@ pub const CONSUMER_LAG_SECONDS: &str = "touchline_consumer_lag_seconds";
 pub const PUBLICATIONS_TOTAL: &str = "touchline_publications_total";
 /// Entries in the outbox.
 pub const OUTBOX_RECORDS: &str = "touchline_outbox_records";
+/// Partitions opened, by where their state came from: local, checkpoint, empty.
+pub const PARTITIONS_OPENED_TOTAL: &str = "touchline_partitions_opened_total";
+/// Checkpoints, by outcome: kept, failed, or refused when they were to be used.
+pub const CHECKPOINTS_TOTAL: &str = "touchline_checkpoints_total";
+/// Offset of the newest checkpoint.
+pub const CHECKPOINT_OFFSET: &str = "touchline_checkpoint_offset";
+/// How long a partition paused for a checkpoint.
+pub const CHECKPOINT_STALL_SECONDS: &str = "touchline_checkpoint_stall_seconds";
 /// Clock of the partition, in seconds since 1970.
 pub const PARTITION_CLOCK_SECONDS: &str = "touchline_partition_clock_seconds";
 
@@ -60,6 +69,10 @@ pub fn describe() {
     describe_gauge!(CONSUMER_LAG_SECONDS, Unit::Seconds, "How old the clock of the partition is while records wait");
     describe_counter!(PUBLICATIONS_TOTAL, "Publications, by outcome");
     describe_gauge!(OUTBOX_RECORDS, "Entries in the outbox");
+    describe_counter!(PARTITIONS_OPENED_TOTAL, "Partitions opened, by where their state came from");
+    describe_counter!(CHECKPOINTS_TOTAL, "Checkpoints, by outcome");
+    describe_gauge!(CHECKPOINT_OFFSET, "Offset of the newest checkpoint");
+    describe_histogram!(CHECKPOINT_STALL_SECONDS, Unit::Seconds, "How long a partition paused for a checkpoint");
     describe_gauge!(PARTITION_CLOCK_SECONDS, Unit::Seconds, "Clock of the partition, seconds since 1970");
 }
 
@@ -112,6 +125,38 @@ pub(crate) fn record_cut(topic: Topic) {
 /// Counts a publication whose outcome is not known.
 pub(crate) fn publication_failed() {
     counter!(PUBLICATIONS_TOTAL, "outcome" => "failed").increment(1);
+}
+
+/// Counts an opened partition.
+pub(crate) fn opened(origin: Option<Origin>) {
+    let origin = match origin {
+        Some(Origin::Local) => "local",
+        Some(Origin::Checkpoint { .. }) => "checkpoint",
+        Some(Origin::Empty) | None => "empty",
+    };
+    counter!(PARTITIONS_OPENED_TOTAL, "origin" => origin).increment(1);
+}
+
+/// Counts a checkpoint that can be used from now on.
+#[allow(clippy::cast_precision_loss, reason = "gauges are floats; offsets are far below 2^53")]
+pub(crate) fn checkpoint_kept(partition: u32, offset: u64) {
+    counter!(CHECKPOINTS_TOTAL, "outcome" => "kept").increment(1);
+    gauge!(CHECKPOINT_OFFSET, "partition" => partition.to_string()).set(offset as f64);
+}
+
+/// Counts a checkpoint that was not made.
+pub(crate) fn checkpoint_failed() {
+    counter!(CHECKPOINTS_TOTAL, "outcome" => "failed").increment(1);
+}
+
+/// Counts a checkpoint that could not be used.
+pub(crate) fn checkpoint_refused() {
+    counter!(CHECKPOINTS_TOTAL, "outcome" => "refused").increment(1);
+}
+
+/// Notes how long a partition paused.
+pub(crate) fn checkpoint_stall(stall: Duration) {
+    histogram!(CHECKPOINT_STALL_SECONDS).record(stall.as_secs_f64());
 }
 
 /// Sets the gauges of a partition.

@@ -1,10 +1,13 @@
 //! How a partition runs.
 
 use crate::faults::Faults;
+use std::time::Duration;
 
 /// How a partition runs. The defaults are what a server uses.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    /// Time between checkpoints, where stores have a place for them; `None`: none are made.
+    pub checkpoint_every: Option<Duration>,
     /// Whether pauses take wall time.
     pub pacing: Pacing,
     /// Crash points; off by default.

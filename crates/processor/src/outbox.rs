@@ -4,7 +4,7 @@ use crate::error::Error;
 use crate::keys;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use touchline_log::{Marker, NewRecord, Topic};
+use touchline_log::{NewRecord, Published, Topic};
 use touchline_model::output::{Numbered, Output, Progress, Stream, TouchState};
 use touchline_model::time::Time;
 use touchline_store::{Change, Store};
@@ -105,10 +105,10 @@ pub(crate) struct Content {
 }
 
 impl Outbox {
-    /// Reads the outbox of a store; entries that `published` covers are dropped from its head.
+    /// Reads the outbox of a store; entries at its head that are published are dropped.
     pub(crate) fn load(
         store: &dyn Store,
-        published: &Marker,
+        published: &Published,
         now: Time,
         changes: &mut Vec<Change>,
     ) -> Result<Self, Error> {
@@ -120,21 +120,69 @@ impl Outbox {
             from = [last_key.as_slice(), &[0]].concat();
             for (key, value) in pairs {
                 let index = keys::number(&key).ok_or(Error::Residue("the outbox"))?;
-                let entry = Entry::decode(&value)?;
                 if outbox.entries.is_empty() {
                     outbox.head = index;
-                    if entry.is_published(published) {
-                        changes.push(Change::Delete(key));
-                        continue;
-                    }
                 }
                 if index != outbox.next() {
                     return Err(Error::Residue("the outbox"));
                 }
-                outbox.count(&entry, value.len(), now);
+                outbox.count(&Entry::decode(&value)?, value.len(), now);
             }
         }
+        outbox.drop_published(store, published, changes)?;
         Ok(outbox)
+    }
+
+    /// Removes entries from the head for as long as they are published.
+    pub(crate) fn drop_published(
+        &mut self,
+        store: &dyn Store,
+        published: &Published,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Error> {
+        let mut last = None;
+        let mut from = self.head;
+        'entries: loop {
+            let pairs = store.scan(&keys::outbox(from), &keys::outbox(self.next()), SCAN_PAIRS)?;
+            if pairs.is_empty() {
+                break;
+            }
+            for (_, value) in pairs {
+                if !Entry::decode(&value)?.is_published(published) {
+                    break 'entries;
+                }
+                last = Some(from);
+                from += 1;
+            }
+        }
+        if let Some(last) = last {
+            self.trim(Plan { first: self.head, last }, changes);
+        }
+        Ok(())
+    }
+
+    /// The first stream of which the log lacks numbers that are not here any more; `assigned`: last numbers given.
+    pub(crate) fn lacks(
+        &self,
+        store: &dyn Store,
+        published: &Published,
+        assigned: [u64; 4],
+    ) -> Result<Option<Stream>, Error> {
+        let mut missing: Vec<Stream> = Stream::ALL
+            .into_iter()
+            .filter(|stream| assigned[stream.index()] > published.tails[stream.index()])
+            .collect();
+        let mut from = self.head;
+        while !missing.is_empty() && from < self.next() {
+            for (_, value) in store.scan(&keys::outbox(from), &keys::outbox(self.next()), SCAN_PAIRS)? {
+                from += 1;
+                if let Entry::Output { stream, sequence, .. } = Entry::decode(&value)? {
+                    let stream = stream.stream()?;
+                    missing.retain(|lacking| *lacking != stream || sequence != published.tails[stream.index()] + 1);
+                }
+            }
+        }
+        Ok(missing.first().copied())
     }
 
     /// Adds an entry at the end.
@@ -194,9 +242,9 @@ impl Outbox {
         })
     }
 
-    /// Reads what a plan is about, and checks that numbers go on from `published` without gaps.
-    pub(crate) fn read(&self, store: &dyn Store, plan: Plan, published: &Marker) -> Result<Content, Error> {
-        let mut sequences = published.sequences;
+    /// Reads what of a plan is not published, and checks that numbers go on without gaps.
+    pub(crate) fn read(&self, store: &dyn Store, plan: Plan, published: &Published) -> Result<Content, Error> {
+        let mut sequences = published.tails;
         let (mut records, mut tallies, mut end) = (Vec::new(), Vec::new(), None);
         let mut from = plan.first;
         while from <= plan.last {
@@ -210,6 +258,10 @@ impl Outbox {
                     Entry::Output { stream, sequence, key, headers, value, tally } => {
                         let stream = stream.stream()?;
                         let last = &mut sequences[stream.index()];
+                        if sequence <= published.tails[stream.index()] {
+                            // The part of a torn publication that lies in the log.
+                            continue;
+                        }
                         if sequence != *last + 1 {
                             return Err(Error::Residue("the order of the outbox"));
                         }
@@ -222,7 +274,11 @@ impl Outbox {
             }
         }
         let progress = end.ok_or(Error::Residue("the outbox"))?;
-        if progress.sequences != sequences {
+        let agrees = |(index, marked): (usize, &u64)| {
+            let tail = published.tails[index];
+            *marked == sequences[index] || (*marked < tail && sequences[index] == tail)
+        };
+        if !progress.sequences.iter().enumerate().all(agrees) {
             return Err(Error::Residue("a mark of the outbox"));
         }
         Ok(Content { records, tallies, progress })
@@ -273,12 +329,12 @@ impl Entry {
         }
     }
 
-    fn is_published(&self, published: &Marker) -> bool {
+    fn is_published(&self, published: &Published) -> bool {
         match self {
             Self::Output { stream, sequence, .. } => {
-                published.sequences.get(usize::from(stream.0)).is_some_and(|last| sequence <= last)
+                published.tails.get(usize::from(stream.0)).is_some_and(|last| sequence <= last)
             }
-            Self::Mark { progress, .. } => progress.offset <= published.offset,
+            Self::Mark { progress, .. } => progress.offset <= published.marker.offset,
         }
     }
 
@@ -322,6 +378,7 @@ impl Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use touchline_log::Marker;
     use touchline_store::memory::MemoryStore;
 
     fn output(sequence: u64) -> Entry {
@@ -356,14 +413,15 @@ mod tests {
 
     #[test]
     fn gaps_repeats_and_wrong_marks_are_refused() {
-        let published = |touches| Marker { offset: 0, sequences: [0, touches, 0, 0] };
+        let published = |touches| Published::whole(Marker { offset: 0, sequences: [0, touches, 0, 0] });
         let check = |entries: &[Entry], touches| {
             let (outbox, store) = filled(entries);
             outbox.read(&store, outbox.plan().unwrap(), &published(touches)).is_ok()
         };
         assert!(check(&[output(4), output(5), mark(9, 5, 0)], 3));
         assert!(!check(&[output(4), output(5), mark(9, 5, 0)], 2));
-        assert!(!check(&[output(4), output(5), mark(9, 5, 0)], 4));
+        assert!(check(&[output(4), output(5), mark(9, 5, 0)], 4), "4 lies in the log: a torn publication");
+        assert!(check(&[output(4), mark(9, 4, 0)], 6), "more lies in the log than this mark covers");
         assert!(!check(&[output(4), output(6), mark(9, 6, 0)], 3));
         assert!(!check(&[output(4), mark(9, 5, 0)], 3));
     }
@@ -372,10 +430,21 @@ mod tests {
     fn what_is_published_is_dropped_on_opening() {
         let (_, store) = filled(&[output(1), mark(1, 1, 2), output(2), mark(2, 2, 1)]);
         let mut changes = Vec::new();
-        let published = Marker { offset: 1, sequences: [0, 1, 0, 0] };
+        let published = Published::whole(Marker { offset: 1, sequences: [0, 1, 0, 0] });
         let mut outbox = Outbox::load(&store, &published, Time(5), &mut changes).unwrap();
-        assert_eq!((changes.len(), outbox.plan()), (2, Some(Plan { first: 2, last: 3 })));
+        assert_eq!((changes.len(), outbox.plan()), (1, Some(Plan { first: 2, last: 3 })));
         outbox.trim(Plan { first: 2, last: 3 }, &mut changes);
         assert_eq!((outbox.len(), outbox.has_content(), outbox.next()), (0, false, 4));
+    }
+
+    #[test]
+    fn what_neither_log_nor_outbox_holds_is_seen() {
+        let (outbox, store) = filled(&[output(4), mark(4, 4, 0), output(5), mark(5, 5, 0)]);
+        let lacks = |tail| {
+            let published = Published { marker: Marker::default(), tails: [0, tail, 0, 0] };
+            outbox.lacks(&store, &published, [0, 5, 0, 0]).unwrap()
+        };
+        assert_eq!((lacks(5), lacks(4), lacks(3)), (None, None, None));
+        assert_eq!(lacks(2), Some(Stream::Touches), "3 is nowhere");
     }
 }

@@ -1,6 +1,8 @@
 //! Pauses between attempts, on a wall clock that may step back.
 
+use crate::error::Error;
 use crate::options::Pacing;
+use touchline_log::Error as LogError;
 use touchline_model::time::{Span, Time};
 
 /// First pause after a failure: long enough not to spin, short enough not to be noticed.
@@ -8,7 +10,7 @@ pub(crate) const PAUSE_MIN: Span = Span(50);
 /// Longest pause: a log that comes back is used within a second.
 pub(crate) const PAUSE_MAX: Span = Span(1_000);
 /// Failures in a row after which the log counts as failed for good (about 15 s).
-pub(crate) const FAILURES_MAX: u32 = 20;
+const FAILURES_MAX: u32 = 20;
 
 /// Doubling pauses after failures in a row.
 #[derive(Debug, Clone, Default)]
@@ -26,9 +28,9 @@ impl Backoff {
     }
 
     /// Notes what the log said. Busy is no failure, however often: it says that the log works.
-    pub(crate) fn refused(&mut self, error: &touchline_log::Error, now: Time, pacing: Pacing) {
+    pub(crate) fn refused(&mut self, error: &LogError, now: Time, pacing: Pacing) {
         match error {
-            touchline_log::Error::Busy { .. } => self.pause(now, pacing),
+            LogError::Busy { .. } => self.pause(now, pacing),
             _ => self.failed(now, pacing),
         }
     }
@@ -56,6 +58,15 @@ impl Backoff {
     pub(crate) fn until(&self, now: Time) -> Option<Time> {
         let end = self.since.plus(self.pause);
         (self.since <= now && now < end).then_some(end)
+    }
+}
+
+/// An error that may pass is tried again, but not for ever. A busy log and one that is away pass by themselves.
+pub(crate) fn give_up_on(error: LogError, failures: u32) -> Result<(), Error> {
+    match error {
+        LogError::Busy { .. } | LogError::Unavailable(_) => Ok(()),
+        LogError::Io(_) if failures < FAILURES_MAX => Ok(()),
+        error => Err(Error::Log(error)),
     }
 }
 

@@ -10,16 +10,19 @@ use crate::error::Error;
 use crate::faults::Point;
 use crate::lane::{Lane, Polled, Sent};
 use crate::options::{Options, Pacing, Plant};
-use crate::outbox::{Entry, Outbox, Plan, Tally};
-use crate::pace::{Backoff, FAILURES_MAX};
+use crate::outbox::{Entry, Outbox};
+use crate::pace::{Backoff, give_up_on};
+use crate::publishing::{InFlight, Publishing, Settled};
+use crate::runner::Role;
 use crate::ticks::{Decision, Facts, Ticks};
 use crate::view::StoreView;
 use crate::{keys, lane, metrics, outbox, wire};
 use std::sync::Arc;
 use std::time::Instant;
 use touchline_engine::{Engine, Meta, public_contact};
-use touchline_log::{Ack, Log, Marker, Publication, StoredRecord, Topic, Wall};
-use touchline_model::id::CellKey;
+use touchline_log::{
+    Error as LogError, Log, Marker, Publication, Published, StoredRecord, TakenOver, Topic, Wall, last_record,
+};
 use touchline_model::record::Input;
 use touchline_model::time::{Span, Time};
 use touchline_store::{Change, Store};
@@ -34,6 +37,8 @@ const FLUSH_BYTES: usize = 64 << 20;
 const PROGRESS_DELAY: Span = Span(100);
 /// Cells that may wait to be published before applying pauses.
 const DIRTY_MAX: usize = 50_000;
+/// How often a standby drops what the owner published.
+const STANDBY_LOOK_EVERY: Span = Span::seconds(5);
 
 /// The owner of one partition.
 pub struct Partition {
@@ -45,11 +50,12 @@ pub struct Partition {
     engine: Engine,
     /// Where the log said this partition was published when it was opened: below, records are replayed.
     live_from: u64,
-    published: Marker,
+    publishing: Publishing,
+    /// When a standby last looked at what the owner published.
+    looked_at: Time,
     outbox: Outbox,
     dirty: Dirty,
-    in_flight: Option<InFlight>,
-    publish_backoff: Backoff,
+    read_backoff: Backoff,
     lanes: Vec<Lane>,
     ticks: Ticks,
     next_due: Option<Time>,
@@ -77,6 +83,8 @@ pub enum Step {
 /// How a partition stands.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
+    /// What this process does with it.
+    pub role: Role,
     /// Next offset to apply.
     pub offset: u64,
     /// End of the partition's events.
@@ -120,40 +128,62 @@ enum Intake {
     Closed,
 }
 
-struct InFlight {
-    ack: Ack<()>,
-    plan: Plan,
-    marker: Marker,
-    contacts: Vec<CellKey>,
-    /// Next offset when the contacts were encoded.
-    encoded_at: u64,
-    tallies: Vec<Tally>,
-}
-
 impl Partition {
-    /// Takes the partition over: compares store and log, drops what is published already.
+    /// Owns the partition: compares store and log, drops what is published already.
     ///
     /// The store may be behind (it replays as it is stepped) or empty, but neither ahead of the log
     /// nor of another one.
     pub fn open(
         id: u32,
         log: Arc<dyn Log>,
+        taken: TakenOver,
+        store: Box<dyn Store>,
+        wall: Arc<dyn Wall>,
+        options: Options,
+    ) -> Result<Self, Error> {
+        Self::assemble(id, log, Publishing::owner(id, taken), store, wall, options)
+    }
+
+    /// Follows the partition silently: applies what its owner applies, and neither publishes nor appends anything.
+    /// To take it over, drop this, and open the same store as the owner.
+    pub fn follow(
+        id: u32,
+        log: Arc<dyn Log>,
+        store: Box<dyn Store>,
+        wall: Arc<dyn Wall>,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let published = log.published(id)?;
+        Self::assemble(id, log, Publishing::standby(id, published), store, wall, options)
+    }
+
+    fn assemble(
+        id: u32,
+        log: Arc<dyn Log>,
+        publishing: Publishing,
         mut store: Box<dyn Store>,
         wall: Arc<dyn Wall>,
         options: Options,
     ) -> Result<Self, Error> {
         let now = wall.now();
         let partitions = log.partitions();
-        let published = log.published(id)?;
+        let published = publishing.published();
+        let live_from = published.marker.offset;
         let mut changes = Vec::new();
         claim_store(&*store, &*log, id, &mut changes)?;
         let engine = Engine::open(&StoreView(&*store), id, partitions)?;
-        check_against_log(engine.meta(), &published, &*log, &*store, id)?;
+        check_against_log(engine.meta(), &published.marker, &*log, &*store, id)?;
         let outbox = match options.plant {
-            Plant::PublishWithoutFilter => Outbox::load(&*store, &Marker::default(), now, &mut changes)?,
-            _ => Outbox::load(&*store, &published, now, &mut changes)?,
+            Plant::PublishWithoutFilter => Outbox::load(&*store, &Published::default(), now, &mut changes)?,
+            _ => Outbox::load(&*store, published, now, &mut changes)?,
         };
-        let dirty = Dirty::load(&*store, published.offset, &mut changes)?;
+        if !publishing.is_standby()
+            && let Some(stream) = outbox.lacks(&*store, published, engine.meta().sequences)?
+        {
+            let published = published.tails[stream.index()];
+            return Err(Error::OutboxBehind { partition: id, stream: stream.name(), published });
+        }
+        let dirty = Dirty::load(&*store, live_from, &mut changes)?;
         let mut lanes = Vec::new();
         for destination in 0..partitions {
             let received = received_by(destination, id, &*log)?;
@@ -169,12 +199,12 @@ impl Partition {
             wall,
             options,
             engine,
-            live_from: published.offset,
-            published,
+            live_from,
+            publishing,
+            looked_at: now,
             outbox,
             dirty,
-            in_flight: None,
-            publish_backoff: Backoff::default(),
+            read_backoff: Backoff::default(),
             lanes,
             ticks: Ticks::default(),
             next_due,
@@ -192,6 +222,9 @@ impl Partition {
     pub fn step(&mut self) -> Result<Step, Error> {
         let before = self.work;
         let now = self.wall.now();
+        if self.publishing.is_standby() {
+            return self.step_aside(now);
+        }
         self.settle_publication(now)?;
         self.run_lanes(now)?;
         let mut wake_at = None;
@@ -211,6 +244,36 @@ impl Partition {
         Ok(Step::Idle { wake_at: self.earliest_wish(wake_at, now) })
     }
 
+    /// A standby's step: applies, flushes, and forgets what the owner published.
+    fn step_aside(&mut self, now: Time) -> Result<Step, Error> {
+        let before = self.work;
+        let since = now.since(self.looked_at);
+        if self.is_full() || since >= STANDBY_LOOK_EVERY || since < Span(0) {
+            self.follow_owner(now)?;
+        }
+        if self.intake == Intake::Open {
+            self.apply_batch(now)?;
+        }
+        self.flush_when_due(now)?;
+        if self.work != before {
+            return Ok(Step::Worked);
+        }
+        Ok(Step::Idle { wake_at: Some(self.looked_at.plus(STANDBY_LOOK_EVERY)) })
+    }
+
+    fn follow_owner(&mut self, now: Time) -> Result<(), Error> {
+        self.looked_at = now;
+        self.publishing.follow(self.log.published(self.id)?);
+        let published = self.publishing.published();
+        let mut changes = Vec::new();
+        self.outbox.drop_published(&*self.store, published, &mut changes)?;
+        self.dirty.drop_published(published.marker.offset, &mut changes);
+        for lane in &mut self.lanes {
+            lane.trim(received_by(lane.destination(), self.id, &*self.log)?, &mut changes);
+        }
+        if changes.is_empty() { Ok(()) } else { self.write(changes) }
+    }
+
     /// Stops applying; further steps only finish what is in flight.
     pub fn close_intake(&mut self) {
         self.intake = Intake::Closed;
@@ -227,8 +290,11 @@ impl Partition {
     /// Whether everything readable is applied, published and delivered, and no timer is due by the wall.
     pub fn rest(&self) -> Result<Rest, Error> {
         let caught_up = self.intake == Intake::Closed || self.log.end(Topic::Events, self.id)? <= self.meta().offset;
+        if self.publishing.is_standby() {
+            return Ok(if caught_up { Rest::Quiet } else { Rest::Busy });
+        }
         let delivered = self.lanes.iter().all(Lane::is_empty);
-        let published = self.in_flight.is_none() && self.outbox.len() == 0;
+        let published = !self.publishing.is_busy() && self.outbox.len() == 0;
         let due = self.next_due.is_some_and(|due| due <= self.wall.now());
         let timely = self.intake == Intake::Closed || (!due && self.ticks.is_idle());
         Ok(if caught_up && delivered && published && timely { Rest::Quiet } else { Rest::Busy })
@@ -240,9 +306,10 @@ impl Partition {
         let end = self.log.end(Topic::Events, self.id)?;
         let behind = if end > meta.offset { meta.clock.map(|clock| self.wall.now().since(clock)) } else { None };
         Ok(Status {
+            role: if self.publishing.is_standby() { Role::Standby } else { Role::Owner },
             offset: meta.offset,
             end,
-            published: self.published.offset,
+            published: self.publishing.published().marker.offset,
             clock: meta.clock,
             bundle: meta.bundle,
             next_due: self.next_due,
@@ -271,29 +338,23 @@ impl Partition {
     }
 
     fn settle_publication(&mut self, now: Time) -> Result<(), Error> {
-        let Some(in_flight) = &mut self.in_flight else { return Ok(()) };
-        let outcome = match in_flight.ack.try_recv() {
-            Ok(None) => return Ok(()),
-            Ok(Some(outcome)) => outcome,
-            Err(_) => Err(touchline_log::Error::Closed),
-        };
-        let in_flight = self.in_flight.take().expect("looked at above");
-        self.work += 1;
-        let Err(error) = outcome else { return self.published(in_flight) };
-        metrics::publication_failed();
-        // It may be there all the same: the log's marker is the truth.
-        let marker = self.log.published(self.id)?;
-        if marker.offset >= in_flight.marker.offset || self.options.plant == Plant::FailedPublicationIsDone {
-            return self.published(in_flight);
+        let trust = self.options.plant == Plant::FailedPublicationIsDone;
+        match self.publishing.poll(&*self.log, now, self.options.pacing, trust)? {
+            Settled::Nothing => Ok(()),
+            Settled::Moved => {
+                self.work += 1;
+                Ok(())
+            }
+            Settled::Published(in_flight) => {
+                self.work += 1;
+                self.trim_published(in_flight)
+            }
         }
-        self.publish_backoff.refused(&error, now, self.options.pacing);
-        give_up_on(error, self.publish_backoff.failures())
     }
 
-    fn published(&mut self, in_flight: InFlight) -> Result<(), Error> {
-        self.publish_backoff.succeeded();
+    fn trim_published(&mut self, in_flight: InFlight) -> Result<(), Error> {
         self.options.faults.reached(Point::AfterPublishBeforeTrim)?;
-        let InFlight { plan, marker, contacts, encoded_at, tallies, .. } = in_flight;
+        let InFlight { plan, contacts, encoded_at, tallies, .. } = in_flight;
         let mut changes = Vec::new();
         self.outbox.trim(plan, &mut changes);
         if self.options.plant == Plant::DirtyClearedBlindly {
@@ -302,7 +363,6 @@ impl Partition {
             self.dirty.published(&contacts, encoded_at, &mut changes);
         }
         self.write(changes)?;
-        self.published = marker;
         metrics::published(tallies);
         Ok(())
     }
@@ -334,17 +394,26 @@ impl Partition {
     }
 
     fn apply_batch(&mut self, now: Time) -> Result<End, Error> {
-        if self.is_full() {
+        if self.is_full() || self.read_backoff.until(now).is_some() {
             return Ok(End::NotReached);
         }
         let offset = self.meta().offset;
         // A batch ends where the log says that a publication ended, so that the sequences can be compared there.
-        let until_marker = self.published.offset.saturating_sub(offset);
+        let until_marker = self.publishing.published().marker.offset.saturating_sub(offset);
         let records_max = match usize::try_from(until_marker) {
             Ok(0) | Err(_) => BATCH_RECORDS_MAX,
             Ok(until) => until.min(BATCH_RECORDS_MAX),
         };
-        let records = self.log.read(Topic::Events, self.id, offset, records_max)?;
+        let records = match self.log.read(Topic::Events, self.id, offset, records_max) {
+            Err(error @ LogError::Unavailable(_)) => {
+                tracing::warn!(partition = self.id, %error, "events cannot be read; trying again");
+                self.read_backoff.refused(&error, now, self.options.pacing);
+                return Ok(End::NotReached);
+            }
+            Err(LogError::Truncated { offset, start }) => return Err(Error::RetentionOutran { offset, start }),
+            records => records?,
+        };
+        self.read_backoff.succeeded();
         if records.is_empty() {
             return Ok(End::Reached);
         }
@@ -369,8 +438,10 @@ impl Partition {
             self.timers_fired += u64::from(noted.notes.timers_fired);
         }
         let mut changes = applied.writes;
+        let published = self.publishing.published();
+        let published_offset = published.marker.offset;
         for (numbered, record) in applied.outputs {
-            let published = self.published.sequences[numbered.output.stream().index()];
+            let published = published.tails[numbered.output.stream().index()];
             if numbered.sequence > published || self.options.plant == Plant::PublishWithoutFilter {
                 self.outbox.push(&Entry::output(&numbered, record), now, &mut changes);
             }
@@ -378,13 +449,13 @@ impl Partition {
         for (destination, sequence, record) in applied.loops {
             self.lanes[destination as usize].push(sequence, record, &mut changes);
         }
-        self.dirty.note(&applied.dirty, self.published.offset, &mut changes);
+        self.dirty.note(&applied.dirty, published_offset, &mut changes);
         let meta = self.engine.meta();
-        if meta.offset > self.published.offset {
+        if meta.offset > published_offset {
             let mark = Entry::Mark { progress: meta.progress(), dirty: applied.dirty.len() };
             self.outbox.push(&mark, now, &mut changes);
         }
-        changes.push(Change::Put(keys::LAST_RECORD.to_vec(), last_record(last)));
+        changes.push(Change::Put(keys::LAST_RECORD.to_vec(), identity_of(last)));
         let meta = Change::Put(touchline_engine::keys::META.to_vec(), meta.encode());
         if self.options.plant == Plant::OffsetInAnotherBatch {
             self.write(changes)?;
@@ -397,20 +468,20 @@ impl Partition {
 
     /// Where a publication ended, replaying must have given the published sequences.
     fn compare_with_published(&self) -> Result<(), Error> {
-        let meta = self.engine.meta();
-        if meta.offset != self.published.offset || meta.sequences == self.published.sequences {
+        let (meta, marker) = (self.engine.meta(), &self.publishing.published().marker);
+        if meta.offset != marker.offset || meta.sequences == marker.sequences {
             return Ok(());
         }
-        let (have, published) = (meta.sequences, self.published.sequences);
+        let (have, published) = (meta.sequences, marker.sequences);
         Err(Error::Diverged { offset: meta.offset, have, published })
     }
 
     fn publish(&mut self, now: Time) -> Result<(), Error> {
-        if self.in_flight.is_some() || self.publish_backoff.until(now).is_some() || self.progress_may_wait(now)? {
+        if !self.publishing.is_ready() || self.progress_may_wait(now)? {
             return Ok(());
         }
         let Some(plan) = self.outbox.plan() else { return Ok(()) };
-        let content = self.outbox.read(&*self.store, plan, &self.published)?;
+        let content = self.outbox.read(&*self.store, plan, self.publishing.published())?;
         let mut records = content.records;
         let contacts = self.dirty.before(content.progress.offset);
         for cell in &contacts {
@@ -422,14 +493,15 @@ impl Partition {
         records.push((Topic::Contacts, wire::progress_record(&content.progress)));
         self.options.faults.reached(Point::BeforePublish)?;
         let marker = Marker { offset: content.progress.offset, sequences: content.progress.sequences };
-        let ack = self.log.publish(self.id, Publication { records, marker: marker.clone() });
+        let publication = Publication { records, marker: marker.clone() };
         let encoded_at = self.meta().offset;
         if self.options.plant == Plant::TrimBeforePublished {
             let mut changes = Vec::new();
             self.outbox.trim(plan, &mut changes);
             self.write(changes)?;
         }
-        self.in_flight = Some(InFlight { ack, plan, marker, contacts, encoded_at, tallies: content.tallies });
+        let in_flight = InFlight { plan, marker, contacts, encoded_at, tallies: content.tallies };
+        self.publishing.publish(publication, in_flight);
         self.work += 1;
         self.options.faults.reached(Point::DuringPublish)
     }
@@ -490,13 +562,14 @@ impl Partition {
     }
 
     fn earliest_wish(&self, tick: Option<Time>, now: Time) -> Option<Time> {
-        let progress = match self.in_flight {
-            Some(_) => None,
-            None => self.outbox.mark_since().map(|since| since.plus(PROGRESS_DELAY)),
+        let progress = match self.publishing.is_ready() {
+            false => None,
+            true => self.outbox.mark_since().map(|since| since.plus(PROGRESS_DELAY)),
         };
-        let publish = self.publish_backoff.until(now);
+        let publish = self.publishing.paused_until(now);
+        let read = self.read_backoff.until(now);
         let lanes = self.lanes.iter().filter_map(|lane| lane.paused_until(now));
-        [tick, progress, publish].into_iter().flatten().chain(lanes).min()
+        [tick, progress, publish, read].into_iter().flatten().chain(lanes).min()
     }
 }
 
@@ -535,14 +608,19 @@ fn check_against_log(meta: &Meta, published: &Marker, log: &dyn Log, store: &dyn
     }
     let Some(last) = store.get(keys::LAST_RECORD)? else { return Ok(()) };
     let offset = last.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).ok_or(Error::Residue("the store"))?;
-    match log.read(Topic::Events, id, offset, 1)?.first() {
-        Some(record) if last_record(record) == last => Ok(()),
-        _ => Err(Error::OtherRecord { offset }),
+    match log.read(Topic::Events, id, offset, 1) {
+        // Retention took it; what follows it is all there.
+        Err(LogError::Truncated { start, .. }) if start <= meta.offset => Ok(()),
+        Err(LogError::Truncated { start, .. }) => Err(Error::RetentionOutran { offset: meta.offset, start }),
+        records => match records?.first() {
+            Some(record) if identity_of(record) == last => Ok(()),
+            _ => Err(Error::OtherRecord { offset }),
+        },
     }
 }
 
 /// Offset and hash of a record: what a store remembers of the last one it applied.
-fn last_record(record: &StoredRecord) -> Vec<u8> {
+fn identity_of(record: &StoredRecord) -> Vec<u8> {
     let mut bytes = record.append_time.0.to_be_bytes().to_vec();
     bytes.extend_from_slice(record.key.as_deref().unwrap_or_default());
     bytes.push(0);
@@ -551,23 +629,12 @@ fn last_record(record: &StoredRecord) -> Vec<u8> {
     [&record.offset.to_be_bytes()[..], &hash.to_be_bytes()[..]].concat()
 }
 
-/// Last loopback number from `source` that `destination` is known to have accepted: its Progress,
-/// always the last record of its `contacts`.
+/// Last loopback number from `source` that `destination` is known to have accepted: its last Progress says so.
 fn received_by(destination: u32, source: u32, log: &dyn Log) -> Result<u64, Error> {
-    let end = log.end(Topic::Contacts, destination)?;
-    let Some(last) = end.checked_sub(1) else { return Ok(0) };
-    let records = log.read(Topic::Contacts, destination, last, 1)?;
-    let progress = records.first().and_then(wire::progress_in).ok_or(Error::Residue("the end of contacts"))?;
-    Ok(progress.loop_received.get(source as usize).copied().unwrap_or_default())
-}
-
-/// An error that may pass is tried again, but not for ever. A busy log passes by itself.
-fn give_up_on(error: touchline_log::Error, failures: u32) -> Result<(), Error> {
-    match error {
-        touchline_log::Error::Busy { .. } => Ok(()),
-        touchline_log::Error::Io(_) if failures < FAILURES_MAX => Ok(()),
-        error => Err(Error::Log(error)),
-    }
+    let is_progress = |record: &StoredRecord| wire::progress_in(record).is_some();
+    let progress = last_record(log, Topic::Contacts, destination, &is_progress)?;
+    let progress = progress.as_ref().and_then(wire::progress_in);
+    Ok(progress.and_then(|progress| progress.loop_received.get(source as usize).copied()).unwrap_or_default())
 }
 
 const fn bytes_of(change: &Change) -> usize {

@@ -1,16 +1,18 @@
-//! Partitions on threads: one thread owns one partition and its store.
+//! Partitions on threads: one thread owns, or follows, one partition and its store.
 
 use crate::error::Error;
 use crate::metrics;
+use crate::opening::{self, Opened};
 use crate::options::Options;
 use crate::partition::{Partition, Rest, Status, Step};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use touchline_log::{Log, Topic, Wall};
 use touchline_model::time::Time;
-use touchline_store::Store;
+use touchline_store::Stores;
 
 /// Longest sleep: whatever is missed (a wall that was set, a lost notification) is seen after it.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -27,15 +29,19 @@ pub struct Processor;
 /// Running partitions. Dropping it stops them.
 pub struct Handle {
     shared: Arc<Shared>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Mutex<BTreeMap<u32, Running>>,
 }
 
-struct Shared {
-    log: Arc<dyn Log>,
-    wall: Arc<dyn Wall>,
-    status: Vec<Mutex<Status>>,
-    stop: AtomicBool,
-    log_failed: AtomicBool,
+/// What this process does with a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Nothing.
+    #[default]
+    Absent,
+    /// Applies what the owner applies, so that it could take over at once.
+    Standby,
+    /// Applies, publishes and tells the time.
+    Owner,
 }
 
 /// Whether the process can go on.
@@ -49,38 +55,73 @@ pub enum Health {
     Failed,
 }
 
+struct Running {
+    role: Role,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) stores: Arc<dyn Stores>,
+    pub(crate) wall: Arc<dyn Wall>,
+    pub(crate) options: Options,
+    status: Vec<Mutex<Status>>,
+    log_failed: AtomicBool,
+}
+
 impl Processor {
-    /// Opens every partition (store n is partition n's) and starts its thread.
-    ///
-    /// A partition that cannot be opened does not stop the others: its status says why. A log that
-    /// fails while opening is an error.
-    pub fn start(
+    /// Starts without a partition: [`Handle::assign`] gives it some.
+    pub fn start(log: Arc<dyn Log>, stores: Arc<dyn Stores>, wall: Arc<dyn Wall>, options: Options) -> Handle {
+        let status = (0..log.partitions()).map(|_| Mutex::default()).collect();
+        let log_failed = AtomicBool::new(false);
+        let shared = Arc::new(Shared { log, stores, wall, options, status, log_failed });
+        Handle { shared, threads: Mutex::default() }
+    }
+
+    /// Starts as the owner of every partition.
+    pub fn start_all(
         log: Arc<dyn Log>,
-        stores: Vec<Box<dyn Store>>,
+        stores: Arc<dyn Stores>,
         wall: Arc<dyn Wall>,
         options: Options,
     ) -> Result<Handle, Error> {
-        let status = stores.iter().map(|_| Mutex::default()).collect();
-        let (stop, log_failed) = (AtomicBool::new(false), AtomicBool::new(false));
-        let shared = Arc::new(Shared { log: Arc::clone(&log), wall: Arc::clone(&wall), status, stop, log_failed });
-        let mut handle = Handle { shared: Arc::clone(&shared), threads: Vec::new() };
-        for (id, store) in (0..).zip(stores) {
-            match Partition::open(id, Arc::clone(&log), store, Arc::clone(&wall), options.clone()) {
-                Ok(partition) => {
-                    let shared = Arc::clone(&shared);
-                    let thread = std::thread::Builder::new().name(format!("partition-{id}"));
-                    let thread = thread.spawn(move || shared.run(id, partition));
-                    handle.threads.push(thread.map_err(|error| Error::Thread(error.to_string()))?);
-                }
-                Err(error) if error.is_of_log() => return Err(error),
-                Err(error) => shared.failed(id, &error),
-            }
+        let handle = Self::start(log, stores, wall, options);
+        for partition in 0..handle.shared.log.partitions() {
+            handle.assign(partition, Role::Owner)?;
         }
         Ok(handle)
     }
 }
 
 impl Handle {
+    /// Changes what this process does with a partition; waits until what it did before has ended (ten seconds or so).
+    /// A partition that cannot be opened does not stop the others: its status says why.
+    pub fn assign(&self, partition: u32, role: Role) -> Result<(), Error> {
+        let mut threads = lock(&self.threads);
+        if let Some(running) = threads.get(&partition) {
+            if running.role == role && !running.thread.is_finished() {
+                return Ok(());
+            }
+            running.stop.store(true, Ordering::SeqCst);
+            self.shared.log.signal().notify();
+        }
+        if let Some(running) = threads.remove(&partition) {
+            join(running.thread);
+        }
+        *lock(&self.shared.status[partition as usize]) = Status { role, ..Status::default() };
+        if role == Role::Absent {
+            return Ok(());
+        }
+        let (shared, stop) = (Arc::clone(&self.shared), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name(format!("partition-{partition}"));
+        let thread = thread.spawn(move || shared.run(partition, role, &stopped));
+        let thread = thread.map_err(|error| Error::Thread(error.to_string()))?;
+        threads.insert(partition, Running { role, stop, thread });
+        Ok(())
+    }
+
     /// How every partition stands, in order.
     pub fn status(&self) -> Vec<Status> {
         self.shared.status.iter().map(|status| lock(status).clone()).collect()
@@ -114,56 +155,74 @@ impl Handle {
     }
 
     /// Stops applying, finishes publications, flushes, and waits for the threads: at most ten seconds or so.
-    pub fn stop(mut self) {
-        self.stop_threads();
+    pub fn stop(self) {
+        drop(self);
     }
 
     fn ends(&self) -> Result<Vec<u64>, Error> {
         let log = &self.shared.log;
         (0..log.partitions()).map(|partition| Ok(log.end(Topic::Events, partition)?)).collect()
     }
-
-    fn stop_threads(&mut self) {
-        self.shared.stop.store(true, Ordering::SeqCst);
-        self.shared.log.signal().notify();
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("thread of a partition panicked");
-            }
-        }
-    }
 }
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.stop_threads();
+        let threads = std::mem::take(&mut *lock(&self.threads));
+        for running in threads.values() {
+            running.stop.store(true, Ordering::SeqCst);
+        }
+        self.shared.log.signal().notify();
+        for running in threads.into_values() {
+            join(running.thread);
+        }
     }
 }
 
 impl Shared {
-    fn run(&self, id: u32, mut partition: Partition) {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.work(id, &mut partition)));
+    fn run(&self, id: u32, role: Role, stop: &AtomicBool) {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.keep_going(id, role, stop)));
         match outcome {
             Ok(Ok(())) => {}
+            // Whoever gives partitions out knows: it takes this one back, or gives it again.
+            Ok(Err(error @ Error::NotOwner { .. })) => {
+                tracing::info!(partition = id, %error, "partition dropped");
+                *lock(&self.status[id as usize]) = Status::default();
+            }
             Ok(Err(error)) => self.failed(id, &error),
             // The message went to stderr with the panic; state in memory is not to be trusted any more.
             Err(_) => self.failed_with(id, "panicked: this is a defect".to_owned()),
         }
     }
 
-    fn work(&self, id: u32, partition: &mut Partition) -> Result<(), Error> {
+    fn keep_going(&self, id: u32, role: Role, stop: &AtomicBool) -> Result<(), Error> {
+        while let Some(opened) = opening::open(self, id, role, stop)? {
+            match self.work(id, role, opened, stop) {
+                Err(error @ Error::Overtaken { .. }) => tracing::warn!(partition = id, %error, "opening it again"),
+                Err(error) if error.is_of_store() => {
+                    tracing::error!(partition = id, %error, "store removed; it is rebuilt from checkpoint and log");
+                    self.stores.discard(id)?;
+                }
+                outcome => return outcome,
+            }
+        }
+        Ok(())
+    }
+
+    fn work(&self, id: u32, role: Role, opened: Opened, stop: &AtomicBool) -> Result<(), Error> {
+        let Opened { mut partition, mut checkpoints } = opened;
         let mut steps = 0_u32;
-        while !self.stop.load(Ordering::SeqCst) {
+        while !stop.load(Ordering::SeqCst) {
             let seen = self.log.signal().count();
             let step = partition.step()?;
+            checkpoints.look(&partition, &*self.stores);
             steps = steps.wrapping_add(1);
             let Step::Idle { wake_at } = step else {
                 if steps.is_multiple_of(STATUS_STEPS) {
-                    self.report(id, partition)?;
+                    self.report(id, role, &partition)?;
                 }
                 continue;
             };
-            if self.report(id, partition)? == Changed::ToRest {
+            if self.report(id, role, &partition)? == Changed::ToRest {
                 // Somebody may wait for everything to be at rest; our own count moves on with it.
                 self.log.signal().notify();
                 continue;
@@ -174,10 +233,10 @@ impl Shared {
             });
             self.log.signal().wait_past(seen, sleep);
         }
-        self.finish(id, partition)
+        self.finish(id, role, &mut partition)
     }
 
-    fn finish(&self, id: u32, partition: &mut Partition) -> Result<(), Error> {
+    fn finish(&self, id: u32, role: Role, partition: &mut Partition) -> Result<(), Error> {
         let deadline = Instant::now() + STOP_MAX;
         partition.close_intake();
         while partition.rest()? == Rest::Busy && Instant::now() < deadline {
@@ -187,11 +246,11 @@ impl Shared {
             }
         }
         partition.flush()?;
-        self.report(id, partition).map(drop)
+        self.report(id, role, partition).map(drop)
     }
 
-    fn report(&self, id: u32, partition: &Partition) -> Result<Changed, Error> {
-        let status = partition.status()?;
+    fn report(&self, id: u32, role: Role, partition: &Partition) -> Result<Changed, Error> {
+        let status = Status { role, ..partition.status()? };
         let lag_records = status.end.saturating_sub(status.offset);
         metrics::standing(id, lag_records, status.lag, status.outbox, status.clock);
         let mut shown = lock(&self.status[id as usize]);
@@ -224,6 +283,12 @@ enum Changed {
     Other,
 }
 
-fn lock(status: &Mutex<Status>) -> MutexGuard<'_, Status> {
-    status.lock().unwrap_or_else(PoisonError::into_inner)
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("thread of a partition panicked");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

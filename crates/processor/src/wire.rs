@@ -1,7 +1,7 @@
 //! Records of the log from and to the words of the model.
 
 use crate::metrics;
-use touchline_log::{NewRecord, RECORD_BYTES_MAX, StoredRecord, Topic};
+use touchline_log::{Marker, NewRecord, RECORD_BYTES_MAX, StoredRecord, Topic};
 use touchline_model::event::Private;
 use touchline_model::output::{Cause, Contact, DeadReason, Numbered, Outcome, Output, Progress};
 use touchline_model::record::{Input, Loop, LoopBody, Record, Undecodable};
@@ -81,9 +81,11 @@ pub(crate) fn contact_record(contact: &Contact) -> NewRecord {
 
 /// How far a partition has come.
 pub(crate) fn progress_record(progress: &Progress) -> NewRecord {
+    let mut headers = proto::progress_headers(progress);
+    headers.push(Marker { offset: progress.offset, sequences: progress.sequences }.to_header());
     NewRecord {
         key: Some(proto::progress_key(progress.partition).into_bytes()),
-        headers: proto::progress_headers(progress),
+        headers,
         value: proto::encode_progress(progress),
     }
 }

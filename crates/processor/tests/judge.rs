@@ -6,7 +6,7 @@ use common::{activation, at, event, record};
 use std::sync::Arc;
 use touchline_log::memory::{Call, Fault, MemoryLog};
 use touchline_log::{
-    Ack, Appended, Error, Log, ManualWall, Marker, NewRecord, Publication, Signal, StoredRecord, Topic,
+    Ack, Appended, Error, Log, ManualWall, Marker, NewRecord, Signal, StoredRecord, TakenOver, Topic, wait,
 };
 use touchline_model::id::EventId;
 use touchline_model::kind::Kind;
@@ -82,8 +82,8 @@ impl Log for Edited {
     fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error> {
         self.log.end(topic, partition)
     }
-    fn publish(&self, partition: u32, publication: Publication) -> Ack<()> {
-        self.log.publish(partition, publication)
+    fn take_over(&self, partition: u32) -> Ack<TakenOver> {
+        self.log.take_over(partition)
     }
     fn published(&self, partition: u32) -> Result<Marker, Error> {
         self.log.published(partition)
@@ -161,7 +161,8 @@ fn loopback_that_never_arrived_is_seen() {
             .map(|id| {
                 let options = Options { pacing: Pacing::Virtual, plant, ..Options::default() };
                 let store = Box::new(MemoryStore::volatile());
-                Partition::open(id, Arc::new(log.clone()), store, wall.clone(), options).unwrap()
+                let taken = wait(log.take_over(id)).unwrap();
+                Partition::open(id, Arc::new(log.clone()), taken, store, wall.clone(), options).unwrap()
             })
             .collect();
         let mut settle = || {

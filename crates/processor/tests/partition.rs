@@ -7,14 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use touchline_log::memory::{Call, Fault, MemoryLog};
-use touchline_log::{Log, ManualWall, NewRecord, Topic};
+use touchline_log::publish::publish_once;
+use touchline_log::{Log, ManualWall, NewRecord, Topic, wait};
 use touchline_model::kind::Kind;
 use touchline_model::record::Input;
 use touchline_processor::partition::{Partition, Rest, Step};
 use touchline_processor::runner::Health;
 use touchline_processor::{Error, Options, Pacing, Processor, check};
-use touchline_store::memory::{MemoryDisk, MemoryStore};
-use touchline_store::{Change, Pair, Store};
+use touchline_store::memory::{MemoryDisk, MemoryStore, MemoryStores};
+use touchline_store::{Change, CheckpointInfo, Checkpointing, Frozen, Opened, Origin, Pair, Store, Stores};
 
 const START: &str = "2026-03-01T08:00:00+08:00";
 
@@ -24,7 +25,7 @@ fn options() -> Options {
 
 fn open(log: &MemoryLog, store: MemoryStore) -> Result<Partition, Error> {
     let wall = Arc::new(ManualWall::new(at(START)));
-    Partition::open(0, Arc::new(log.clone()), Box::new(store), wall, options())
+    Partition::open(0, Arc::new(log.clone()), wait(log.take_over(0))?, Box::new(store), wall, options())
 }
 
 fn chat(number: usize) -> Input {
@@ -94,7 +95,7 @@ fn sequences_that_differ_from_the_published_ones_stop_the_partition() {
     settle(&mut partition).unwrap();
     let mut marker = log.published(0).unwrap();
     marker.sequences[0] += 1;
-    drop(log.publish(0, touchline_log::Publication { records: vec![], marker }));
+    publish_once(&log, 0, touchline_log::Publication { records: vec![], marker }).unwrap();
     let mut again = open(&log, MemoryStore::new()).unwrap();
     assert!(matches!(settle(&mut again), Err(Error::Diverged { .. })));
 }
@@ -113,7 +114,9 @@ fn applying_pauses_when_nothing_can_be_published() {
     drop(log.append(Topic::Events, 0, vec![NewRecord { value: vec![1; 3], ..NewRecord::default() }; 60_000]));
     let real = Options::default();
     let wall_of = Arc::new(wall.clone());
-    let mut partition = Partition::open(0, Arc::new(log), Box::new(MemoryStore::volatile()), wall_of, real).unwrap();
+    let taken = wait(log.take_over(0)).unwrap();
+    let store = Box::new(MemoryStore::volatile());
+    let mut partition = Partition::open(0, Arc::new(log), taken, store, wall_of, real).unwrap();
     while partition.step().unwrap() == Step::Worked {}
     let status = partition.status().unwrap();
     assert!((50_000..51_000).contains(&status.outbox) && status.offset < 60_000, "{status:?}");
@@ -168,7 +171,7 @@ fn a_busy_log_is_asked_again_for_as_long_as_it_takes() {
                 {
                     &mut appends
                 }
-                Call::Append { .. } => return Fault::None,
+                Call::Append { .. } | Call::TakeOver { .. } => return Fault::None,
             };
             *left = left.saturating_sub(1);
             if *left > 0 { Fault::Busy } else { Fault::None }
@@ -202,14 +205,38 @@ impl Store for BrokenStore {
     }
 }
 
+/// The first partition's is sound, the second's is not.
+struct SecondBroken(MemoryStores);
+
+impl Stores for SecondBroken {
+    fn open(&self, partition: u32) -> Result<Opened, touchline_store::Error> {
+        if partition == 0 {
+            return self.0.open(0);
+        }
+        Ok(Opened { store: Box::new(BrokenStore), origin: Origin::Empty, skipped: Vec::new() })
+    }
+    fn discard(&self, partition: u32) -> Result<(), touchline_store::Error> {
+        self.0.discard(partition)
+    }
+    fn checkpointing(&self) -> Checkpointing {
+        Checkpointing::Off
+    }
+    fn freeze(&self, _: u32, _: &dyn Store, _: u64) -> Result<Box<dyn Frozen>, touchline_store::Error> {
+        Err(touchline_store::Error::NoCheckpoints)
+    }
+    fn checkpoints(&self, _: u32) -> Result<Vec<CheckpointInfo>, touchline_store::Error> {
+        Ok(Vec::new())
+    }
+}
+
 #[test]
 fn a_bad_store_stops_its_partition_only() {
     let wall = Arc::new(ManualWall::new(at(START)));
     let log = MemoryLog::new(2, wall.clone());
-    let stores: Vec<Box<dyn Store>> = vec![Box::new(MemoryStore::new()), Box::new(BrokenStore)];
-    let handle = Processor::start(Arc::new(log.clone()), stores, wall, options()).unwrap();
+    let stores = Arc::new(SecondBroken(MemoryStores::new()));
+    let handle = Processor::start_all(Arc::new(log.clone()), stores, wall, options()).unwrap();
     drop(log.append(Topic::Events, 0, vec![record(&chat(1))]));
-    while handle.status()[0].published < 1 {
+    while handle.status()[0].published < 1 || handle.health() == Health::Running {
         let seen = log.signal().count();
         log.signal().wait_past(seen, std::time::Duration::from_millis(20));
     }
@@ -224,12 +251,12 @@ fn a_log_that_fails_for_good_fails_the_process() {
     let wall = Arc::new(ManualWall::new(at(START)));
     let hook = |call: Call<'_>| match call {
         Call::Publish { .. } => Fault::Refused,
-        Call::Append { .. } => Fault::None,
+        Call::Append { .. } | Call::TakeOver { .. } => Fault::None,
     };
     let log = MemoryLog::with_faults(1, wall.clone(), Box::new(hook));
     drop(log.append(Topic::Events, 0, vec![record(&chat(1))]));
-    let store: Vec<Box<dyn Store>> = vec![Box::new(MemoryStore::new())];
-    let handle = Processor::start(Arc::new(log.clone()), store, wall, options()).unwrap();
+    let stores = Arc::new(MemoryStores::new());
+    let handle = Processor::start_all(Arc::new(log.clone()), stores, wall, options()).unwrap();
     while handle.health() == Health::Running {
         let seen = log.signal().count();
         log.signal().wait_past(seen, std::time::Duration::from_millis(20));

@@ -16,8 +16,7 @@ use touchline_processor::cluster::Cluster;
 use touchline_processor::controller::advance_clock;
 use touchline_processor::runner::Health;
 use touchline_processor::{Options, Pacing, Processor, check, replay};
-use touchline_store::Store;
-use touchline_store::memory::MemoryStore;
+use touchline_store::memory::MemoryStores;
 
 /// Two customers ask for the price; 甲 pays on the second day, so only p1 and p2 fall due for 甲.
 fn story() -> Vec<(Option<Time>, Event)> {
@@ -86,10 +85,10 @@ fn running_threads_fire_what_a_moved_clock_makes_due_and_stop_clean() {
     let start = at("2026-03-01T08:00:00+08:00");
     let wall = ManualWall::new(start);
     let log = MemoryLog::new(4, Arc::new(wall.clone()));
-    let stores = (0..4).map(|_| Box::new(MemoryStore::new()) as Box<dyn Store>).collect();
+    let stores = Arc::new(MemoryStores::new());
     let options = Options { pacing: Pacing::Virtual, ..Options::default() };
     let shared: Arc<dyn Log> = Arc::new(log.clone());
-    let handle = Processor::start(Arc::clone(&shared), stores, Arc::new(wall.clone()), options).unwrap();
+    let handle = Processor::start_all(Arc::clone(&shared), stores, Arc::new(wall.clone()), options).unwrap();
     let append = |partition, input: &Input| drop(log.append(Topic::Events, partition, vec![record(input)]));
     append(0, &activation(start));
     for (_, event) in story() {
@@ -120,8 +119,8 @@ fn running_threads_fire_what_a_moved_clock_makes_due_and_stop_clean() {
 fn on_a_real_clock_progress_goes_out_alone_and_a_stop_leaves_nothing_behind() {
     let wall: Arc<dyn Wall> = Arc::new(SystemWall);
     let log: Arc<dyn Log> = Arc::new(MemoryLog::new(2, Arc::clone(&wall)));
-    let stores = (0..2).map(|_| Box::new(MemoryStore::new()) as Box<dyn Store>).collect();
-    let handle = Processor::start(Arc::clone(&log), stores, Arc::clone(&wall), Options::default()).unwrap();
+    let stores = Arc::new(MemoryStores::new());
+    let handle = Processor::start_all(Arc::clone(&log), stores, Arc::clone(&wall), Options::default()).unwrap();
     // A tick leads to nothing but progress.
     drop(log.append(Topic::Events, 1, vec![record(&Input::Tick { wall: wall.now() })]));
     let started = Instant::now();

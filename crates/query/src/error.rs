@@ -99,12 +99,15 @@ fn facts<const N: usize>(metadata: [(&str, String); N]) -> HashMap<String, Strin
 pub(crate) fn log(error: &touchline_log::Error) -> Status {
     use touchline_log::Error;
     match error {
-        Error::Io(_) | Error::Closed | Error::Busy { .. } => {
+        Error::Io(_) | Error::Unavailable(_) | Error::Closed | Error::Busy { .. } => {
             unavailable("LOG_UNAVAILABLE", format!("{error}\nhint: repeat the request with the same request_id"))
         }
         Error::TooLarge { .. } => status(Code::InvalidArgument, "TOO_LARGE", error.to_string()),
         Error::Truncated { .. } => status(Code::OutOfRange, "TRUNCATED", error.to_string()),
         Error::Damaged(_) => status(Code::DataLoss, "LOG_DAMAGED", error.to_string()),
-        Error::Empty | Error::NoPartition { .. } => status(Code::Internal, "LOG_REFUSED", error.to_string()),
+        Error::Misconfigured(_) => status(Code::FailedPrecondition, "LOG_MISCONFIGURED", error.to_string()),
+        Error::Empty | Error::NoPartition { .. } | Error::Fenced { .. } | Error::NotOwner { .. } => {
+            status(Code::Internal, "LOG_REFUSED", error.to_string())
+        }
     }
 }

@@ -9,7 +9,7 @@
 use crate::codec::{self, Head};
 use futures::channel::oneshot;
 use rocksdb::{DB, WriteBatch, WriteOptions};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -38,6 +38,8 @@ pub(crate) enum Answer {
     /// Of the cluster itself: outboxes and lanes bound it, and the queue empties no faster without it.
     Own(oneshot::Sender<Result<Appended, Error>>),
     Publish(Marker, oneshot::Sender<Result<(), Error>>),
+    /// Holds no records: waits until what earlier publishers queued is durable, and hears the marker.
+    TakeOver(Box<dyn FnOnce(Result<Marker, Error>) + Send>),
 }
 
 impl Request {
@@ -52,6 +54,7 @@ impl Answer {
         match self {
             Self::Append(sender) | Self::Own(sender) => drop(sender.send(Err(error))),
             Self::Publish(_, sender) => drop(sender.send(Err(error))),
+            Self::TakeOver(hear) => hear(Err(error)),
         }
     }
 }
@@ -75,6 +78,8 @@ struct Queue {
     requests: VecDeque<(Time, Request)>,
     /// Of the requests here and of those being written.
     waiting_bytes: usize,
+    /// How often each partition was taken over: only the last one to do so may publish.
+    epochs: BTreeMap<u16, u64>,
     closing: bool,
 }
 
@@ -97,8 +102,31 @@ impl Shared {
 
     /// Queues a request or answers it with why not. `now` is read in queue order.
     pub(crate) fn submit(&self, request: Request, now: impl FnOnce() -> Time) {
-        let bytes = request.bytes();
+        self.submit_to(self.lock_queue(), request, now);
+    }
+
+    /// Makes the caller the partition's publisher; `hear` gets its epoch and the marker once every publication that
+    /// was queued before is durable.
+    pub(crate) fn take_over(&self, partition: u16, hear: impl FnOnce(u64, Result<Marker, Error>) + Send + 'static) {
         let mut queue = self.lock_queue();
+        let epoch = queue.epochs.entry(partition).or_default();
+        *epoch += 1;
+        let epoch = *epoch;
+        let answer = Answer::TakeOver(Box::new(move |marker| hear(epoch, marker)));
+        self.submit_to(queue, Request { partition, records: Vec::new(), answer }, Time::default);
+    }
+
+    /// Queues a publication, unless somebody else has taken the partition over since `epoch`.
+    pub(crate) fn publish(&self, epoch: u64, request: Request, now: impl FnOnce() -> Time) {
+        let queue = self.lock_queue();
+        if queue.epochs.get(&request.partition) != Some(&epoch) {
+            return request.answer.fail(Error::Fenced { partition: request.partition.into() });
+        }
+        self.submit_to(queue, request, now);
+    }
+
+    fn submit_to(&self, mut queue: MutexGuard<'_, Queue>, request: Request, now: impl FnOnce() -> Time) {
+        let bytes = request.bytes();
         if let Some(error) = self.failure.get() {
             return request.answer.fail(error.clone());
         }
@@ -199,6 +227,7 @@ impl Shared {
                     self.lock_markers()[usize::from(request.partition)] = marker;
                     drop(sender.send(Ok(())));
                 }
+                Answer::TakeOver(hear) => hear(Ok(self.marker(request.partition))),
             }
         }
         Ok(())

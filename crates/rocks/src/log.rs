@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use touchline_log::{
-    Ack, Appended, Error as LogError, Log, Marker, NewRecord, Publication, READ_BYTES_MAX, RECORD_BYTES_MAX, Signal,
-    StoredRecord, Topic, Wall,
+    Ack, Appended, Error as LogError, Log, Marker, NewRecord, Publication, Published, Publisher, READ_BYTES_MAX,
+    RECORD_BYTES_MAX, Signal, StoredRecord, TakenOver, Topic, Wall,
 };
 
 /// Memory that takes records before they go to a table file, and so about the length of the write-ahead log.
@@ -104,16 +104,45 @@ impl EmbeddedLog {
         let records: Vec<_> = records.into_iter().map(|record| (topic, record)).collect();
         let not_empty = if records.is_empty() { Err(LogError::Empty) } else { Ok(()) };
         match self.check(partition).and_then(|partition| not_empty.and(check_sizes(&records)).map(|()| partition)) {
-            Ok(partition) => self.submit(partition, &records, answer(sender)),
+            Ok(partition) => self.shared.submit(request(partition, &records, answer(sender)), || self.wall.now()),
             Err(error) => drop(sender.send(Err(error))),
         }
         ack
     }
+}
 
-    fn submit(&self, partition: u16, records: &[(Topic, NewRecord)], answer: Answer) {
-        let records = records.iter().map(|(topic, record)| (*topic, codec::encode_record(record))).collect();
-        self.shared.submit(Request { partition, records, answer }, || self.wall.now());
+/// Publishes until somebody else takes the partition over.
+struct EmbeddedPublisher {
+    shared: Arc<Shared>,
+    wall: Arc<dyn Wall>,
+    partition: u16,
+    epoch: u64,
+    refused: bool,
+}
+
+impl Publisher for EmbeddedPublisher {
+    fn publish(&mut self, publication: Publication) -> Ack<()> {
+        let (sender, ack) = oneshot::channel();
+        let Publication { records, marker } = publication;
+        let fit = if self.refused { Err(LogError::Closed) } else { check_sizes(&records) };
+        match fit {
+            Ok(()) => {
+                let request = request(self.partition, &records, Answer::Publish(marker, sender));
+                self.shared.publish(self.epoch, request, || self.wall.now());
+            }
+            Err(error) => {
+                self.refused = true;
+                // Nobody has to wait for an answer.
+                let _ = sender.send(Err(error));
+            }
+        }
+        ack
     }
+}
+
+fn request(partition: u16, records: &[(Topic, NewRecord)], answer: Answer) -> Request {
+    let records = records.iter().map(|(topic, record)| (*topic, codec::encode_record(record))).collect();
+    Request { partition, records, answer }
 }
 
 impl Log for EmbeddedLog {
@@ -152,13 +181,24 @@ impl Log for EmbeddedLog {
         Ok(self.shared.end(topic, self.check(partition)?))
     }
 
-    fn publish(&self, partition: u32, publication: Publication) -> Ack<()> {
+    fn take_over(&self, partition: u32) -> Ack<TakenOver> {
         let (sender, ack) = oneshot::channel();
-        let Publication { records, marker } = publication;
-        match self.check(partition).and_then(|partition| check_sizes(&records).map(|()| partition)) {
-            Ok(partition) => self.submit(partition, &records, Answer::Publish(marker, sender)),
-            Err(error) => drop(sender.send(Err(error))),
-        }
+        let partition = match self.check(partition) {
+            Ok(partition) => partition,
+            Err(error) => {
+                drop(sender.send(Err(error)));
+                return ack;
+            }
+        };
+        let (shared, wall) = (Arc::clone(&self.shared), Arc::clone(&self.wall));
+        self.shared.take_over(partition, move |epoch, marker| {
+            let taken = marker.map(|marker| {
+                let publisher = EmbeddedPublisher { shared, wall, partition, epoch, refused: false };
+                TakenOver { publisher: Box::new(publisher), published: Published::whole(marker) }
+            });
+            // Whoever asked may be gone.
+            let _ = sender.send(taken);
+        });
         ack
     }
 

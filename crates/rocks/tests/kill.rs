@@ -106,7 +106,8 @@ fn append_until_it_fails(log: &EmbeddedLog, partition: u32) {
 
 /// Publishes one to four touches and one tag change with each marker.
 fn publish_until_it_fails(log: &EmbeddedLog, partition: u32) {
-    let mut marker = log.published(partition).unwrap();
+    let mut taken = wait(log.take_over(partition)).unwrap();
+    let mut marker = taken.published.marker;
     loop {
         let mut records = Vec::new();
         for _ in 0..=marker.offset % 4 {
@@ -116,7 +117,7 @@ fn publish_until_it_fails(log: &EmbeddedLog, partition: u32) {
         records.push((Topic::TagChanges, numbered(marker.sequences[0])));
         marker.sequences[0] += 1;
         marker.offset += 1;
-        match wait(log.publish(partition, Publication { records, marker: marker.clone() })) {
+        match wait(taken.publisher.publish(Publication { records, marker: marker.clone() })) {
             Ok(()) => say(&format!("acked marker {partition} {}", marker.offset)),
             Err(error) => return say(&format!("failed {error}")),
         }

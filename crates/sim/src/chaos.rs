@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use touchline_log::memory::{Call, Fault, MemoryLog};
 use touchline_log::{
-    Ack, Appended, Error, Log, ManualWall, Marker, NewRecord, Publication, Signal, StoredRecord, Topic, Wall,
+    Ack, Appended, Error, Log, ManualWall, Marker, NewRecord, Publication, Publisher, Signal, StoredRecord, TakenOver,
+    Topic, Wall,
 };
 use touchline_model::time::Time;
 
@@ -75,18 +76,37 @@ impl ChaosLog {
         self.release(usize::MAX);
     }
 
-    fn hold<T: Send + 'static>(&self, mut known: Ack<T>) -> Ack<T> {
-        if !lock(&self.reign).on {
-            return known;
-        }
+    fn hold<T: Send + 'static>(&self, known: Ack<T>) -> Ack<T> {
+        self.hold_and(known, |outcome| outcome)
+    }
+
+    /// Answers later, with what `finish` makes of the outcome.
+    fn hold_and<T: Send + 'static>(&self, mut known: Ack<T>, finish: impl FnOnce(T) -> T + Send + 'static) -> Ack<T> {
         let (sender, receiver) = oneshot::channel();
-        lock(&self.held).push(Box::new(move || {
+        let answer: Answer = Box::new(move || {
             if let Ok(Some(outcome)) = known.try_recv() {
                 // Whoever asked may have crashed meanwhile.
-                let _ = sender.send(outcome);
+                let _ = sender.send(outcome.map(finish));
             }
-        }));
+        });
+        if lock(&self.reign).on {
+            lock(&self.held).push(answer);
+        } else {
+            answer();
+        }
         receiver
+    }
+}
+
+/// Publishes at once and answers late.
+struct LatePublisher {
+    inner: Box<dyn Publisher>,
+    log: ChaosLog,
+}
+
+impl Publisher for LatePublisher {
+    fn publish(&mut self, publication: Publication) -> Ack<()> {
+        self.log.hold(self.inner.publish(publication))
     }
 }
 
@@ -111,8 +131,13 @@ impl Log for ChaosLog {
         self.inner.end(topic, partition)
     }
 
-    fn publish(&self, partition: u32, publication: Publication) -> Ack<()> {
-        self.hold(self.inner.publish(partition, publication))
+    fn take_over(&self, partition: u32) -> Ack<TakenOver> {
+        let log = self.clone();
+        let late = move |taken: TakenOver| TakenOver {
+            publisher: Box::new(LatePublisher { inner: taken.publisher, log }),
+            ..taken
+        };
+        self.hold_and(self.inner.take_over(partition), late)
     }
 
     fn published(&self, partition: u32) -> Result<Marker, Error> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use touchline_log::{Ack, Appended, Log, ManualWall, NewRecord, StoredRecord, Topic};
+use touchline_log::{Ack, Appended, Log, ManualWall, NewRecord, StoredRecord, TakenOver, Topic};
 use touchline_model::id::EventId;
 use touchline_model::output::{Output, Stream};
 use touchline_model::record::Input;
@@ -115,6 +115,8 @@ struct Slot {
     store: SharedStore,
     /// `None` while crashed.
     partition: Option<Partition>,
+    /// The answer to the new owner.
+    taking: Option<Ack<TakenOver>>,
 }
 
 struct Crashes {
@@ -200,7 +202,7 @@ impl World {
         if self.slots[index(id)].partition.is_none() {
             self.open(id)?;
         }
-        let partition = self.slots[index(id)].partition.as_mut().expect("just opened");
+        let Some(partition) = self.slots[index(id)].partition.as_mut() else { return Ok(()) };
         match partition.step() {
             Ok(_) => Ok(()),
             Err(Error::Crashed(point)) => {
@@ -212,6 +214,17 @@ impl World {
     }
 
     fn open(&mut self, id: u64) -> Result<(), Wrong> {
+        let number = u32::try_from(id).expect("small");
+        let mut taking = self.slots[index(id)].taking.take().unwrap_or_else(|| self.log.take_over(number));
+        let taken = match taking.try_recv() {
+            Ok(Some(Ok(taken))) => taken,
+            Ok(None) => {
+                self.slots[index(id)].taking = Some(taking);
+                return Ok(());
+            }
+            // Asked again with the next step.
+            Ok(Some(Err(_))) | Err(_) => return Ok(()),
+        };
         let crashes = Arc::clone(&self.crashes);
         let hook = move |_: Point| {
             let mut crashes = lock(&crashes);
@@ -227,8 +240,9 @@ impl World {
         };
         let slot = &mut self.slots[index(id)];
         let partition = Partition::open(
-            u32::try_from(id).expect("small"),
+            number,
             Arc::new(self.log.clone()),
+            taken,
             Box::new(slot.store.clone()),
             Arc::new(self.truth.clone()),
             options,
@@ -244,6 +258,7 @@ impl World {
         let disk_lost = self.random.chance(80);
         let slot = &mut self.slots[index(id)];
         slot.partition = None;
+        slot.taking = None;
         slot.store.persist(batches);
         *slot = Slot::new(if disk_lost { MemoryDisk::new() } else { slot.disk.clone() });
     }
@@ -405,7 +420,7 @@ impl World {
 impl Slot {
     fn new(disk: MemoryDisk) -> Self {
         let store = SharedStore(Arc::new(Mutex::new(disk.open())));
-        Self { disk, store, partition: None }
+        Self { disk, store, partition: None, taking: None }
     }
 }
 

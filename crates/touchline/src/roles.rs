@@ -21,8 +21,7 @@ use touchline_processor::runner::Health;
 use touchline_processor::{Faults, Options as ProcessorOptions, Pacing, Processor, controller};
 use touchline_query::admin::{AdvanceError, ClockControl, StatusSource};
 use touchline_query::{Options as QueryOptions, Query};
-use touchline_rocks::{EmbeddedLog, NewLog, RocksStore, SharedCache};
-use touchline_store::Store;
+use touchline_rocks::{EmbeddedLog, Links, NewLog, RocksStores, SharedCache};
 use tracing_subscriber::EnvFilter;
 
 /// Block cache and write buffers of all stores together.
@@ -67,18 +66,11 @@ impl Roles {
             wall.advance(latest(log.as_ref())?);
         }
         let cache = SharedCache::new(CACHE_BYTES);
-        let stores = (0..log.partitions())
-            .map(|partition| {
-                let dir = data_dir.join("store").join(partition.to_string());
-                std::fs::create_dir_all(&dir)?;
-                Ok(Box::new(RocksStore::open(&dir, &cache)?) as Box<dyn Store>)
-            })
-            .collect::<anyhow::Result<Vec<_>>>()
-            .context("opening the stores")?;
+        let stores = RocksStores::new(data_dir.join("store"), None, Links::WherePossible, cache);
         let pacing = if matches!(clock, Clock::Manual(_)) { Pacing::Virtual } else { Pacing::Real };
         let options = ProcessorOptions { pacing, faults: Faults::from_env(), ..ProcessorOptions::default() };
         let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
-        let processor = Arc::new(Processor::start(Arc::clone(&shared), stores, clock.wall(), options)?);
+        let processor = Arc::new(Processor::start_all(Arc::clone(&shared), Arc::new(stores), clock.wall(), options)?);
         let options = QueryOptions { wall: clock.wall(), ..QueryOptions::default() };
         let query = Arc::new(Query::start(Arc::clone(&shared), options));
         let stopping = Arc::new(AtomicBool::new(false));

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use touchline_log::{Log, NewRecord, SystemWall, Topic, Wall, wait};
 use touchline_processor::{Handle, Options, Processor};
-use touchline_rocks::{EmbeddedLog, NewLog, RocksStore, SharedCache};
-use touchline_store::Store;
-use touchline_store::memory::MemoryStore;
+use touchline_rocks::{EmbeddedLog, Links, NewLog, RocksStore, RocksStores, SharedCache};
+use touchline_store::memory::MemoryStores;
 use touchline_tests::Start;
 
 /// Partitions of an embedded directory.
@@ -37,15 +36,12 @@ impl Pipeline {
     /// Opens `dir` and starts the processor; a playbook is put in force when the log is new.
     pub(crate) fn start(dir: &Path, stores: Stores, yaml: &str) -> Outcome<Self> {
         let log = Arc::new(open_log(dir)?);
-        let cache = cache();
-        let stores = (0..PARTITIONS)
-            .map(|partition| match stores {
-                Stores::Rocks => Ok(Box::new(open_store(dir, partition, &cache)?) as Box<dyn Store>),
-                Stores::Memory => Ok(Box::new(MemoryStore::volatile()) as Box<dyn Store>),
-            })
-            .collect::<Outcome<Vec<_>>>()?;
+        let stores: Arc<dyn touchline_store::Stores> = match stores {
+            Stores::Rocks => Arc::new(RocksStores::new(dir.join("store"), None, Links::WherePossible, cache())),
+            Stores::Memory => Arc::new(MemoryStores::new()),
+        };
         let shared: Arc<dyn Log> = Arc::clone(&log) as Arc<dyn Log>;
-        let processor = Processor::start(shared, stores, Arc::new(SystemWall), Options::default())?;
+        let processor = Processor::start_all(shared, stores, Arc::new(SystemWall), Options::default())?;
         let pipeline = Self { log, processor };
         if pipeline.log.end(Topic::Events, 0)? == 0 {
             let activation = workload::activation(yaml, SystemWall.now());

@@ -6,7 +6,7 @@ use crate::{Options, Outcome, workload};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use touchline_engine::{Engine, Overlay, Pair, View, ViewError};
-use touchline_log::{Log, StoredRecord, SystemWall, Topic};
+use touchline_log::{Log, StoredRecord, SystemWall, Topic, wait};
 use touchline_model::record::Record;
 use touchline_processor::{Options as ProcessorOptions, Partition};
 use touchline_rocks::EmbeddedLog;
@@ -55,7 +55,9 @@ fn partitions(options: &Options, log: &Arc<EmbeddedLog>, ends: &[u64], stores: S
         };
         let shared: Arc<dyn Log> = Arc::clone(log) as Arc<dyn Log>;
         let started = Instant::now();
-        let mut partition = Partition::open(id, shared, store, Arc::new(SystemWall), ProcessorOptions::default())?;
+        let taken = wait(shared.take_over(id))?;
+        let options = ProcessorOptions::default();
+        let mut partition = Partition::open(id, shared, taken, store, Arc::new(SystemWall), options)?;
         while partition.meta().offset < end {
             partition.step()?;
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Channel;
 use touchline_log::memory::MemoryLog;
+use touchline_log::publish::publish_once;
 use touchline_log::{Log, ManualWall, Marker, NewRecord, Publication, Topic, wait};
 use touchline_model::command::{Command, PlaybookSource};
 use touchline_model::event::{Actor, Channel as From, Event, EventCause, Native, Precision, Private};
@@ -215,7 +216,7 @@ pub fn publish(log: &MemoryLog, lane: &Mutex<Lane>, partition: u32, outputs: Vec
     let value = proto::encode_progress(progress);
     records.push((Topic::Contacts, NewRecord { value, ..NewRecord::default() }));
     let marker = Marker { offset: progress.offset, sequences: progress.sequences };
-    wait(log.publish(partition, Publication { records, marker })).unwrap();
+    publish_once(log, partition, Publication { records, marker }).unwrap();
 }
 
 /// A contact `n` of tenant acme: its identifier, a fixed kind.
