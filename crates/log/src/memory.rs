@@ -272,6 +272,7 @@ mod tests {
             make: &|wall| MemoryLog::new(contract::PARTITIONS, Arc::new(wall)),
             // A restarted process reads another clock over the same records.
             crash: &|log, wall| MemoryLog { wall: Arc::new(wall), ..log },
+            clock: contract::Clock::Ours,
         });
     }
 

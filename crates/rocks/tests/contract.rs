@@ -23,6 +23,7 @@ fn the_log_keeps_the_contract() {
             drop(log);
             open(&copy, wall)
         },
+        clock: log_contract::Clock::Ours,
     });
 }
 
