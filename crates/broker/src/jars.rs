@@ -28,15 +28,16 @@ impl Unavailable {
 #[derive(Debug, Clone)]
 pub struct Jars {
     directory: PathBuf,
+    java_version: String,
 }
 
 impl Jars {
     /// Finds what an earlier [`Jars::fetch`] left. Downloads nothing. Errors: Java or the jars are not there.
     pub fn locate() -> Result<Self, Unavailable> {
-        check_java()?;
+        let java_version = java_version()?;
         let directory = directory_of(POM);
         if directory.is_dir() {
-            Ok(Self { directory })
+            Ok(Self { directory, java_version })
         } else {
             Err(Unavailable::new("the jars of Kafka are not here; hint: cargo xtask setup (fetches them by Maven)"))
         }
@@ -45,8 +46,8 @@ impl Jars {
     /// Finds the jars, or fetches them by Maven: 54 MB, some seconds, once. Errors: Java or Maven is missing, or Maven
     /// cannot download.
     pub fn fetch() -> Result<Self, Unavailable> {
-        check_java()?;
-        Ok(Self { directory: copy_dependencies(POM)? })
+        let java_version = java_version()?;
+        Ok(Self { directory: copy_dependencies(POM)?, java_version })
     }
 
     /// Where the jars lie.
@@ -62,8 +63,18 @@ impl Jars {
     /// The same with options of the virtual machine, e.g. `-Xmx128m`.
     pub fn java_with(&self, options: &[&str], class: &str) -> Command {
         let mut command = Command::new("java");
+        if self.archive().is_file() {
+            // Java ignores an archive that does not fit, and would say so on standard output.
+            command.arg(format!("-XX:SharedArchiveFile={}", self.archive().display())).arg("-Xlog:disable");
+        }
         command.args(options).arg("-cp").arg(self.directory.join("*")).arg(class).stdin(Stdio::null());
         command
+    }
+
+    /// Where the classes of a broker lie as Java maps them into memory, for this Java; see [`crate::speed_up`].
+    pub(crate) fn archive(&self) -> PathBuf {
+        let version = self.java_version.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
+        self.directory.with_extension(format!("java-{version}.jsa"))
     }
 }
 
@@ -110,22 +121,33 @@ fn run_maven(pom_file: &Path, jars: &Path) -> Result<(), Unavailable> {
 
 /// Whether there is a Java that can run the broker. Errors: none, or too old a one.
 pub fn check_java() -> Result<(), Unavailable> {
+    java_version().map(|_| ())
+}
+
+fn java_version() -> Result<String, Unavailable> {
     let hint = "hint: cargo xtask setup, or apt-get install default-jre-headless";
     let output = Command::new("java").arg("-version").stdin(Stdio::null()).output();
     let output = output.map_err(|_| Unavailable::new(format!("Kafka needs Java {LEAST_JAVA} or later; {hint}")))?;
     // It prints its version on standard error.
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    match java_major(&said) {
-        Some(major) if major >= LEAST_JAVA => Ok(()),
-        Some(major) => Err(Unavailable::new(format!("Kafka needs Java {LEAST_JAVA} or later, not {major}; {hint}"))),
-        None => Err(Unavailable::new(format!("java does not say its version; {hint}"))),
+    let version = quoted_version(&said).map(|version| (version, java_major(version)));
+    match version {
+        Some((version, Some(major))) if major >= LEAST_JAVA => Ok(version.to_owned()),
+        Some((version, Some(_))) => {
+            Err(Unavailable::new(format!("Kafka needs Java {LEAST_JAVA} or later, not {version}; {hint}")))
+        }
+        _ => Err(Unavailable::new(format!("java does not say its version; {hint}"))),
     }
 }
 
-/// `openjdk version "17.0.15" 2025-04-15` → 17; `"1.8.0_392"` → 1, which is old enough.
-fn java_major(said: &str) -> Option<u32> {
-    let (_, rest) = said.split_once("version \"")?;
-    rest.split(['.', '"', '-']).next()?.parse().ok()
+/// `openjdk version "17.0.15" 2025-04-15` → `17.0.15`.
+fn quoted_version(said: &str) -> Option<&str> {
+    said.split_once("version \"")?.1.split('"').next()
+}
+
+/// `17.0.15` → 17; `1.8.0_392` → 1, which is old enough.
+fn java_major(version: &str) -> Option<u32> {
+    version.split(['.', '-']).next()?.parse().ok()
 }
 
 fn directory_of(pom: &str) -> PathBuf {
@@ -146,9 +168,12 @@ mod tests {
 
     #[test]
     fn javas_version_is_read() {
-        let of = |version: &str| java_major(&format!("openjdk version \"{version}\" 2025-04-15\nOpenJDK 64-Bit"));
+        let of = |version: &str| {
+            let said = format!("openjdk version \"{version}\" 2025-04-15\nOpenJDK 64-Bit");
+            quoted_version(&said).and_then(java_major)
+        };
         assert_eq!(["17.0.15", "21", "25-ea", "1.8.0_392"].map(of), [Some(17), Some(21), Some(25), Some(1)]);
-        assert_eq!(java_major("java: not found"), None);
+        assert_eq!(quoted_version("java: not found"), None);
     }
 
     #[test]

@@ -23,6 +23,6 @@ mod tls;
 mod wire;
 
 pub use availability::{Availability, EXTERNAL, available, available_or_skip, required, skip, start_or_skip};
-pub use cluster::{Cluster, Error, Options, Security};
+pub use cluster::{Cluster, Error, Options, Security, speed_up};
 pub use jars::{Jars, Unavailable, check_java, copy_dependencies};
 pub use proxy::{Action, Proxy, Rule, RuleId, Which, api};

@@ -56,7 +56,7 @@ pub(crate) struct Node {
     pub(crate) ports: Ports,
     directory: PathBuf,
     remove_when_orphaned: Option<PathBuf>,
-    heap_mib: u32,
+    java: Vec<String>,
     process: Option<Process>,
 }
 
@@ -67,19 +67,19 @@ struct Process {
 }
 
 impl Node {
-    /// Writes the configuration. `remove_when_orphaned` is the cluster's directory, if it is temporary. Errors: the
+    /// Writes the configuration. `java` are options of the virtual machine. `remove_when_orphaned` is the cluster's directory, if it is temporary. Errors: the
     /// directory cannot be written.
     pub(crate) fn create(
         id: u32,
         ports: Ports,
         root: &Path,
         remove_when_orphaned: Option<PathBuf>,
-        heap_mib: u32,
+        java: Vec<String>,
         properties: &[(String, String)],
     ) -> Result<Self, Error> {
         let directory = root.join(format!("broker-{id}"));
         std::fs::create_dir_all(&directory).map_err(|error| Error::io("create a broker's directory", error))?;
-        let node = Self { id, ports, directory, remove_when_orphaned, heap_mib, process: None };
+        let node = Self { id, ports, directory, remove_when_orphaned, java, process: None };
         let data = [("log.dirs".to_owned(), node.data().display().to_string())];
         let lines = properties.iter().chain(&data).map(|(name, value)| format!("{name}={value}\n"));
         let written = std::fs::write(node.configuration(), lines.collect::<String>());
@@ -105,14 +105,13 @@ impl Node {
         if self.process.is_some() {
             return Ok(());
         }
-        let heap = format!("-Xmx{}m", self.heap_mib);
-        let options = [
-            heap.as_str(),
+        let logging = [
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
             // Three hundred lines of settings each time.
             "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config=warn",
         ];
+        let options: Vec<&str> = self.java.iter().map(String::as_str).chain(logging).collect();
         let broker = jars.java_with(&options, "kafka.Kafka");
         let mut command = Command::new("sh");
         command.args(["-c", GUARDED, "guard"]);

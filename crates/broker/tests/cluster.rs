@@ -47,6 +47,13 @@ fn resident_mib(pid: u32) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
 }
 
+/// CPU time of a process in ms. Linux counts it in hundredths of a second.
+fn cpu_ms(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let times = stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2);
+    times.map(|ticks| ticks.parse::<u64>().unwrap() * 10).sum()
+}
+
 fn process_state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
@@ -59,6 +66,7 @@ fn one_broker_is_killed_restarted_paused_stopped_and_leaves_nothing() {
     let took = started.elapsed();
     let pid = cluster.pid(1).unwrap();
     println!("one broker: ready after {} ms, {} MiB resident", took.as_millis(), resident_mib(pid));
+    println!("one broker: {} ms of CPU until then", cpu_ms(pid));
 
     let bootstrap = cluster.bootstrap();
     let create = ["--create", "--topic", "kept", "--partitions", "3"];
@@ -139,7 +147,7 @@ fn clients_of_the_proxy_stay_behind_it() {
     assert!(topics(&cluster, &proxy.bootstrap(), &create).is_some());
     let create_topics = 19;
     // The tool asks the address that the broker advertises, not only the one it was given.
-    assert_eq!((proxy.done(late), proxy.seen(create_topics)), (1, 1));
+    assert_eq!((proxy.done(late), proxy.seen(create_topics)), (1, 1), "{}", cluster.log(1).unwrap().display());
     assert_eq!(topics(&cluster, &cluster.bootstrap(), &["--list"]).unwrap().trim(), "through");
 }
 

@@ -15,7 +15,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(500);
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// How many brokers: 1, or 3 that replicate to one another (350 MB each).
+    /// How many brokers: 1, or 3 that replicate to one another (160 MB each, growing to 600 MB).
     #[arg(long, default_value_t = 1, value_parser = sizes)]
     brokers: u32,
     /// Directory for the data, kept and used again; a temporary one otherwise.

@@ -6,7 +6,7 @@ use crate::cargo;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use touchline_broker::{Jars, check_java};
+use touchline_broker::{Jars, check_java, speed_up};
 
 /// What the caller is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,16 +128,25 @@ const REQUIREMENTS: [Requirement; 9] = [
 pub(crate) fn run(need: Need) -> Result<()> {
     match need {
         Need::Build => provide(&[Serves::Build])?,
-        Need::Kafka => return provide(&[Serves::Broker]),
+        Need::Kafka => return provide_broker(),
         Need::Everything => {
             provide(&[Serves::Build, Serves::MetricsTest])?;
-            if let Err(error) = provide(&[Serves::Broker]) {
+            if let Err(error) = provide_broker() {
                 println!("set-up: no Kafka broker can be had: {error:#}");
             }
         }
     }
     println!("set-up: everything needed is here");
     cargo::announce_first_build();
+    Ok(())
+}
+
+/// Java, the jars, and the broker's classes as Java maps them: also after an update of Java.
+fn provide_broker() -> Result<()> {
+    provide(&[Serves::Broker])?;
+    if let Err(error) = speed_up(&Jars::locate()?) {
+        println!("set-up: brokers will start slowly: {error}");
+    }
     Ok(())
 }
 
