@@ -75,6 +75,7 @@ impl Meta {
             loop_sent: self.loop_sent.clone(),
             loop_received: self.loop_received.clone(),
             bundle: self.bundle,
+            next_due: None,
         }
     }
 }

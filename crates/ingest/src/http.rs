@@ -52,6 +52,18 @@ struct Inner {
     slots: Semaphore,
 }
 
+impl Probes {
+    /// `GET /livez`, `/readyz`, `/metrics`, `/buildz`: what every process answers, with or without intake.
+    pub fn router(&self) -> Router {
+        Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .route("/buildz", get(async |State(probes): State<Self>| axum::Json(probes.build)))
+            .with_state(self.clone())
+    }
+}
+
 impl Ingest {
     /// Ingest into `log`; `wall` stamps `received_at` and clicks.
     pub fn new(settings: Settings, log: Arc<dyn Log>, wall: Arc<dyn Wall>, probes: Probes) -> Self {
@@ -79,12 +91,7 @@ impl Ingest {
             .route("/l/{token}", get(link::redirect))
             .layer(middleware::from_fn_with_state(self.clone(), limit))
             .layer(TraceLayer::new_for_http().make_span_with(span));
-        let probes = Router::new()
-            .route("/livez", get(|| async { "ok\n" }))
-            .route("/readyz", get(readyz))
-            .route("/metrics", get(metrics))
-            .route("/buildz", get(async |State(ingest): State<Self>| axum::Json(ingest.0.probes.build.clone())));
-        intake.merge(probes).with_state(self.clone())
+        intake.with_state(self.clone()).merge(self.0.probes.router())
     }
 
     /// The gRPC service `touchline.v1.IngestService`.
@@ -127,13 +134,13 @@ async fn limit(State(ingest): State<Ingest>, request: Request, next: Next) -> Re
     }
 }
 
-async fn readyz(State(ingest): State<Ingest>) -> (StatusCode, String) {
-    match (ingest.0.probes.ready)() {
+async fn readyz(State(probes): State<Probes>) -> (StatusCode, String) {
+    match (probes.ready)() {
         Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
 }
 
-async fn metrics(State(ingest): State<Ingest>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (ingest.0.probes.metrics)())
+async fn metrics(State(probes): State<Probes>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], (probes.metrics)())
 }

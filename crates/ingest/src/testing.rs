@@ -10,9 +10,7 @@ use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use touchline_channels::account::{Secret, Wecom, Youzan};
 use touchline_log::memory::{Fault, MemoryLog};
-use touchline_log::{
-    Ack, Appended, Error, Log, ManualWall, Marker, NewRecord, Publication, Signal, StoredRecord, Topic,
-};
+use touchline_log::{Ack, Appended, Error, Log, ManualWall, Marker, NewRecord, Signal, StoredRecord, TakenOver, Topic};
 use touchline_model::event::Event;
 use touchline_model::record::Input;
 use touchline_model::time::Time;
@@ -67,8 +65,8 @@ impl Log for TestLog {
     fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error> {
         self.inner.end(topic, partition)
     }
-    fn publish(&self, partition: u32, publication: Publication) -> Ack<()> {
-        self.inner.publish(partition, publication)
+    fn take_over(&self, partition: u32) -> Ack<TakenOver> {
+        self.inner.take_over(partition)
     }
     fn published(&self, partition: u32) -> Result<Marker, Error> {
         self.inner.published(partition)

@@ -18,7 +18,7 @@ use touchline_model::time::Time;
 
 pub use publish::{Marker, Publication, Published, Publisher, TakenOver};
 pub use signal::Signal;
-pub use wall::{ManualWall, SystemWall, Wall};
+pub use wall::{FollowingWall, ManualWall, SystemWall, Wall};
 
 /// The topics. Same partition count everywhere; output partition = source partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

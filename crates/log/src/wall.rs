@@ -9,6 +9,12 @@ use touchline_model::time::Time;
 pub trait Wall: Send + Sync {
     /// The time now.
     fn now(&self) -> Time;
+
+    /// A record with this append time was read. A clock that follows a log of virtual time stands there from now on;
+    /// others take no notice.
+    fn observed(&self, append_time: Time) {
+        let _ = append_time;
+    }
 }
 
 /// The machine's clock.
@@ -35,6 +41,21 @@ impl ManualWall {
     /// Moves the clock forward to `to`; never backwards.
     pub fn advance(&self, to: Time) {
         self.0.fetch_max(to.0, Ordering::SeqCst);
+    }
+}
+
+/// The clock of a process that reads a log of virtual time which others write: it stands where the latest record read
+/// says. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct FollowingWall(pub ManualWall);
+
+impl Wall for FollowingWall {
+    fn now(&self) -> Time {
+        self.0.now()
+    }
+
+    fn observed(&self, append_time: Time) {
+        self.0.advance(append_time);
     }
 }
 

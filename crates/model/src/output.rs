@@ -454,4 +454,8 @@ pub struct Progress {
     pub loop_received: Vec<u64>,
     /// Number of the last bundle applied.
     pub bundle: u64,
+    /// Earliest pending timer when the publication was put together; it may turn out to be stale. Not in what a store
+    /// holds: it is asked for when Progress goes out.
+    #[serde(skip)]
+    pub next_due: Option<Time>,
 }

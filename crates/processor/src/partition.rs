@@ -23,6 +23,7 @@ use touchline_engine::{Engine, Meta, public_contact};
 use touchline_log::{
     Error as LogError, Log, Marker, Publication, Published, StoredRecord, TakenOver, Topic, Wall, last_record,
 };
+use touchline_model::output::Progress;
 use touchline_model::record::Input;
 use touchline_model::time::{Span, Time};
 use touchline_store::{Change, Store};
@@ -420,6 +421,7 @@ impl Partition {
         let started = Instant::now();
         let applied = batch::apply(&mut self.engine, &*self.store, &records)?;
         let last = &records[applied.records - 1];
+        self.wall.observed(last.append_time);
         self.options.faults.reached(Point::BeforeWrite)?;
         metrics::applied(&applied, self.live_from, started.elapsed());
         self.keep(applied, last, now)?;
@@ -490,9 +492,10 @@ impl Partition {
                 records.push((Topic::Contacts, wire::contact_record(&contact)));
             }
         }
-        records.push((Topic::Contacts, wire::progress_record(&content.progress)));
+        let progress = Progress { next_due: self.next_due, ..content.progress };
+        records.push((Topic::Contacts, wire::progress_record(&progress)));
         self.options.faults.reached(Point::BeforePublish)?;
-        let marker = Marker { offset: content.progress.offset, sequences: content.progress.sequences };
+        let marker = Marker { offset: progress.offset, sequences: progress.sequences };
         let publication = Publication { records, marker: marker.clone() };
         let encoded_at = self.meta().offset;
         if self.options.plant == Plant::TrimBeforePublished {

@@ -172,6 +172,7 @@ pub fn progress_to(progress: &Progress) -> v1::Progress {
         loop_sent: progress.loop_sent.clone(),
         loop_received: progress.loop_received.clone(),
         bundle: progress.bundle,
+        next_due_ms: progress.next_due.map(|due| due.0),
     }
 }
 
@@ -376,5 +377,6 @@ fn progress_from(wire: v1::Progress) -> Result<Progress, Undecodable> {
         loop_sent: wire.loop_sent,
         loop_received: wire.loop_received,
         bundle: wire.bundle,
+        next_due: wire.next_due_ms.map(Time),
     })
 }

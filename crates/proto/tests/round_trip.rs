@@ -97,6 +97,7 @@ fn every_output_survives() {
         loop_sent: vec![0, 5],
         loop_received: vec![6, 0],
         bundle: 2,
+        next_due: Some(Time(7)),
     };
     assert_eq!(decode_contact_record(&encode_progress(&progress)), Ok(ContactRecord::Progress(progress)));
 }

@@ -1,18 +1,12 @@
-//! What only the processor knows, as the binary tells it.
+//! The clock, as the binary tells it: query itself knows the log only.
 
 use touchline_model::time::Time;
 
-/// How the processor stands.
-pub trait StatusSource: Send + Sync {
-    /// `wall` or `manual`.
-    fn clock_mode(&self) -> &'static str;
-    /// Moment of the partition's next timer.
-    fn next_due(&self, partition: u32) -> Option<Time>;
-}
-
-/// Moves the virtual clock.
+/// What the server's time follows, and how it is moved.
 pub trait ClockControl: Send + Sync {
-    /// Moves it to `to` and waits until everything due has been done; returns where it stands. May block.
+    /// `wall` or `manual`.
+    fn mode(&self) -> &'static str;
+    /// Moves a virtual clock to `to` and waits until everything due has been done; returns where it stands. May block.
     fn advance(&self, to: Time) -> Result<Time, AdvanceError>;
 }
 
@@ -25,21 +19,15 @@ pub enum AdvanceError {
     Failed(String),
 }
 
-/// A processor that tells nothing: the wall clock, no timers known. For a query role of its own.
+/// The wall clock.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Elsewhere;
+pub struct WallClock;
 
-impl StatusSource for Elsewhere {
-    fn clock_mode(&self) -> &'static str {
+impl ClockControl for WallClock {
+    fn mode(&self) -> &'static str {
         "wall"
     }
 
-    fn next_due(&self, _: u32) -> Option<Time> {
-        None
-    }
-}
-
-impl ClockControl for Elsewhere {
     fn advance(&self, _: Time) -> Result<Time, AdvanceError> {
         Err(AdvanceError::NotManual)
     }

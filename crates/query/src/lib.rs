@@ -3,8 +3,8 @@
 //! What it is: a follower that tails every topic into a [`model::ReadModel`] (contacts, bitmaps by tag, timelines,
 //! bundles in force, Progress), conditions as set operations, consistency tokens, and the services of
 //! `proto/touchline/v1`. Commands are appended to `events` and answered from `command-results`.
-//! What it is not: it never sees the engine's state and never calls the processor; what only the processor
-//! knows comes through [`admin::StatusSource`] and [`admin::ClockControl`], implemented by the binary.
+//! What it is not: it never sees the engine's state and never calls the processor; how a virtual clock is moved comes
+//! through [`admin::ClockControl`], implemented by the binary.
 //!
 //! **Invariants**: one writer; readers hold a read lock for one question, so they never see half a batch, and
 //! once a Progress is visible everything its publication said is. Of a numbered topic exactly the next record is
@@ -31,6 +31,7 @@ pub use options::Options;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use touchline_log::Log;
+use touchline_model::output::Progress;
 
 /// The query role.
 #[derive(Debug)]
@@ -63,6 +64,11 @@ impl Handle {
     /// What is wrong with the topics as they were read.
     pub fn alarms(&self) -> model::Alarms {
         self.shared.model().alarms().clone()
+    }
+
+    /// How far every partition has come, as far as the model knows, in order.
+    pub fn progress(&self) -> Vec<Progress> {
+        self.shared.model().progress().cloned().collect()
     }
 
     /// Whether the follower still runs: `false` before [`Handle::stop`] means it died and the process should end.

@@ -1,7 +1,7 @@
 //! The gRPC services as routes of one server.
 
 use crate::Handle;
-use crate::admin::{ClockControl, StatusSource};
+use crate::admin::ClockControl;
 use crate::error;
 use crate::metrics;
 use crate::model::{Entry, ReadModel, Tenant};
@@ -39,8 +39,8 @@ const DEADLINE_MAX: Duration = Duration::from_secs(60);
 
 /// All services, health and reflection. Must be called inside a tokio runtime: health turns to `SERVING` once the
 /// model has caught up, and back when the role stops.
-pub async fn routes(handle: &Handle, status: Arc<dyn StatusSource>, clock: Arc<dyn ClockControl>) -> Routes {
-    let server = Server { shared: Arc::clone(&handle.shared), status, clock };
+pub async fn routes(handle: &Handle, clock: Arc<dyn ClockControl>) -> Routes {
+    let server = Server { shared: Arc::clone(&handle.shared), clock };
     let (reporter, health) = tonic_health::server::health_reporter();
     for name in std::iter::once("").chain(SERVICES) {
         reporter.set_service_status(name, ServingStatus::NotServing).await;
@@ -80,7 +80,6 @@ async fn report_health(shared: Arc<Shared>, reporter: tonic_health::server::Heal
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) status: Arc<dyn StatusSource>,
     pub(crate) clock: Arc<dyn ClockControl>,
 }
 

@@ -19,7 +19,7 @@ use touchline_log::{Log, Topic};
 use touchline_model::time::Time;
 use touchline_processor::runner::Health;
 use touchline_processor::{Faults, Options as ProcessorOptions, Pacing, Processor, controller};
-use touchline_query::admin::{AdvanceError, ClockControl, StatusSource};
+use touchline_query::admin::{AdvanceError, ClockControl};
 use touchline_query::{Options as QueryOptions, Query};
 use touchline_rocks::{EmbeddedLog, Links, NewLog, RocksStores, SharedCache};
 use tracing_subscriber::EnvFilter;
@@ -95,9 +95,8 @@ impl Roles {
                 tracing::error!(%error, "the http listener ended");
             }
         }));
-        let status = Arc::clone(&self.told) as Arc<dyn StatusSource>;
         let clock = Arc::clone(&self.told) as Arc<dyn ClockControl>;
-        let routes = touchline_query::server::routes(&self.query, status, clock).await.add_service(self.ingest.grpc());
+        let routes = touchline_query::server::routes(&self.query, clock).await.add_service(self.ingest.grpc());
         let closed = wait_closed(self.close.subscribe());
         self.servers.push(tokio::spawn(async move {
             let server = tonic::transport::Server::builder().add_routes(routes);
@@ -219,17 +218,11 @@ struct Told {
     clock: Clock,
 }
 
-impl StatusSource for Told {
-    fn clock_mode(&self) -> &'static str {
+impl ClockControl for Told {
+    fn mode(&self) -> &'static str {
         self.clock.name()
     }
 
-    fn next_due(&self, partition: u32) -> Option<Time> {
-        self.processor.upgrade()?.status().get(partition as usize)?.next_due
-    }
-}
-
-impl ClockControl for Told {
     fn advance(&self, to: Time) -> Result<Time, AdvanceError> {
         let Clock::Manual(wall) = &self.clock else { return Err(AdvanceError::NotManual) };
         let Some(processor) = self.processor.upgrade() else {

@@ -25,7 +25,7 @@ const READABLE_WITHIN: Duration = Duration::from_secs(60);
 impl AdminService for Server {
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Result<Response<v1::GetStatusResponse>, Status> {
         answer("GetStatus", async {
-            let status = Arc::clone(&self.status);
+            let mode = self.clock.mode();
             self.read(move |shared| {
                 let mut partitions = Vec::new();
                 for progress in shared.model().progress() {
@@ -35,17 +35,13 @@ impl AdminService for Server {
                         progress: Some(progress_to(progress)),
                         end_offset: end,
                         lag_records: end.saturating_sub(progress.offset),
-                        next_due_ms: None,
+                        next_due_ms: progress.next_due.map(|due| due.0),
                     });
-                }
-                // Asked without the model's lock: the processor answers in its own time.
-                for partition in &mut partitions {
-                    partition.next_due_ms = status.next_due(partition.partition).map(|due| due.0);
                 }
                 Ok(v1::GetStatusResponse {
                     epoch: shared.log.cluster_id(),
                     version: env!("CARGO_PKG_VERSION").to_owned(),
-                    clock_mode: status.clock_mode().to_owned(),
+                    clock_mode: mode.to_owned(),
                     partitions,
                 })
             })

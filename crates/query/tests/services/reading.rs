@@ -408,13 +408,15 @@ async fn operators_see_partitions_and_move_a_manual_clock_only() {
     assert_eq!(status.partitions.len(), PARTITIONS as usize);
     let mine = &status.partitions[partition("a") as usize];
     assert_eq!((mine.end_offset, mine.lag_records), (2, 2));
-    assert_eq!(status.partitions[0].next_due_ms, Some(NOON.0 + 5));
+    assert_eq!(mine.next_due_ms, None, "nothing is published yet");
 
     let advance = |to: Time| v1::AdvanceClockRequest { to_ms: to.0 };
     // What the move led to has to be readable before it is answered.
     world.publish(partition("a"), vec![], vec![]);
     let moved = client.advance_clock(advance(Time(NOON.0 + 9))).await.unwrap().into_inner();
     assert_eq!(moved.clock_ms, NOON.0 + 9);
+    let status = client.get_status(v1::GetStatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.partitions[partition("a") as usize].next_due_ms, Some(NOON.0 + 5), "as Progress says");
     let refused = client.advance_clock(advance(NOON)).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert_eq!(refused.get_error_details().error_info().unwrap().reason, "CLOCK_NOT_MANUAL");

@@ -21,7 +21,7 @@ use touchline_model::record::{Evidence, Input, Loop, LoopBody};
 use touchline_model::time::Time;
 use touchline_model::value::{Fields, Value};
 use touchline_proto as proto;
-use touchline_query::admin::{AdvanceError, ClockControl, StatusSource};
+use touchline_query::admin::{AdvanceError, ClockControl};
 use touchline_query::{Handle, Options, Query, server};
 
 pub const PARTITIONS: u32 = 2;
@@ -53,17 +53,11 @@ pub struct World {
 
 struct Manual;
 
-impl StatusSource for Manual {
-    fn clock_mode(&self) -> &'static str {
+impl ClockControl for Manual {
+    fn mode(&self) -> &'static str {
         "manual"
     }
 
-    fn next_due(&self, partition: u32) -> Option<Time> {
-        (partition == 0).then_some(Time(NOON.0 + 5))
-    }
-}
-
-impl ClockControl for Manual {
     fn advance(&self, to: Time) -> Result<Time, AdvanceError> {
         if to.0 > NOON.0 { Ok(to) } else { Err(AdvanceError::NotManual) }
     }
@@ -79,7 +73,7 @@ impl World {
         let log = Arc::new(MemoryLog::new(PARTITIONS, Arc::new(wall.clone())));
         let options = Options { deadline, streams_max: 4, wall: Arc::new(wall) };
         let handle = Query::start(log.clone(), options);
-        let routes = server::routes(&handle, Arc::new(Manual), Arc::new(Manual)).await;
+        let routes = server::routes(&handle, Arc::new(Manual)).await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tonic::transport::Server::builder().add_routes(routes);
@@ -89,6 +83,7 @@ impl World {
             partition,
             loop_sent: vec![0; PARTITIONS as usize],
             loop_received: vec![0; PARTITIONS as usize],
+            next_due: Some(Time(NOON.0 + 5)),
             ..Progress::default()
         };
         let lane = Arc::new(Mutex::new(Lane { progress: (0..PARTITIONS).map(fresh).collect() }));
