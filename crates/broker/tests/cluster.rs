@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test; what it measures is shown with --show-output")]
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 use touchline_broker::{Action, Cluster, EXTERNAL, Options, Rule, Security, api, available_or_skip, skip};
@@ -165,14 +165,33 @@ fn a_kept_directory_is_used_again() {
 /// Only a helper: what the next test starts and kills.
 #[test]
 fn orphans() {
-    if std::env::var_os(ORPHANS).is_none() {
-        return;
-    }
-    let cluster = start_own(&Options::default()).unwrap();
+    let Some(directory) = std::env::var_os(ORPHANS) else { return };
+    let directory = Some(directory).filter(|kept| !kept.is_empty()).map(PathBuf::from);
+    let cluster = start_own(&Options { directory, ..Options::default() }).unwrap();
     println!("\nORPHAN {} {}", cluster.pid(1).unwrap(), cluster.directory().unwrap().display());
     loop {
         std::thread::park();
     }
+}
+
+/// Starts a cluster in a process that is then killed, and waits until the broker is gone. Gives its directory.
+fn outlive(kept: &str) -> PathBuf {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "orphans", "--nocapture"])
+        .env(ORPHANS, kept)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.starts_with("ORPHAN")).unwrap();
+    let words: Vec<&str> = line.split(' ').collect();
+    let (pid, directory) = (words[1], PathBuf::from(words[2]));
+    assert!(directory.is_dir() && process_state(pid.parse().unwrap()).is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    // Gone, or dead and waiting for init.
+    wait_until(&format!("! grep -q 'State:.[^Z]' /proc/{pid}/status 2>/dev/null"));
+    directory
 }
 
 #[test]
@@ -180,20 +199,10 @@ fn nothing_outlives_a_killed_process() {
     if !own_brokers() {
         return;
     }
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "orphans", "--nocapture"])
-        .env(ORPHANS, "1")
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let line = lines.find(|line| line.starts_with("ORPHAN")).unwrap();
-    let words: Vec<&str> = line.split(' ').collect();
-    let (pid, directory) = (words[1], words[2]);
-    assert!(Path::new(directory).is_dir() && process_state(pid.parse().unwrap()).is_some());
-    child.kill().unwrap();
-    child.wait().unwrap();
-    // Gone, or dead and waiting for init.
-    wait_until(&format!("! grep -q 'State:.[^Z]' /proc/{pid}/status 2>/dev/null"));
-    wait_until(&format!("[ ! -e '{directory}' ]"));
+    let temporary = outlive("");
+    wait_until(&format!("[ ! -e '{}' ]", temporary.display()));
+    // A broker whose directory is gone ends by itself after a while; this one has to be killed.
+    let kept = tempfile::tempdir().unwrap();
+    let directory = outlive(&kept.path().display().to_string());
+    assert!(directory.join("broker-1").is_dir(), "what is to be kept is kept");
 }
