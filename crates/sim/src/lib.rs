@@ -9,9 +9,19 @@
 //!
 //! A failing seed is repeated with `TOUCHLINE_SEED=n cargo test -p touchline-sim`.
 
+mod broker;
 mod chaos;
+mod client;
+mod coordinator;
+mod crashes;
+mod handle;
+mod judge;
+pub mod kafka;
+mod network;
 pub mod oracle;
+mod process;
 mod random;
+mod view;
 mod workload;
 mod world;
 

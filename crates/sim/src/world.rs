@@ -1,25 +1,21 @@
 //! One run: partitions, clients, clocks and what befalls them; then rest and judgement.
 
 use crate::chaos::{ChaosLog, SkewedWall};
-use crate::oracle::{Expected, Line, Oracle};
+use crate::crashes::Crashes;
+use crate::judge::{self, Gaps, SharedStore, Wrong};
 use crate::random::Random;
-use crate::workload::{Workload, joined_shops};
+use crate::workload::Workload;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use touchline_log::{Ack, Appended, Log, ManualWall, NewRecord, StoredRecord, TakenOver, Topic};
+use std::sync::Arc;
+use touchline_log::{Ack, Appended, Log, ManualWall, NewRecord, TakenOver, Topic};
 use touchline_model::id::EventId;
-use touchline_model::output::{Output, Stream};
 use touchline_model::record::Input;
 use touchline_model::time::{Span, Time};
 use touchline_processor::error::Error;
-use touchline_processor::faults::{Point, Verdict};
 use touchline_processor::partition::{Partition, Rest};
-use touchline_processor::{Faults, check};
 use touchline_proto as proto;
-use touchline_store::memory::{MemoryDisk, MemoryStore};
-use touchline_store::{Change, Pair, Store};
+use touchline_store::memory::MemoryDisk;
 
 use touchline_processor::options::Plant as PartitionPlant;
 
@@ -29,8 +25,6 @@ const PARTITIONS: u32 = 3;
 const ACTIONS: u64 = 260;
 /// Rounds after which a run that does not come to rest is a failure.
 const REST_ROUNDS_MAX: u32 = 20_000;
-/// Crashes at fault points, per thousand passages.
-const CRASH_PERMILLE: u64 = 8;
 /// 2026-03-01T08:00:00+08:00.
 const START: Time = Time(1_772_323_200_000);
 
@@ -92,16 +86,13 @@ pub fn run_with(seed: u64, options: Options) -> Result<Report, Failure> {
     outcome.map_err(|differences| Failure { seed, differences })
 }
 
-/// Sentences.
-type Wrong = Vec<String>;
-
 struct World {
     random: Random,
     options: Options,
     truth: ManualWall,
     skew_ms: Arc<AtomicI64>,
     log: ChaosLog,
-    crashes: Arc<Mutex<Crashes>>,
+    crashes: Crashes,
     slots: Vec<Slot>,
     workload: Workload,
     /// Appends without an answer yet.
@@ -119,18 +110,14 @@ struct Slot {
     taking: Option<Ack<TakenOver>>,
 }
 
-struct Crashes {
-    random: Random,
-    on: bool,
-}
-
 impl World {
     fn new(seed: u64, options: Options) -> Result<Self, Wrong> {
         let mut random = Random::new(seed);
         let (truth, skew_ms) = (ManualWall::new(START), Arc::new(AtomicI64::new(0)));
         let wall = SkewedWall { truth: truth.clone(), skew_ms: Arc::clone(&skew_ms) };
         let log = ChaosLog::new(PARTITIONS, wall, Random::new(random.next()));
-        let crashes = Arc::new(Mutex::new(Crashes { random: Random::new(random.next()), on: true }));
+        let crashes = Crashes::new(Random::new(random.next()));
+        crashes.set(true);
         let slots = (0..PARTITIONS).map(|_| Slot::new(MemoryDisk::new())).collect();
         let workload = Workload::new(Random::new(random.next()));
         let (asked, acknowledged, report) = (Vec::new(), Vec::new(), Report::default());
@@ -148,7 +135,7 @@ impl World {
             self.act()?;
         }
         self.skew_ms.store(0, Ordering::SeqCst);
-        lock(&self.crashes).on = false;
+        self.crashes.set(false);
         self.log.calm();
         self.rest()?;
         // What is still planned falls due, in a few jumps of different lengths.
@@ -225,13 +212,8 @@ impl World {
             // Asked again with the next step.
             Ok(Some(Err(_))) | Err(_) => return Ok(()),
         };
-        let crashes = Arc::clone(&self.crashes);
-        let hook = move |_: Point| {
-            let mut crashes = lock(&crashes);
-            if crashes.on && crashes.random.chance(CRASH_PERMILLE) { Verdict::Crash } else { Verdict::GoOn }
-        };
         let options = touchline_processor::Options {
-            faults: Faults::hook(Arc::new(Mutex::new(hook))),
+            faults: self.crashes.faults(),
             plant: match self.options.plant {
                 Plant::Partition(plant) => plant,
                 Plant::None | Plant::AcknowledgeRefused => PartitionPlant::None,
@@ -326,146 +308,24 @@ impl World {
     }
 
     fn judge(mut self) -> Result<Report, Wrong> {
-        let judged = check::judge(&self.log, &self.acknowledged).map_err(|error| vec![error.to_string()])?;
-        let mut wrong = judged.differences;
-        for (id, slot) in self.slots.iter().enumerate() {
-            let live = check::state_hash(&slot.store).map_err(|error| vec![error.to_string()])?;
-            if live != judged.state_hashes[id] {
-                wrong.push(format!("partition {id}: the state is not that of a replay"));
-            }
-        }
-        let mut expected = Expected::default();
-        for partition in 0..PARTITIONS {
-            Oracle::read(&self.lines(partition), &mut expected);
-        }
-        self.compare_with(&expected, &mut wrong);
-        if !wrong.is_empty() {
-            return Err(wrong);
-        }
-        self.report.records = judged.records;
-        self.report.outputs = judged.outputs;
+        let stores: Vec<_> = (0..).zip(self.slots.iter().map(|slot| slot.store.clone())).collect();
+        let verdict = judge::judge(&self.log, Gaps::Never, &self.acknowledged, &stores)?;
+        self.report.records = verdict.records;
+        self.report.outputs = verdict.outputs;
         self.report.acknowledged = self.acknowledged.len() as u64;
-        self.report.due = expected.touches.iter().filter(|touch| touch.1 == "due").count() as u64;
-        self.report.forwarded = expected.forwarded.len() as u64;
+        self.report.due = verdict.due;
+        self.report.forwarded = verdict.forwarded;
         Ok(self.report)
-    }
-
-    /// The published topics against what the oracle says.
-    fn compare_with(&self, expected: &Expected, wrong: &mut Wrong) {
-        let (mut touches, mut tag_changes) = (Vec::new(), Vec::new());
-        for stream in [Stream::TagChanges, Stream::Touches] {
-            for record in self.everything(Topic::from(stream)) {
-                match proto::decode_output(stream, &record.value).map(|(numbered, _)| numbered.output) {
-                    Ok(Output::Touch(touch)) => {
-                        touches.push((touch.id, touch.state.name(), touch.reason, touch.due_at));
-                    }
-                    Ok(Output::TagChange(change)) => {
-                        tag_changes.push((change.contact, change.set, change.unset, change.at));
-                    }
-                    Ok(_) | Err(_) => wrong.push(format!("{} holds something else", stream.name())),
-                }
-            }
-        }
-        touches.sort();
-        tag_changes.sort();
-        differ("touch", &touches, &expected.touches, wrong);
-        differ("tag change", &tag_changes, &expected.tag_changes, wrong);
-        let mut stages = BTreeMap::new();
-        for record in self.everything(Topic::Contacts) {
-            if let Ok(proto::ContactRecord::Contact(contact)) = proto::decode_contact_record(&record.value) {
-                let column = contact.stages.first().map(|stage| stage.column.clone());
-                stages.insert(contact.key.clone(), column);
-            }
-        }
-        let stages: BTreeMap<_, _> = stages.into_iter().filter_map(|(key, column)| Some((key, column?))).collect();
-        if stages != expected.stages {
-            wrong.push(format!("stages are {stages:?}, expected {:?}", expected.stages));
-        }
-        self.compare_forwards(expected, wrong);
-    }
-
-    /// Every order under a joined shop id came to its customer, once; no other did.
-    fn compare_forwards(&self, expected: &Expected, wrong: &mut Wrong) {
-        let joined = joined_shops();
-        let mut ids: BTreeMap<EventId, u64> = BTreeMap::new();
-        for partition in 0..PARTITIONS {
-            for line in self.lines(partition) {
-                if let Input::Event(event) = line.input
-                    && joined.contains(&event.key())
-                {
-                    ids.insert(event.id, 1);
-                }
-            }
-        }
-        if ids != expected.forwarded {
-            wrong.push(format!("forwarded {:?}, expected {ids:?}", expected.forwarded));
-        }
-    }
-
-    fn lines(&self, partition: u32) -> Vec<Line> {
-        let records = self.log.read(Topic::Events, partition, 0, usize::MAX).unwrap_or_default();
-        let line = |record: StoredRecord| {
-            let input = proto::decode_input(&record.value).ok()?;
-            Some(Line { append_time: record.append_time, input })
-        };
-        records.into_iter().filter_map(line).collect()
-    }
-
-    fn everything(&self, topic: Topic) -> Vec<StoredRecord> {
-        let of = |partition| self.log.read(topic, partition, 0, usize::MAX).unwrap_or_default();
-        (0..PARTITIONS).flat_map(of).collect()
     }
 }
 
 impl Slot {
     fn new(disk: MemoryDisk) -> Self {
-        let store = SharedStore(Arc::new(Mutex::new(disk.open())));
+        let store = SharedStore::new(disk.open());
         Self { disk, store, partition: None, taking: None }
     }
 }
 
-/// A store that the world can look into and crash while a partition owns it.
-#[derive(Clone)]
-struct SharedStore(Arc<Mutex<MemoryStore>>);
-
-impl SharedStore {
-    fn persist(&self, batches: usize) {
-        lock(&self.0).persist(batches);
-    }
-}
-
-impl Store for SharedStore {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, touchline_store::Error> {
-        lock(&self.0).get(key)
-    }
-
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Pair>, touchline_store::Error> {
-        lock(&self.0).scan(from, until, limit)
-    }
-
-    fn write(&mut self, batch: Vec<Change>) -> Result<(), touchline_store::Error> {
-        lock(&self.0).write(batch)
-    }
-
-    fn flush(&mut self) -> Result<(), touchline_store::Error> {
-        lock(&self.0).flush()
-    }
-}
-
-/// The first thing that is in one sorted list and not in the other.
-fn differ<T: PartialEq + Ord + fmt::Debug>(what: &str, found: &[T], expected: &[T], wrong: &mut Wrong) {
-    if found == expected {
-        return;
-    }
-    let at = found.iter().zip(expected).take_while(|(one, other)| one == other).count();
-    let (found, expected) = (found.get(at), expected.get(at));
-    wrong.push(format!("{what} {at} is {found:?}, expected {expected:?}"));
-}
-
 fn index(small: u64) -> usize {
     usize::try_from(small).expect("small")
-}
-
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
