@@ -1,6 +1,6 @@
 //! Events for all programs, as ingest appends them, and the topics they lie in.
 
-use crate::{Cluster, Outcome};
+use crate::{Cluster, Outcome, process};
 use clap::Args;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -31,6 +31,9 @@ const SMALL_TALK: [&str; 4] =
 const ASKING: [&str; 3] = ["你们产品多少钱", "麻烦发一下报价单", "请问怎么收费？"];
 /// No answer of the cluster takes longer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+
+/// How often a full queue is looked at. (`poll(1 ms)` would be a busy loop.)
+const FULL_LOOK_EVERY: Duration = Duration::from_micros(250);
 
 /// Which topics.
 #[derive(Debug, Args)]
@@ -210,7 +213,8 @@ impl Writer {
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => record,
                 Err((error, _)) => return Err(error.into()),
             };
-            self.producer.poll(Duration::from_millis(1));
+            process::pause(FULL_LOOK_EVERY);
+            self.producer.poll(Duration::ZERO);
         }
     }
 

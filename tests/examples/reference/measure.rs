@@ -1,6 +1,6 @@
 //! Measures any program that reads `events` in a consumer group and writes an output topic.
 
-use crate::process::{Program, cpu_seconds};
+use crate::process::{Program, cpu_seconds, pause};
 use crate::{Cluster, Outcome, load};
 use clap::{Args, ValueEnum};
 use prost::Message as _;
@@ -24,6 +24,9 @@ const WARM_FROM_PERCENT: u64 = 30;
 const STALLED_MAX: Duration = Duration::from_secs(60);
 /// Outputs that do not come within this after the last event are missing.
 const LAST_OUTPUT_MAX: Duration = Duration::from_secs(15);
+
+/// Between the start of the program and the first event.
+const FIRST_EVENT_AFTER: Duration = Duration::from_secs(1);
 
 /// What is measured.
 #[derive(Debug, Args)]
@@ -132,7 +135,7 @@ pub(crate) fn throughput(arguments: &ThroughputArguments) -> Outcome<()> {
     let first = Sample { at, events: 0, program_cpu: attached_cpu, broker_cpu: broker_before };
     let (mut warm, mut last) = (None, first);
     while last.events < total {
-        std::thread::sleep(LOOK_EVERY);
+        pause(LOOK_EVERY);
         let events = committed(&observer, &arguments.events, &ends)? - before;
         if events > last.events {
             last = sample(&program, events);
@@ -170,72 +173,108 @@ fn figures(from: Sample, to: Sample) -> serde_json::Value {
 pub(crate) fn latency(arguments: &LatencyArguments) -> Outcome<()> {
     let writer = load::Writer::open(&arguments.cluster, &arguments.events, &arguments.linger_ms)?;
     let run = u64::try_from(load::now().0)?;
-    let warm = arguments.rate * arguments.warm_seconds;
-    let total = warm + arguments.rate * arguments.seconds;
-    // Encoding is done before, so that the two cores belong to the program and the broker.
+    let total = arguments.rate * (arguments.warm_seconds + arguments.seconds);
+    // Encoding is done before, so that the cores belong to the program and the broker.
     let records: Vec<_> =
         (0..total).map(|number| load::encoded(load::asking(run, number, load::now()), writer.partitions)).collect();
-    let mut numbers = HashMap::with_capacity(records.len() * 2);
-    for (number, record) in records.iter().enumerate() {
-        numbers.insert(record.key.clone(), number);
-        numbers.insert(record.contact_id.clone().into_bytes(), number);
-    }
-    let reader = reader(&arguments.cluster, &arguments.output, Offset::End)?;
+    let reader = reader(&arguments.cluster, &arguments.output)?;
     let mut program = Program::start(&arguments.subject.command, &arguments.subject.pid)?;
-    let broker = arguments.subject.broker_pid.unwrap_or_default();
-    let start = Instant::now() + Duration::from_millis(500);
-    let due = |number: u64| start + Duration::from_nanos(number * 1_000_000_000 / arguments.rate);
-    let mut delays: Vec<Option<Duration>> = vec![None; records.len()];
-    let mut repeated = 0_u64;
-    let (worst_lag, cpu) = std::thread::scope(|scope| {
-        let sender = scope.spawn(|| -> Outcome<_> {
-            let (mut worst, mut cpu) = (Duration::ZERO, None);
-            for (number, record) in (0_u64..).zip(&records) {
-                std::thread::sleep(due(number).saturating_duration_since(Instant::now()));
-                if number == warm {
-                    cpu = Some((program.cpu_seconds(), cpu_seconds(broker)));
-                }
-                if number >= warm {
-                    worst = worst.max(due(number).elapsed());
-                }
-                writer.send(record, None)?;
-            }
-            writer.finish()?;
-            let (program_before, broker_before) = cpu.unwrap_or_default();
-            Ok((worst, (program.cpu_seconds() - program_before, cpu_seconds(broker) - broker_before)))
-        });
-        let (mut found, give_up) = (0, due(total) + LAST_OUTPUT_MAX);
-        while found < records.len() && Instant::now() < give_up {
-            let Some(message) = reader.poll(Duration::from_millis(100)) else { continue };
-            let seen = Instant::now();
-            let message = message?;
-            let Some(&number) = message.key().and_then(|key| numbers.get(key)) else { continue };
-            match &mut delays[number] {
-                Some(_) => repeated += 1,
-                delay => {
-                    *delay = Some(seen.saturating_duration_since(due(number as u64)));
-                    found += 1;
-                }
-            }
-        }
-        sender.join().map_err(|_| "the load panicked")?
+    let pace = Pace { start: Instant::now() + FIRST_EVENT_AFTER, rate: arguments.rate };
+    let (sent, (delays, repeated)) = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| send_paced(arguments, &writer, &records, pace, &program));
+        let seen = collect(&reader, &records, pace)?;
+        let sent = sender.join().map_err(|_| "the load panicked")??;
+        Outcome::Ok((sent, seen))
     })?;
     program.check()?;
     program.stop()?;
-    let measured = delays.get(usize::try_from(warm)?..).unwrap_or_default();
+    let warm = usize::try_from(arguments.rate * arguments.warm_seconds)?;
+    let measured = delays.get(warm..).unwrap_or_default();
     let mut millis: Vec<f64> = measured.iter().flatten().map(|delay| delay.as_secs_f64() * 1e3).collect();
     millis.sort_by(f64::total_cmp);
-    let at =
-        |part: f64| millis.get(((millis.len() as f64 * part) as usize).min(millis.len().saturating_sub(1))).copied();
-    let part = |part: f64| at(part).map(rounded);
-    let million = (total - warm) as f64 / 1e6;
+    let part = |part: f64| {
+        let index = (millis.len() as f64 * part) as usize;
+        millis.get(index.min(millis.len().saturating_sub(1))).copied().map(rounded)
+    };
+    let million = measured.len() as f64 / 1e6;
     let report = json!({"rate": arguments.rate, "events": millis.len(), "missing": measured.len() - millis.len(),
         "repeated": repeated, "p50_ms": part(0.5), "p90_ms": part(0.9), "p99_ms": part(0.99), "p999_ms": part(0.999),
-        "max_ms": part(1.0), "load_behind_ms_max": rounded(worst_lag.as_secs_f64() * 1e3),
-        "program_cpu_seconds_per_million": rounded(cpu.0 / million),
-        "broker_cpu_seconds_per_million": rounded(cpu.1 / million)});
+        "max_ms": part(1.0), "load_behind_ms_max": rounded(sent.behind_max.as_secs_f64() * 1e3),
+        "program_cpu_seconds_per_million": rounded(sent.program_cpu / million),
+        "broker_cpu_seconds_per_million": rounded(sent.broker_cpu / million)});
     println!("{report}");
     Ok(())
+}
+
+/// When which event is due.
+#[derive(Clone, Copy)]
+struct Pace {
+    start: Instant,
+    rate: u64,
+}
+
+impl Pace {
+    fn due(self, number: u64) -> Instant {
+        self.start + Duration::from_nanos(number * 1_000_000_000 / self.rate)
+    }
+}
+
+/// What sending cost, without the warm-up.
+struct Sent {
+    behind_max: Duration,
+    program_cpu: f64,
+    broker_cpu: f64,
+}
+
+fn send_paced(
+    arguments: &LatencyArguments,
+    writer: &load::Writer,
+    records: &[load::Encoded],
+    pace: Pace,
+    program: &Program,
+) -> Outcome<Sent> {
+    let warm = arguments.rate * arguments.warm_seconds;
+    let broker = arguments.subject.broker_pid.unwrap_or_default();
+    let mut sent = Sent { behind_max: Duration::ZERO, program_cpu: 0.0, broker_cpu: 0.0 };
+    for (number, record) in (0_u64..).zip(records) {
+        pause(pace.due(number).saturating_duration_since(Instant::now()));
+        if number == warm {
+            (sent.program_cpu, sent.broker_cpu) = (program.cpu_seconds(), cpu_seconds(broker));
+        }
+        if number >= warm {
+            sent.behind_max = sent.behind_max.max(pace.due(number).elapsed());
+        }
+        writer.send(record, None)?;
+    }
+    writer.finish()?;
+    sent.program_cpu = program.cpu_seconds() - sent.program_cpu;
+    sent.broker_cpu = cpu_seconds(broker) - sent.broker_cpu;
+    Ok(sent)
+}
+
+/// The delay of each event whose output came, and how many outputs came again.
+fn collect(reader: &BaseConsumer, records: &[load::Encoded], pace: Pace) -> Outcome<(Vec<Option<Duration>>, u64)> {
+    let mut numbers = HashMap::with_capacity(records.len() * 2);
+    for (number, record) in records.iter().enumerate() {
+        numbers.insert(record.key.as_slice(), number);
+        numbers.insert(record.contact_id.as_bytes(), number);
+    }
+    let (mut delays, mut found, mut repeated) = (vec![None; records.len()], 0, 0);
+    let give_up = pace.due(records.len() as u64) + LAST_OUTPUT_MAX;
+    while found < records.len() && Instant::now() < give_up {
+        let Some(message) = reader.poll(Duration::from_millis(100)) else { continue };
+        let seen = Instant::now();
+        let message = message?;
+        let Some(&number) = message.key().and_then(|key| numbers.get(key)) else { continue };
+        match &mut delays[number] {
+            Some(_) => repeated += 1,
+            delay => {
+                *delay = Some(seen.saturating_duration_since(pace.due(number as u64)));
+                found += 1;
+            }
+        }
+    }
+    Ok((delays, repeated))
 }
 
 impl Output {
@@ -283,7 +322,8 @@ pub(crate) fn dump(arguments: &DumpArguments) -> Outcome<()> {
     Ok(())
 }
 
-fn reader(cluster: &Cluster, topic: &str, from: Offset) -> Outcome<BaseConsumer> {
+/// Reads what comes from now on.
+fn reader(cluster: &Cluster, topic: &str) -> Outcome<BaseConsumer> {
     let mut config = cluster.config();
     config
         .set("group.id", "reference-measure")
@@ -295,11 +335,8 @@ fn reader(cluster: &Cluster, topic: &str, from: Offset) -> Outcome<BaseConsumer>
     let mut assigned = TopicPartitionList::new();
     for partition in 0..i32::try_from(load::partitions(cluster, topic)?)? {
         // Where it ends now, not where it ends once the reader has come round to ask.
-        let offset = match from {
-            Offset::End => Offset::Offset(reader.fetch_watermarks(topic, partition, ANSWER_MAX)?.1),
-            other => other,
-        };
-        assigned.add_partition_offset(topic, partition, offset)?;
+        let (_, end) = reader.fetch_watermarks(topic, partition, ANSWER_MAX)?;
+        assigned.add_partition_offset(topic, partition, Offset::Offset(end))?;
     }
     reader.assign(&assigned)?;
     Ok(reader)
@@ -326,7 +363,7 @@ fn committed(observer: &BaseConsumer, topic: &str, ends: &[u64]) -> Outcome<u64>
                 RDKafkaErrorCode::NotCoordinator
                 | RDKafkaErrorCode::CoordinatorNotAvailable
                 | RDKafkaErrorCode::CoordinatorLoadInProgress,
-            )) => std::thread::sleep(LOOK_EVERY),
+            )) => pause(LOOK_EVERY),
             answer => break answer?,
         }
     };

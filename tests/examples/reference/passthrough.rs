@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 const TRANSACTION_RECORDS_MAX: u64 = 5_000;
 /// Bytes of a transaction at most, as in a Touchline lane.
 const TRANSACTION_BYTES_MAX: usize = 4 << 20;
+/// Records of a lane on their way at most, without transactions: two transactions' worth. With 100 000, librdkafka's
+/// default, it takes twice as long.
+const IN_FLIGHT_MAX: i32 = 10_000;
 /// Messages handed to a lane at once: one wake-up for many.
 const HANDED_OVER_MAX: usize = 512;
 /// Hand-overs that wait for a lane: a transaction's worth, then the consumer waits.
@@ -190,7 +193,7 @@ fn transactional(shared: &Shared<'_>, partition: i32, receiver: &Receiver<Handed
         // librdkafka for 0 ms until the time is up, a busy loop that costs more CPU time than everything else here.
         producer.poll(Duration::ZERO);
         while producer.in_flight_count() > 0 {
-            std::thread::sleep(DRAIN_LOOK_EVERY);
+            process::pause(DRAIN_LOOK_EVERY);
             producer.poll(Duration::ZERO);
         }
         let group = shared.consumer.group_metadata().ok_or("not in a consumer group")?;
@@ -208,21 +211,26 @@ fn sequenced(shared: &Shared<'_>, partition: i32, first: i64, receiver: &Receive
     let interval = Duration::from_millis(shared.arguments.commit_interval_ms.max(1));
     let (mut committed, mut looked, mut open) = (first, Instant::now(), true);
     while open || producer.in_flight_count() > 0 {
-        match receiver.recv_timeout(interval.saturating_sub(looked.elapsed())) {
+        match receiver.recv_timeout(interval.saturating_sub(looked.elapsed()).max(DRAIN_LOOK_EVERY)) {
             Ok(handed) => handed.iter().try_for_each(|message| send(&producer, shared.arguments, message))?,
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => open = false,
+            Err(RecvTimeoutError::Disconnected) => {
+                open = false;
+                process::pause(DRAIN_LOOK_EVERY);
+            }
         }
-        if !open {
-            producer.poll(Duration::from_millis(1));
-        } else if looked.elapsed() < interval {
-            continue;
-        }
-        looked = Instant::now();
         producer.poll(Duration::ZERO);
+        while producer.in_flight_count() > IN_FLIGHT_MAX {
+            process::pause(DRAIN_LOOK_EVERY);
+            producer.poll(Duration::ZERO);
+        }
         if producer.context().failed.load(Ordering::Relaxed) {
             return Err("a record was not written".into());
         }
+        if open && looked.elapsed() < interval {
+            continue;
+        }
+        looked = Instant::now();
         let delivered = producer.context().delivered.load(Ordering::Relaxed);
         if delivered > committed {
             shared.consumer.commit(&offsets(shared, partition, delivered)?, CommitMode::Async)?;
@@ -249,7 +257,8 @@ fn send(producer: &BaseProducer<Deliveries>, arguments: &Arguments, message: &Bo
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), record)) => record,
             Err((error, _)) => return Err(error.into()),
         };
-        producer.poll(Duration::from_millis(1));
+        process::pause(DRAIN_LOOK_EVERY);
+        producer.poll(Duration::ZERO);
     }
 }
 

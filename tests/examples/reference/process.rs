@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 /// The processes under test: those named, and the one started here.
 pub(crate) struct Program {
@@ -86,6 +87,11 @@ pub(crate) fn status_bytes(path: &str, name: &str) -> u64 {
     let status = std::fs::read_to_string(path).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() * 1024
+}
+
+/// Lets time pass: for the pace of a load, and where rdkafka has nothing to wait on. Tests wait for conditions.
+pub(crate) fn pause(time: Duration) {
+    std::thread::park_timeout(time);
 }
 
 /// True once SIGTERM or SIGINT came.

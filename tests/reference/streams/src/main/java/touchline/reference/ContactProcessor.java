@@ -19,7 +19,7 @@ import org.apache.kafka.streams.state.KeyValueStore;
  * The job, one instance per partition.
  *
  * <p>A message with a keyword sets 商机/考虑价格, once; three views within seven days set 兴趣/多次浏览, once; the first
- * tag arms three touches, each as one timer after the other; a paid order takes away the pending one. Timers are fired
+ * tag arms three touches, each as one timer after the other; a paid order cancels those that have not come. Timers are fired
  * by stream time: a contact's own before its event, the others' by a punctuator.
  */
 final class ContactProcessor implements Processor<byte[], byte[], byte[], byte[]> {
@@ -76,7 +76,7 @@ final class ContactProcessor implements Processor<byte[], byte[], byte[], byte[]
         switch (event.kind) {
             case MESSAGE_IN -> onMessage(key, contact, event, clockMs, atMs);
             case VIEW -> onView(key, contact, event, clockMs, atMs);
-            case PAID -> cancel(key, contact);
+            case PAID -> cancel(key, contact, clockMs);
             default -> { }
         }
         contacts.put(key, contact.encode());
@@ -107,11 +107,16 @@ final class ContactProcessor implements Processor<byte[], byte[], byte[], byte[]
         sayTag(key, event, "兴趣", "多次浏览", clockMs, atMs);
     }
 
-    private void cancel(Bytes key, Contact contact) {
-        if (contact.nextTouch != 0) {
-            timers.delete(timerKey(contact.dueMs, key));
-            contact.nextTouch = 0;
+    private void cancel(Bytes key, Contact contact, long clockMs) {
+        if (contact.nextTouch == 0) {
+            return;
         }
+        timers.delete(timerKey(contact.dueMs, key));
+        for (int touch = contact.nextTouch; touch <= TOUCH_DELAYS_MS.length; touch++) {
+            long dueMs = contact.anchorMs + TOUCH_DELAYS_MS[touch - 1];
+            say(key, Outputs.touch(text(key), touch, "cancelled", clockMs, dueMs), clockMs, TOUCHES);
+        }
+        contact.nextTouch = 0;
     }
 
     private void arm(Bytes key, Contact contact, int touch) {
@@ -129,7 +134,7 @@ final class ContactProcessor implements Processor<byte[], byte[], byte[], byte[]
     private void fireOwn(Bytes key, Contact contact, long clockMs) {
         while (contact.nextTouch != 0 && contact.dueMs <= clockMs) {
             timers.delete(timerKey(contact.dueMs, key));
-            say(key, Outputs.touch(text(key), contact.nextTouch, clockMs, contact.dueMs), clockMs, TOUCHES);
+            say(key, Outputs.touch(text(key), contact.nextTouch, "due", clockMs, contact.dueMs), clockMs, TOUCHES);
             arm(key, contact, contact.nextTouch + 1);
         }
     }

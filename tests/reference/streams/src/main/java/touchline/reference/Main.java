@@ -68,7 +68,6 @@ public final class Main {
     }
 
     private static Topology topology(Options options, Progress progress) {
-        // The cache keeps a contact that comes again within a commit interval from being written twice.
         StoreBuilder<KeyValueStore<Bytes, byte[]>> contacts = Stores.keyValueStoreBuilder(
                 Stores.persistentKeyValueStore(ContactProcessor.CONTACTS), Serdes.Bytes(), Serdes.ByteArray());
         StoreBuilder<KeyValueStore<Bytes, byte[]>> timers = Stores.keyValueStoreBuilder(

@@ -15,10 +15,10 @@ import java.util.Map;
  * @param commitIntervalMs how long a transaction is kept open
  * @param records          stop after so many; 0: until SIGTERM
  * @param stateDir         where RocksDB lies
- * @param cacheMb          record cache above RocksDB, over all threads
+ * @param cacheMb          record cache above RocksDB, over all threads; 0: none, which is faster here
  * @param rocksMb          block cache of all stores together, memtables included
  * @param countViews       whether product views are counted; off for a comparison with a program that does not
- * @param lingerMs         linger of the producers
+ * @param lingerMs         linger of the producers; every commit flushes, so more only makes batches larger
  */
 record Options(
         String brokers,
@@ -58,10 +58,10 @@ record Options(
                 Long.parseLong(take(given, "commit-interval-ms", "100")),
                 Long.parseLong(take(given, "records", "0")),
                 take(given, "state-dir", null),
-                Integer.parseInt(take(given, "cache-mb", "64")),
+                Integer.parseInt(take(given, "cache-mb", "0")),
                 Integer.parseInt(take(given, "rocks-mb", "192")),
                 Boolean.parseBoolean(take(given, "count-views", "true")),
-                Integer.parseInt(take(given, "linger-ms", "5")));
+                Integer.parseInt(take(given, "linger-ms", "100")));
         if (!given.isEmpty()) {
             throw new IllegalArgumentException("unknown: " + given.keySet() + "\n" + USAGE);
         }

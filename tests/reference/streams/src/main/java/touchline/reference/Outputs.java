@@ -36,12 +36,12 @@ final class Outputs {
         });
     }
 
-    /** Touch number {@code step} of a contact is due. */
-    static byte[] touch(String contact, int step, long clockMs, long dueMs) {
+    /** Touch number {@code step} of a contact is {@code due} or {@code cancelled}. */
+    static byte[] touch(String contact, int step, String state, long clockMs, long dueMs) {
         return message(out -> {
             out.writeInt64(2, clockMs);
             out.writeString(4, contact + "/" + PLAYBOOK + "/1/p" + step + "#1");
-            out.writeString(5, "due");
+            out.writeString(5, state);
             out.writeString(7, contact);
             out.writeString(10, PLAYBOOK);
             out.writeUInt32(12, 1);
