@@ -4,6 +4,7 @@
 //! the simulator, and one contract suite that every implementation (memory, embedded, Kafka) passes.
 //! What it is not: it knows nothing of events; records are bytes with a key and headers.
 
+pub mod consumer;
 pub mod contract;
 pub mod lane;
 pub mod memory;
