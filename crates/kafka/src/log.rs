@@ -100,6 +100,12 @@ impl KafkaLog {
         Ok(Arc::clone(self.shared.group.get_or_init(|| joined)))
     }
 
+    /// As [`Log::end`], asking the broker whatever is known: whatever anybody appended before the call lies below it.
+    pub fn end_now(&self, topic: Topic, partition: u32) -> Result<u64, LogError> {
+        self.shared.reader.ask_now(topic, partition)?;
+        self.shared.reader.end(topic, partition)
+    }
+
     /// What it was connected with.
     pub fn settings(&self) -> &Settings {
         &self.shared.settings

@@ -84,8 +84,35 @@ pub struct Faults(Option<Kind>);
 
 #[derive(Clone)]
 enum Kind {
-    Kill { at: Point, passages_left: Arc<AtomicU64> },
+    Kill(Arc<Countdown>),
     Hook(Hook),
+}
+
+/// Ends the process at a named point, after some passages: what [`KILL_AT`] asks for.
+#[derive(Debug)]
+pub struct Countdown {
+    at: String,
+    passages_left: AtomicU64,
+}
+
+impl Countdown {
+    /// What [`KILL_AT`] says, whatever the point.
+    pub fn from_env() -> Option<Self> {
+        Self::parse(&std::env::var(KILL_AT).ok()?)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (name, count) = text.split_once(':').unwrap_or((text, "1"));
+        let count: u64 = count.parse().ok()?;
+        Some(Self { at: name.to_owned(), passages_left: AtomicU64::new(count.max(1)) })
+    }
+
+    /// A point is passed: aborts when it is the one and its passages are used up.
+    pub fn passed(&self, name: &str) {
+        if self.at == name && self.passages_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            std::process::abort();
+        }
+    }
 }
 
 impl Faults {
@@ -105,19 +132,16 @@ impl Faults {
     }
 
     fn parse(text: &str) -> Self {
-        let (name, count) = text.split_once(':').unwrap_or((text, "1"));
-        let (Some(at), Ok(count)) = (Point::parse(name), count.parse::<u64>()) else { return Self::off() };
-        Self(Some(Kind::Kill { at, passages_left: Arc::new(AtomicU64::new(count.max(1))) }))
+        let kill = Countdown::parse(text).filter(|kill| Point::parse(&kill.at).is_some());
+        kill.map_or(Self::off(), |kill| Self(Some(Kind::Kill(Arc::new(kill)))))
     }
 
     /// Called at a point: aborts the process, ends the step, or does nothing.
     pub fn reached(&self, point: Point) -> Result<(), Error> {
         match &self.0 {
             None => Ok(()),
-            Some(Kind::Kill { at, passages_left }) => {
-                if *at == point && passages_left.fetch_sub(1, Ordering::SeqCst) == 1 {
-                    std::process::abort();
-                }
+            Some(Kind::Kill(kill)) => {
+                kill.passed(point.name());
                 Ok(())
             }
             Some(Kind::Hook(hook)) => {
@@ -135,7 +159,7 @@ impl fmt::Debug for Faults {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
             None => "off",
-            Some(Kind::Kill { at, .. }) => at.name(),
+            Some(Kind::Kill(kill)) => &kill.at,
             Some(Kind::Hook(_)) => "hook",
         })
     }

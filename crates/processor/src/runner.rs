@@ -87,38 +87,44 @@ impl Processor {
         options: Options,
     ) -> Result<Handle, Error> {
         let handle = Self::start(log, stores, wall, options);
-        for partition in 0..handle.shared.log.partitions() {
-            handle.assign(partition, Role::Owner)?;
-        }
+        handle.assign((0..handle.shared.log.partitions()).map(|partition| (partition, Role::Owner)))?;
         Ok(handle)
     }
 }
 
 impl Handle {
-    /// Changes what this process does with a partition; waits until what it did before has ended (ten seconds or so).
-    /// A partition that cannot be opened does not stop the others: its status says why.
-    pub fn assign(&self, partition: u32, role: Role) -> Result<(), Error> {
+    /// Changes what this process does with partitions; waits until what it did with them before has ended (ten seconds
+    /// or so), all of them at once. A partition that cannot be opened does not stop the others: its status says why.
+    pub fn assign(&self, roles: impl IntoIterator<Item = (u32, Role)>) -> Result<(), Error> {
         let mut threads = lock(&self.threads);
-        if let Some(running) = threads.get(&partition) {
-            if running.role == role && !running.thread.is_finished() {
-                return Ok(());
+        let mut changes = Vec::new();
+        for (partition, role) in roles {
+            let unchanged = |running: &Running| running.role == role && !running.thread.is_finished();
+            if threads.get(&partition).is_some_and(unchanged) {
+                continue;
             }
-            running.stop.store(true, Ordering::SeqCst);
-            self.shared.log.signal().notify();
+            let running = threads.remove(&partition);
+            if let Some(running) = &running {
+                running.stop.store(true, Ordering::SeqCst);
+            }
+            changes.push((partition, role, running));
         }
-        if let Some(running) = threads.remove(&partition) {
-            join(running.thread);
+        self.shared.log.signal().notify();
+        for (partition, role, running) in changes {
+            if let Some(running) = running {
+                join(running.thread);
+            }
+            *lock(&self.shared.status[partition as usize]) = Status { role, ..Status::default() };
+            if role == Role::Absent {
+                continue;
+            }
+            let (shared, stop) = (Arc::clone(&self.shared), Arc::new(AtomicBool::new(false)));
+            let stopped = Arc::clone(&stop);
+            let thread = std::thread::Builder::new().name(format!("partition-{partition}"));
+            let thread = thread.spawn(move || shared.run(partition, role, &stopped));
+            let thread = thread.map_err(|error| Error::Thread(error.to_string()))?;
+            threads.insert(partition, Running { role, stop, thread });
         }
-        *lock(&self.shared.status[partition as usize]) = Status { role, ..Status::default() };
-        if role == Role::Absent {
-            return Ok(());
-        }
-        let (shared, stop) = (Arc::clone(&self.shared), Arc::new(AtomicBool::new(false)));
-        let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name(format!("partition-{partition}"));
-        let thread = thread.spawn(move || shared.run(partition, role, &stopped));
-        let thread = thread.map_err(|error| Error::Thread(error.to_string()))?;
-        threads.insert(partition, Running { role, stop, thread });
         Ok(())
     }
 

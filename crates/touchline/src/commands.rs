@@ -9,5 +9,6 @@ pub(crate) mod replay;
 pub(crate) mod segment;
 pub(crate) mod send;
 pub(crate) mod status;
+pub(crate) mod topics;
 pub(crate) mod touches;
 pub(crate) mod verify;

@@ -4,15 +4,20 @@
 //! `replay` and `playbook validate`, which need none.
 
 mod client;
+mod clock;
+mod cluster;
 mod commands;
 mod config;
 mod dev;
+mod embedded;
 mod json;
+mod listen;
 mod roles;
+mod serve;
 
 use clap::{Parser, Subcommand};
 use client::Server;
-use commands::{board, clock, contact, link, playbook, replay, segment, send, status, touches, verify};
+use commands::{board, contact, link, playbook, replay, segment, send, status, topics, touches, verify};
 
 /// Turns what customers say, view, buy and do into tags, board stages and due touches.
 ///
@@ -34,6 +39,11 @@ struct Cli {
 enum Command {
     /// Run all roles in one process on one data directory, listeners on loopback
     Dev(Box<dev::Options>),
+    /// Run some or all roles over Kafka, next to any number of other processes
+    Serve(Box<serve::Options>),
+    /// Make or check the Kafka topics
+    #[command(subcommand)]
+    Topics(topics::Command),
     /// Send events, or print an example of one kind
     Send(send::Options),
     /// Count and list contacts by a condition
@@ -60,7 +70,7 @@ enum Command {
     Link(link::Command),
     /// Move the clock of a server started with --clock manual
     #[command(subcommand)]
-    Clock(clock::Command),
+    Clock(commands::clock::Command),
     /// Show how far each partition has come
     Status,
     /// List records that could not be applied, with their reasons
@@ -73,6 +83,8 @@ fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Command::Dev(options) => dev::run(*options),
+        Command::Serve(options) => serve::run(*options),
+        Command::Topics(command) => topics::run(&cli.server, &command),
         Command::Replay(options) => replay::run(&cli.server, &options),
         Command::Link(command) => link::run(&cli.server, command),
         Command::Verify(options) => verify::run(&cli.server, &options),
@@ -102,12 +114,15 @@ fn block_on(command: Command, server: &Server) -> anyhow::Result<()> {
             Command::Touches(options) => touches::run(server, options).await,
             Command::Report(options) => touches::report(server, options).await,
             Command::Playbook(command) => playbook::run(server, command).await,
-            Command::Clock(command) => clock::run(server, command).await,
+            Command::Clock(command) => commands::clock::run(server, command).await,
             Command::Status => status::run(server).await,
             Command::DeadLetters(options) => status::dead_letters(server, options).await,
-            Command::Dev(_) | Command::Replay(_) | Command::Link(_) | Command::Verify(_) => {
-                unreachable!("handled by the caller")
-            }
+            Command::Dev(_)
+            | Command::Serve(_)
+            | Command::Topics(_)
+            | Command::Replay(_)
+            | Command::Link(_)
+            | Command::Verify(_) => unreachable!("handled by the caller"),
         }
     })
 }
