@@ -193,6 +193,8 @@ impl Clients {
     pub(crate) fn lane(&self, partition: u32, transactional_id: Option<&str>) -> ClientConfig {
         let mut config = self.producer(&format!("lane-{partition}"));
         config.set("message.timeout.ms", LANE_MESSAGE_TIMEOUT_MS.to_string());
+        // A publication is handed over at once: there is nothing to wait for.
+        config.set("linger.ms", "0.1");
         if let Some(id) = transactional_id {
             config.set("transactional.id", id);
             config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());

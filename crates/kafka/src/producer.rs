@@ -30,6 +30,8 @@ const WAITING_RECORDS_MAX: usize = QUEUED_MESSAGES_MAX / 2;
 const BUSY_POLL: Duration = Duration::from_millis(1);
 /// The same while none are.
 const IDLE_POLL: Duration = Duration::from_millis(50);
+/// How long a broker may take to describe a topic.
+const LEARN_WAIT: Duration = Duration::from_secs(5);
 /// Closing waits so long for what is queued.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
@@ -67,6 +69,7 @@ impl Appender {
         let deliveries = Deliveries { waiting: Arc::clone(&waiting), ends: Arc::clone(&ends), signal };
         let producer: BaseProducer<Deliveries> =
             clients.append().create_with_context(deliveries).map_err(Error::Client)?;
+        learn_topics(&producer, &names, &Topic::ALL);
         let producer = Arc::new(producer);
         let poller = thread::Builder::new()
             .name("kafka-append".to_owned())
@@ -154,6 +157,17 @@ pub(crate) fn check_sizes<'a>(records: impl Iterator<Item = &'a NewRecord>) -> R
         sum += bytes;
     }
     Ok(sum)
+}
+
+/// Connects a producer and lets it know its topics now: otherwise it notices half a second later that there is a broker.
+/// Where no broker answers, it goes on trying by itself.
+pub(crate) fn learn_topics<C: ProducerContext>(producer: &BaseProducer<C>, names: &Names, topics: &[Topic]) {
+    for topic in topics {
+        if let Err(error) = producer.client().fetch_metadata(Some(names.of(*topic)), LEARN_WAIT) {
+            context::report("producer", &error, "while learning about topics");
+            return;
+        }
+    }
 }
 
 /// Headers for librdkafka; none where there are none.

@@ -3,4 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where something is not as expected")]
 
 mod contract;
+mod group;
+mod partitions;
+mod reading;
+mod security;
 mod support;
+mod topics;
+mod zombies;
