@@ -1,16 +1,19 @@
 //! The protocol of a publisher lane on a log with Kafka's transactions, one phase at a time.
 //!
 //! ```text
-//!   connect ─ init ─ watermarks ─ wait ─ marker ─ tail ×4 ─▶ ready ─ begin ─ send ─ drain ─ offsets ─ commit ─▶ ready
-//!      ▲        (fences)            │ too long, or a failure that passes          │ any failure: dead, no abort
-//!      └────────────────────────────┘                                            ▼ whoever goes on takes over again
+//!   connect ─ init ─ watermarks ─ wait ─ marker ─ tail ×4 ─▶ ready ─ begin ─ send ─ drain ─ marker ─ offsets ─ commit
+//!      ▲        (fences)            │ too long, or a failure     ▲          │ any failure: dead, no abort          │
+//!      └────────────────────────────┘ that passes                │          ▼ whoever goes on takes over again     │
+//!                                                                └──────────────────────────────────────────────────┘
 //! ```
 //! What it is: the order of calls and what each failure means, over two traits; `touchline-kafka` implements them on
 //! librdkafka and the simulator on a broker that loses answers and delivers requests late. What it is not: it has no
 //! clock, no thread and no retry of its own after something was sent.
 //!
 //! Invariants: init comes before anything is looked at; nothing that was sent is ever aborted by its sender; the
-//! records decide what is published, not the committed offsets.
+//! records decide what is published, not the committed offsets; the record with the marker is sent when everything
+//! before it is delivered, also within a transaction: a late copy of an earlier commit (one epoch serves many
+//! transactions) may commit this one halfway, and the marker must not be in that half without what it covers.
 
 use crate::publish::{Marker, Publication, Published};
 use crate::{Error, NewRecord, Topic};
@@ -36,7 +39,7 @@ pub enum Mode {
     /// In transactions; a plain `read_committed` consumer sees each output once.
     #[default]
     Transactional,
-    /// By sequence alone: outputs, then contacts and the marker. After a crash a plain consumer may see repeats.
+    /// By sequence alone: first everything, then the marker. After a crash a plain consumer may see repeats.
     Sequenced,
 }
 
@@ -158,9 +161,9 @@ pub enum LanePoint {
     DuringRestore,
     /// A publication is handed to the producer.
     AfterSend,
-    /// All its records (in sequenced mode: all outputs) are delivered.
+    /// All its records but the one with the marker are delivered.
     AfterDrain,
-    /// Its offsets are added; the next call commits (in sequenced mode: sends the marker).
+    /// Its offsets are added; the next call commits (in sequenced mode: the marker is sent, not delivered).
     BeforeCommit,
     /// It is durable, and nobody was told.
     AfterCommit,
@@ -212,6 +215,8 @@ pub enum Plant {
     SmallerOfBoth,
     /// Nobody waits for the high watermark.
     NoWait,
+    /// The marker is sent together with what it covers.
+    MarkerWithOutputs,
 }
 
 /// A publisher lane.
@@ -242,10 +247,11 @@ enum Phase {
     Begin,
     Send,
     Drain,
+    SendMarker,
+    DrainMarker,
     Offsets,
     Commit,
-    SendLast,
-    DrainLast,
+    Committed,
     Dead,
 }
 
@@ -329,28 +335,37 @@ impl<W: World> Lane<W> {
                 Ok((Phase::Send, Step::Polled))
             }
             Phase::Send => {
-                let outputs = self.outputs();
-                client(&mut self.client)?.send(&self.publication.records[..outputs])?;
+                let first = self.before_marker();
+                client(&mut self.client)?.send(&self.publication.records[..first])?;
                 Ok((Phase::Drain, Step::Did(LanePoint::AfterSend)))
             }
             Phase::Drain => match client(&mut self.client)?.drain()? {
                 Drained::InFlight => Ok((Phase::Drain, Step::Polled)),
-                Drained::All => Ok((Phase::Offsets, Step::Did(LanePoint::AfterDrain))),
+                Drained::All => Ok((Phase::SendMarker, Step::Did(LanePoint::AfterDrain))),
             },
-            Phase::Offsets => self.offsets(),
+            Phase::SendMarker => {
+                let first = self.before_marker();
+                client(&mut self.client)?.send(&self.publication.records[first..])?;
+                let step = match self.mode {
+                    Mode::Transactional => Step::Polled,
+                    Mode::Sequenced => Step::Did(LanePoint::BeforeCommit),
+                };
+                Ok((Phase::DrainMarker, step))
+            }
+            Phase::DrainMarker => match (client(&mut self.client)?.drain()?, self.mode) {
+                (Drained::InFlight, _) => Ok((Phase::DrainMarker, Step::Polled)),
+                (Drained::All, Mode::Transactional) => Ok((Phase::Offsets, Step::Polled)),
+                (Drained::All, Mode::Sequenced) => Ok((Phase::Committed, Step::Did(LanePoint::AfterCommit))),
+            },
+            Phase::Offsets => {
+                client(&mut self.client)?.commit_offsets(&self.publication.marker)?;
+                Ok((Phase::Commit, Step::Did(LanePoint::BeforeCommit)))
+            }
             Phase::Commit => {
                 client(&mut self.client)?.commit()?;
-                Ok((Phase::DrainLast, Step::Did(LanePoint::AfterCommit)))
+                Ok((Phase::Committed, Step::Did(LanePoint::AfterCommit)))
             }
-            Phase::SendLast => {
-                let outputs = self.outputs();
-                client(&mut self.client)?.send(&self.publication.records[outputs..])?;
-                Ok((Phase::DrainLast, Step::Polled))
-            }
-            Phase::DrainLast => match client(&mut self.client)?.drain()? {
-                Drained::InFlight => Ok((Phase::DrainLast, Step::Polled)),
-                Drained::All => Ok((Phase::Ready, Step::Published)),
-            },
+            Phase::Committed => Ok((Phase::Ready, Step::Published)),
             Phase::Dead => Ok((Phase::Dead, Step::Failed(Error::Closed))),
         }
     }
@@ -384,8 +399,7 @@ impl<W: World> Lane<W> {
 
     fn find_marker(&mut self) -> Result<(Phase, Step), Failure> {
         let mut in_records: Option<Marker> = None;
-        let mut windows = Windows::back_from(self.ends[OUTPUTS.len() - 1]);
-        while let Some((from, to)) = windows.next() {
+        for (from, to) in Windows::back_from(self.ends[OUTPUTS.len() - 1]) {
             let seen = self.world.read(Topic::Contacts, from, to)?;
             // In sequenced mode a zombie may have written an older one behind a newer.
             in_records = seen.into_iter().filter_map(|seen| seen.marker).max_by_key(|marker| marker.offset);
@@ -408,8 +422,7 @@ impl<W: World> Lane<W> {
         let index = stream.index();
         let anchor = self.found.marker.sequences[index];
         let mut newest_first: Vec<u64> = Vec::new();
-        let mut windows = Windows::back_from(self.ends[index]);
-        'back: while let Some((from, to)) = windows.next() {
+        'back: for (from, to) in Windows::back_from(self.ends[index]) {
             let seen = self.world.read(stream.into(), from, to)?;
             for sequence in seen.iter().rev().filter_map(|seen| seen.sequence) {
                 if sequence <= anchor {
@@ -444,25 +457,12 @@ impl<W: World> Lane<W> {
         }
     }
 
-    /// How many records go first: in sequenced mode all that come before those of `contacts`, so that whoever sees the
-    /// marker sees the outputs.
-    fn outputs(&self) -> usize {
-        let records = &self.publication.records;
-        match self.mode {
-            Mode::Transactional => records.len(),
-            Mode::Sequenced => records.iter().rposition(|(topic, _)| *topic != Topic::Contacts).map_or(0, |at| at + 1),
+    /// How many records go first: all but the last one, which carries the marker.
+    fn before_marker(&self) -> usize {
+        match self.plant {
+            Plant::MarkerWithOutputs => self.publication.records.len(),
+            _ => self.publication.records.len().saturating_sub(1),
         }
-    }
-
-    fn offsets(&mut self) -> Result<(Phase, Step), Failure> {
-        let next = match self.mode {
-            Mode::Transactional => {
-                client(&mut self.client)?.commit_offsets(&self.publication.marker)?;
-                Phase::Commit
-            }
-            Mode::Sequenced => Phase::SendLast,
-        };
-        Ok((next, Step::Did(LanePoint::BeforeCommit)))
     }
 
     fn start_again(&mut self, failure: Failure) -> Step {

@@ -178,7 +178,7 @@ fn it_fences_before_it_looks_and_drains_before_it_commits() {
     assert_eq!(fake.calls(), ["connect", "init", "watermarks", "reached", "committed"]);
     assert!(lane.publish(publication(7, 1..=2)) && !lane.publish(publication(8, 3..=3)));
     assert!(matches!(run(&mut lane), Step::Published));
-    assert_eq!(fake.calls(), ["begin", "send", "drain", "offsets", "commit", "drain"]);
+    assert_eq!(fake.calls(), ["begin", "send", "drain", "send", "drain", "offsets", "commit"]);
     assert!(matches!(lane.step(), Step::Idle));
     let (_, published) = taken_over(&fake, Mode::Transactional);
     assert_eq!(published, Published::whole(marker(7, 2)));
@@ -231,7 +231,7 @@ fn a_takeover_starts_again_from_init_where_that_may_help() {
     let mut lane = Lane::new(fake.clone(), 3, Mode::Transactional);
     assert!(matches!(run(&mut lane), Step::Failed(Error::Fenced { partition: 3 })));
     (0..ATTEMPTS_MAX).for_each(|_| fake.fail("watermarks", again()));
-    let mut lane = Lane::new(fake.clone(), 3, Mode::Transactional);
+    let mut lane = Lane::new(fake, 3, Mode::Transactional);
     assert!(matches!(run(&mut lane), Step::Failed(Error::Io(_))));
 }
 
