@@ -395,7 +395,7 @@ fn kill_9_leaves_no_half_checkpoint() {
         let mut lines = said(&mut child);
         kept = lines.by_ref().nth((random % 4) as usize).unwrap().parse().unwrap();
         // Into the next step, which takes some milliseconds.
-        std::thread::sleep(Duration::from_micros(random >> 32 & 0x3FFF));
+        std::thread::park_timeout(Duration::from_micros(random >> 32 & 0x3FFF));
         child.kill().unwrap();
         child.wait().unwrap();
         kept = lines.last().map_or(kept, |line| line.parse().unwrap());
