@@ -4,7 +4,7 @@ use crate::metrics;
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// Logs and counts errors of one kind of client.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,10 @@ pub(crate) fn log(client: &'static str, level: RDKafkaLogLevel, fac: &str, messa
 
 /// An error that is not the answer to a call: librdkafka goes on by itself.
 pub(crate) fn report(client: &'static str, error: &KafkaError, reason: &str) {
+    // The end of a partition is asked for (`enable.partition.eof`) and comes here as well: no error.
+    if matches!(error, KafkaError::Global(RDKafkaErrorCode::PartitionEOF)) {
+        return;
+    }
     metrics::client_error(client);
     tracing::warn!(client, %error, reason, "kafka client reports an error");
 }
