@@ -1,7 +1,8 @@
 //! Reading besides the contract: what others append, what retention removed, what came before.
 
-use crate::support::{PATIENCE, cluster, connect, eventually, fresh, publication, record};
+use crate::support::{PATIENCE, cluster, connect, eventually, fresh, publication, record, touches};
 use std::time::{Duration, Instant};
+use touchline_broker::Options;
 use touchline_kafka::Publish;
 use touchline_log::{Error, Log, Topic, last_record, wait};
 
@@ -97,6 +98,33 @@ fn what_was_deleted_is_said_to_be_gone() {
     assert_eq!(other.end(Topic::Events, 0).unwrap(), 10);
     assert!(other.read(Topic::Events, 0, 10, 9).unwrap().is_empty());
     assert!(last_record(&other, Topic::Events, 0, &|_| true).unwrap().is_none());
+}
+
+#[test]
+fn a_broker_that_was_killed_and_came_back_is_used_again() {
+    let Some(cluster) = touchline_broker::start_or_skip(&Options::default()) else { return };
+    if cluster.is_external() {
+        return;
+    }
+    let settings = fresh(&cluster, Publish::Transactional);
+    let log = connect(&settings);
+    let mut taken = wait(log.take_over(0)).unwrap();
+    wait(taken.publisher.publish(publication(1, 1..=2))).unwrap();
+    wait(log.append(Topic::Events, 0, vec![record(b"before")])).unwrap();
+    assert_eq!(log.read(Topic::Events, 0, 0, 9).unwrap().len(), 1);
+    cluster.kill(1).unwrap();
+    let meanwhile = log.append(Topic::Events, 0, vec![record(b"meanwhile")]);
+    cluster.restart(1).unwrap();
+    wait(meanwhile).unwrap();
+    let found: Vec<Vec<u8>> =
+        log.read(Topic::Events, 0, 0, 9).unwrap().into_iter().map(|record| record.value).collect();
+    assert_eq!(found, [b"before".to_vec(), b"meanwhile".to_vec()]);
+    // Whether this one is heard of or not: the next owner knows.
+    let _ = wait(taken.publisher.publish(publication(2, 3..=3)));
+    let mut taken = wait(log.take_over(0)).unwrap();
+    let next = taken.published.tails[1] + 1;
+    wait(taken.publisher.publish(publication(9, next..=5))).unwrap();
+    assert_eq!(touches(&settings, 0), [1, 2, 3, 4, 5]);
 }
 
 fn delete_before(brokers: &str, topic: &str, offset: i64) {

@@ -79,7 +79,7 @@ fn a_publication_that_was_committed_and_not_heard_of_is_found() {
 fn without_transactions_the_beginning_of_a_publication_is_found() {
     let Some(cluster) = cluster() else { return };
     let settings = fresh(cluster, Publish::Sequenced);
-    let (zombie, arrived, _go_on) = stopping_at(&settings, LanePoint::BeforeCommit);
+    let (zombie, arrived, _go_on) = stopping_at(&settings, LanePoint::AfterDrain);
     let mut first = wait(zombie.take_over(0)).unwrap();
     let _never = first.publisher.publish(publication(7, 1..=400));
     arrived.recv().unwrap();
