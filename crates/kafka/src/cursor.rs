@@ -208,11 +208,8 @@ fn understand(polled: Option<KafkaResult<BorrowedMessage<'_>>>, next: u64) -> Re
             | RDKafkaErrorCode::UnknownPartition
             | RDKafkaErrorCode::BadMessage
             | RDKafkaErrorCode::BadCompression => Err(Error::Client(KafkaError::MessageConsumption(code))),
-            // A broker that went away: librdkafka connects again.
-            code => {
-                crate::context::report("reader", &KafkaError::MessageConsumption(code), "while reading");
-                Ok(Polled::Nothing)
-            }
+            // A broker that went away: reported by the client, which connects again.
+            _ => Ok(Polled::Nothing),
         },
         Some(Err(error)) => Err(Error::Client(error)),
     }

@@ -67,5 +67,5 @@ impl From<Error> for LogError {
 
 /// An error of a client as the log says it.
 pub(crate) fn io(error: &KafkaError) -> LogError {
-    LogError::Io(error.to_string())
+    LogError::Unavailable(error.to_string())
 }

@@ -127,15 +127,11 @@ fn serve(consumer: &BaseConsumer<Member>, polls: &Signal, leaving: &AtomicBool) 
 }
 
 fn poll(consumer: &BaseConsumer<Member>) {
-    match consumer.poll(POLL) {
-        // A record that was under way when its partition was paused.
-        None | Some(Ok(_)) => {}
-        Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) => {
-            context::report("group", &error, "the membership is lost for good");
-            consumer.context().gone();
-            thread::sleep(POLL);
-        }
-        Some(Err(error)) => context::report("group", &error, "in the consumer group"),
+    // Other errors are reported by the context; a record was under way when its partition was paused.
+    if let Some(Err(error @ KafkaError::MessageConsumptionFatal(_))) = consumer.poll(POLL) {
+        tracing::error!(%error, "the membership is lost for good");
+        consumer.context().gone();
+        thread::sleep(POLL);
     }
 }
 

@@ -392,7 +392,7 @@ impl LaneProducer {
                 | RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::GroupAuthorizationFailed
                 | RDKafkaErrorCode::ClusterAuthorizationFailed,
-            ) => Failure::Broken(io(error)),
+            ) => Failure::Broken(LogError::Misconfigured(error.to_string())),
             _ => Failure::Again(error.to_string()),
         }
     }
@@ -405,7 +405,7 @@ const fn is_fenced(code: RDKafkaErrorCode) -> bool {
 /// A failure to read: what is known to be there will come, so it may pass.
 fn passing(error: LogError) -> Failure {
     match error {
-        LogError::Io(reason) => Failure::Again(reason),
+        LogError::Io(reason) | LogError::Unavailable(reason) => Failure::Again(reason),
         error => Failure::Broken(error),
     }
 }

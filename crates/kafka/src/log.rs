@@ -230,7 +230,7 @@ impl Shared {
             let high = crate::ends::offset(high.map_err(|error| crate::error::io(&error))?.1);
             while self.reader.stable(topic, partition)? < high {
                 if std::time::Instant::now() > deadline {
-                    return Err(LogError::Io("a transaction stays open".to_owned()));
+                    return Err(LogError::Unavailable("a transaction stays open".to_owned()));
                 }
                 std::thread::sleep(std::time::Duration::from_millis(1));
             }

@@ -127,7 +127,7 @@ impl Appender {
                 // The rest of the call is not sent: what follows an error must not lie in the log.
                 let failure = match error {
                     KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) if sent == 0 => self.waiting.busy(),
-                    error => LogError::Io(error.to_string()),
+                    error => LogError::Unavailable(error.to_string()),
                 };
                 self.producer.context().done(call, records.len() - sent, Some(failure));
                 return;
@@ -277,7 +277,7 @@ impl ProducerContext for Deliveries {
                 state.last_offset = state.last_offset.max(offset);
                 None
             }
-            Err((error, _)) => Some(LogError::Io(error.to_string())),
+            Err((error, _)) => Some(LogError::Unavailable(error.to_string())),
         };
         self.done(&call, 1, failure);
     }

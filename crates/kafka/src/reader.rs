@@ -335,7 +335,7 @@ impl Reader {
                 }
                 Err(error) => error,
             },
-            crate::cursor::Error::TooLate => LogError::Io(format!(
+            crate::cursor::Error::TooLate => LogError::Unavailable(format!(
                 "{}/{} gives no record from {offset} on, but there must be one",
                 self.names.of(at.topic),
                 at.partition
@@ -374,9 +374,8 @@ enum Standing {
 /// Serves the tail consumer's own queue, where only errors arrive, and lets idle cursors rest.
 fn serve(tail: &BaseConsumer<Quiet>, closing: &AtomicBool, cursors: &Mutex<Vec<Cursor>>) {
     while !closing.load(Ordering::SeqCst) {
-        if let Some(Err(error)) = tail.poll(POLL) {
-            crate::context::report("tail", &error, "while tailing");
-        }
+        // Errors are reported by the client's context; records arrive elsewhere.
+        drop(tail.poll(POLL));
         for cursor in lock(cursors).iter_mut().filter(|cursor| cursor.is_assigned() && cursor.idle() > CURSOR_IDLE) {
             cursor.rest();
         }

@@ -490,7 +490,7 @@ impl<W: World> Lane<W> {
         self.phase = Phase::Dead;
         Step::Failed(match failure {
             Failure::Fenced => Error::Fenced { partition: self.partition },
-            Failure::Again(reason) => Error::Io(reason),
+            Failure::Again(reason) => Error::Unavailable(reason),
             Failure::Broken(error) => error,
         })
     }

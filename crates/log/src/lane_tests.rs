@@ -232,7 +232,7 @@ fn a_takeover_starts_again_from_init_where_that_may_help() {
     assert!(matches!(run(&mut lane), Step::Failed(Error::Fenced { partition: 3 })));
     (0..ATTEMPTS_MAX).for_each(|_| fake.fail("watermarks", again()));
     let mut lane = Lane::new(fake, 3, Mode::Transactional);
-    assert!(matches!(run(&mut lane), Step::Failed(Error::Io(_))));
+    assert!(matches!(run(&mut lane), Step::Failed(Error::Unavailable(_))));
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn records_win_over_the_committed_offset_and_are_never_behind_it() {
     assert_eq!(taken_over(&fake, Mode::Transactional).1.marker, marker(9, 0));
     fake.0.borrow_mut().committed = Some(marker(12, 0));
     let mut lane = Lane::new(fake.clone(), 3, Mode::Transactional);
-    assert!(matches!(run(&mut lane), Step::Failed(Error::Io(reason)) if reason.contains("committed offset")));
+    assert!(matches!(run(&mut lane), Step::Failed(Error::Unavailable(reason)) if reason.contains("committed offset")));
     fake.0.borrow_mut().topics = Default::default();
     assert_eq!(taken_over(&fake, Mode::Transactional).1.marker, marker(12, 0));
 }

@@ -45,6 +45,15 @@ pub(crate) fn open(shared: &Shared, id: u32, role: Role, stop: &AtomicBool) -> R
                 let checkpoints = Checkpoints::new(id, shared.options.checkpoint_every);
                 return Ok(Some(Opened { partition, checkpoints }));
             }
+            Err(Error::Log(error @ LogError::Unavailable(_))) => {
+                tracing::warn!(partition = id, %error, "partition cannot be opened; trying again");
+                let seen = shared.log.signal().count();
+                shared.log.signal().wait_past(seen, RETRY_EVERY);
+                if stop.load(Ordering::SeqCst) {
+                    return Ok(None);
+                }
+                continue;
+            }
             Err(error) => error,
         };
         // A store that cannot be used is rebuilt, from a checkpoint or from the log; what was empty cannot be better.

@@ -290,7 +290,7 @@ impl Partition {
 
     /// Whether everything readable is applied, published and delivered, and no timer is due by the wall.
     pub fn rest(&self) -> Result<Rest, Error> {
-        let caught_up = self.intake == Intake::Closed || self.log.end(Topic::Events, self.id)? <= self.meta().offset;
+        let caught_up = self.intake == Intake::Closed || self.end()? <= self.meta().offset;
         if self.publishing.is_standby() {
             return Ok(if caught_up { Rest::Quiet } else { Rest::Busy });
         }
@@ -304,7 +304,10 @@ impl Partition {
     /// How the partition stands.
     pub fn status(&self) -> Result<Status, Error> {
         let meta = self.meta();
-        let end = self.log.end(Topic::Events, self.id)?;
+        let end = match self.end()? {
+            u64::MAX => meta.offset,
+            end => end,
+        };
         let behind = if end > meta.offset { meta.clock.map(|clock| self.wall.now().since(clock)) } else { None };
         Ok(Status {
             role: if self.publishing.is_standby() { Role::Standby } else { Role::Owner },
@@ -336,6 +339,14 @@ impl Partition {
     /// The partition's store, for the judge.
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// End of the partition's events; as far as can be while the log is away, since nothing is known then.
+    fn end(&self) -> Result<u64, Error> {
+        match self.log.end(Topic::Events, self.id) {
+            Err(LogError::Unavailable(_)) => Ok(u64::MAX),
+            end => Ok(end?),
+        }
     }
 
     fn settle_publication(&mut self, now: Time) -> Result<(), Error> {
@@ -516,7 +527,7 @@ impl Partition {
         }
         match (self.options.pacing, self.outbox.mark_since()) {
             (_, None) => Ok(true),
-            (Pacing::Virtual, Some(_)) => Ok(self.log.end(Topic::Events, self.id)? > self.meta().offset),
+            (Pacing::Virtual, Some(_)) => Ok(self.end()? > self.meta().offset),
             (Pacing::Real, Some(since)) => Ok(since <= now && now < since.plus(PROGRESS_DELAY)),
         }
     }

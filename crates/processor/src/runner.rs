@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use touchline_log::{Log, Topic, Wall};
+use touchline_log::{Error as LogError, Log, Topic, Wall};
 use touchline_model::time::Time;
 use touchline_store::Stores;
 
@@ -203,7 +203,9 @@ impl Shared {
     fn keep_going(&self, id: u32, role: Role, stop: &AtomicBool) -> Result<(), Error> {
         while let Some(opened) = opening::open(self, id, role, stop)? {
             match self.work(id, role, opened, stop) {
-                Err(error @ Error::Overtaken { .. }) => tracing::warn!(partition = id, %error, "opening it again"),
+                Err(error @ (Error::Overtaken { .. } | Error::Log(LogError::Unavailable(_)))) => {
+                    tracing::warn!(partition = id, %error, "opening it again");
+                }
                 Err(error) if error.is_of_store() => {
                     tracing::error!(partition = id, %error, "store removed; it is rebuilt from checkpoint and log");
                     self.stores.discard(id)?;
