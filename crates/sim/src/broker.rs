@@ -199,7 +199,11 @@ mod tests {
         leader.mark(Producer { id: 1, epoch: 1 }, Outcome::Abort, NOW);
         let offsets: Vec<_> = leader.readable(0).map(|record| record.offset).collect();
         assert_eq!((leader.last_stable(), offsets), (4, vec![2]));
-        assert_eq!(append(&mut leader, &batch(0, 2, 1, Scope::Transaction)), Err(Refusal::Fenced), "the marker's epoch");
+        assert_eq!(
+            append(&mut leader, &batch(0, 2, 1, Scope::Transaction)),
+            Err(Refusal::Fenced),
+            "the marker's epoch"
+        );
         append(&mut leader, &batch(1, 0, 1, Scope::Transaction)).unwrap();
         leader.mark(Producer { id: 1, epoch: 1 }, Outcome::Commit, NOW);
         assert_eq!(leader.readable(3).map(|record| record.offset).collect::<Vec<_>>(), [4]);

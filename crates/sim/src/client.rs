@@ -2,12 +2,11 @@
 
 use crate::broker::{Batch, Outcome, Producer, Refusal, Scope};
 use crate::coordinator::Target;
-use crate::network::{Answer, Connection, Request, Shared, lock};
-use futures::channel::oneshot;
+use crate::network::{Answer, Connection, Placed, Request, Shared, lock};
 use std::collections::BTreeMap;
 use touchline_log::lane::{Client, Drained, Ends, Failure, Mode, OUTPUTS, Reached, Seen, World};
 use touchline_log::publish::sequence_in;
-use touchline_log::{Appended, Error, Marker, NewRecord, Topic};
+use touchline_log::{Error, Marker, NewRecord, Topic};
 
 /// Connections to a coordinator; those to leaders are named by their topic.
 const COORDINATOR: u32 = 100;
@@ -52,7 +51,15 @@ pub(crate) struct LaneClient {
     queued: Vec<(Topic, NewRecord)>,
     /// Next sequence, and how much of that is acknowledged.
     sequences: BTreeMap<Topic, (u64, u64)>,
-    waiting: Vec<(Topic, u64, oneshot::Receiver<Result<Appended, Refusal>>)>,
+    waiting: Vec<Sent>,
+}
+
+/// A request that is on its way.
+struct Sent {
+    topic: Topic,
+    /// Next sequence once it is acknowledged.
+    next: u64,
+    placed: Placed,
 }
 
 impl World for LaneWorld {
@@ -151,10 +158,10 @@ impl Client for LaneClient {
         if !self.queued.is_empty() && self.hand_over()? == Drained::InFlight {
             return Ok(Drained::InFlight);
         }
-        for (topic, acknowledged, mut answer) in std::mem::take(&mut self.waiting) {
-            match answer.try_recv() {
-                Ok(None) => self.waiting.push((topic, acknowledged, answer)),
-                Ok(Some(Ok(_))) => self.sequences.entry(topic).or_default().1 = acknowledged,
+        for mut sent in std::mem::take(&mut self.waiting) {
+            match sent.placed.try_recv() {
+                Ok(None) => self.waiting.push(sent),
+                Ok(Some(Ok(_))) => self.sequences.entry(sent.topic).or_default().1 = sent.next,
                 Ok(Some(Err(refusal))) => return Err(failure(refusal)),
                 Err(_) => return Err(failure(Refusal::TimedOut)),
             }
@@ -224,10 +231,9 @@ impl LaneClient {
                 let next = &mut self.sequences.entry(topic).or_default().0;
                 let batch = Batch { producer: by, base: *next, scope, records };
                 *next += batch.records.len() as u64;
-                let request =
-                    Request::Produce { topic, partition: self.partition, batch, id: self.id.clone() };
-                let answer = cluster.send((self.client, topic as u32), request);
-                self.waiting.push((topic, *next, answer));
+                let request = Request::Produce { topic, partition: self.partition, batch, id: self.id.clone() };
+                let placed = cluster.send((self.client, topic as u32), request);
+                self.waiting.push(Sent { topic, next: *next, placed });
             }
         }
         Ok(Drained::All)

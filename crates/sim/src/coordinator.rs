@@ -180,8 +180,18 @@ pub(crate) struct Group {
     owners: Vec<usize>,
     members: Vec<Member>,
     committed: Vec<Option<Marker>>,
-    /// Offsets of transactions that have not ended: producer, partition, marker.
-    pending: Vec<(Producer, u32, Marker)>,
+    /// Of transactions that have not ended.
+    pending: Vec<Held>,
+    /// Of those that were committed, and not in force yet.
+    committing: Vec<Held>,
+}
+
+/// An offset in a transaction.
+#[derive(Debug)]
+struct Held {
+    by: Producer,
+    partition: u32,
+    marker: Marker,
 }
 
 /// What a process knows of the group: as of its last poll.
@@ -196,7 +206,7 @@ impl Group {
         let owners = (0..partitions as usize).map(|partition| partition % processes).collect();
         let members = vec![Member::default(); processes];
         let committed = vec![None; partitions as usize];
-        Self { generation: 1, owners, members, committed, pending: Vec::new() }
+        Self { generation: 1, owners, members, committed, pending: Vec::new(), committing: Vec::new() }
     }
 
     /// Gives the partitions out anew.
@@ -242,19 +252,24 @@ impl Group {
         if generation.is_some_and(|generation| generation != self.generation) {
             return Err(Refusal::Generation);
         }
-        self.pending.retain(|(producer, of, _)| (producer.id, *of) != (by.id, partition));
-        self.pending.push((by, partition, marker));
+        self.pending.retain(|held| (held.by.id, held.partition) != (by.id, partition));
+        self.pending.push(Held { by, partition, marker });
         Ok(())
     }
 
-    /// The producer's transaction has ended here.
+    /// The producer's transaction has ended here; what it commits comes into force a little later.
     pub(crate) fn mark(&mut self, by: Producer, outcome: Outcome) {
-        for (producer, partition, marker) in std::mem::take(&mut self.pending) {
-            match outcome {
-                _ if producer.id != by.id => self.pending.push((producer, partition, marker)),
-                Outcome::Commit => self.committed[partition as usize] = Some(marker),
-                Outcome::Abort => {}
+        for held in self.pending.extract_if(.., |held| held.by.id == by.id) {
+            if outcome == Outcome::Commit {
+                self.committing.push(held);
             }
+        }
+    }
+
+    /// What was committed comes into force.
+    pub(crate) fn materialise(&mut self) {
+        for held in self.committing.drain(..) {
+            self.committed[held.partition as usize] = Some(held.marker);
         }
     }
 
@@ -265,7 +280,7 @@ impl Group {
 
     /// Whether offsets of the partition wait for the end of a transaction.
     pub(crate) fn is_stable(&self, partition: u32) -> bool {
-        self.pending.iter().all(|(_, of, _)| *of != partition)
+        self.pending.iter().chain(&self.committing).all(|held| held.partition != partition)
     }
 }
 
@@ -323,12 +338,16 @@ mod tests {
         group.hold(Some(generation), by, 0, marker(3)).unwrap();
         assert!(!group.is_stable(0) && group.is_stable(1) && group.committed(0).is_none());
         group.mark(by, Outcome::Commit);
+        assert!(!group.is_stable(0) && group.committed(0).is_none());
+        group.materialise();
+        assert!(group.is_stable(0));
         assert_eq!(group.committed(0), Some(&marker(3)));
         group.rebalance(vec![1, 1]);
         assert!(group.is_assigned(0, 0), "nobody told it");
         assert_eq!(group.hold(Some(generation), by, 0, marker(4)), Err(Refusal::Generation));
         group.hold(None, by, 0, marker(4)).unwrap();
         group.mark(by, Outcome::Abort);
+        group.materialise();
         assert_eq!(group.committed(0), Some(&marker(3)));
         group.poll(0);
         assert!(!group.is_assigned(0, 0));

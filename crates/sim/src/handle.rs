@@ -2,7 +2,7 @@
 
 use crate::broker::{Batch, Scope};
 use crate::client::{LaneWorld, Setup};
-use crate::network::{Request, Shared, lock};
+use crate::network::{Placed, Request, Shared, lock};
 use futures::channel::oneshot;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -26,12 +26,12 @@ pub(crate) struct Handle {
     lanes: Arc<Mutex<Lanes>>,
     /// What is known to be published, per partition.
     published: Arc<Mutex<Vec<Marker>>>,
-    /// Answers to appends: the request, and who waits.
     appends: Arc<Mutex<Vec<Append>>>,
     signal: Signal,
 }
 
-type Append = (oneshot::Receiver<Result<Appended, crate::broker::Refusal>>, oneshot::Sender<Result<Appended, Error>>);
+/// A request, and who waits for it.
+type Append = (Placed, oneshot::Sender<Result<Appended, Error>>);
 
 #[derive(Default)]
 struct Lanes {
@@ -122,7 +122,13 @@ impl Handle {
             }
             Step::Waiting => (true, Stepped::Worked),
             Step::TakenOver(published) => {
-                lock(&self.cluster).torn += u64::from(published.tails != published.marker.sequences);
+                let mut cluster = lock(&self.cluster);
+                cluster.torn += u64::from(published.tails != published.marker.sequences);
+                cluster.note(|| {
+                    let (process, partition) = (self.process, task.partition);
+                    format!("process {process} took partition {partition} over: {published:?}")
+                });
+                drop(cluster);
                 let publisher = Box::new(LanePublisher { lanes: Arc::clone(&self.lanes), number: task.number });
                 answer(task.taking.take(), Ok(TakenOver { publisher, published }));
                 (true, Stepped::Worked)

@@ -13,7 +13,7 @@ use crate::judge::{self, Gaps, SharedStore, Wrong};
 use crate::network::{Cluster, Shared, Switches, lock};
 use crate::process::{Ended, Life, Process, Slot};
 use crate::random::Random;
-use crate::view::{Rule, View};
+use crate::view::{Follower, View};
 use crate::workload::Workload;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,9 +46,21 @@ const START: Time = Time(1_772_323_200_000);
 pub struct Options {
     /// How publications are kept whole.
     pub mode: Mode,
+    /// Whether a failure tells what happened, request by request.
+    pub trace: Trace,
     /// A defect built in on purpose.
     #[doc(hidden)]
     pub plant: Plant,
+}
+
+/// Whether a run writes down what happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Trace {
+    /// No: it takes time.
+    #[default]
+    Off,
+    /// Every request that reaches the cluster, and what befalls processes.
+    On,
 }
 
 /// Defects to prove that runs find them.
@@ -112,12 +124,19 @@ pub struct Failure {
     pub mode: Mode,
     /// What is wrong, one sentence each.
     pub differences: Vec<String>,
+    /// What happened, one line each; empty without [`Trace::On`].
+    pub trace: Vec<String>,
 }
 
 /// Runs one seed.
 pub fn run(seed: u64, options: Options) -> Result<Report, Failure> {
-    let outcome = World::new(seed, options).run();
-    outcome.map_err(|differences| Failure { seed, mode: options.mode, differences })
+    let world = World::new(seed, options);
+    let cluster = Shared::clone(&world.cluster);
+    let outcome = world.run();
+    outcome.map_err(|differences| {
+        let trace = lock(&cluster).take_trace();
+        Failure { seed, mode: options.mode, differences, trace }
+    })
 }
 
 struct World {
@@ -134,6 +153,8 @@ struct World {
     /// Which processes keep standbys.
     standbys: u64,
     workload: Workload,
+    /// Consumers that read while everything goes wrong, and start again now and then.
+    followers: Vec<Follower>,
     /// Appends without an answer yet.
     asked: Vec<(Input, Ack<Appended>)>,
     acknowledged: Vec<EventId>,
@@ -188,6 +209,7 @@ impl World {
         let wall = SkewedWall { truth: truth.clone(), skew_ms: Arc::clone(&skew_ms) };
         let switches = options.plant.switches();
         let cluster = Cluster::new(PARTITIONS, PROCESSES, wall, switches, Random::new(random.next()));
+        lock(&cluster).set_trace(options.trace);
         let crashes = Crashes::new(Random::new(random.next()));
         let processes = (0..PROCESSES).map(|number| {
             let blindly = options.plant == Plant::StandbyTakesNothingOver;
@@ -209,6 +231,7 @@ impl World {
             partition_options,
             standbys: random.next(),
             workload: Workload::new(Random::new(random.next())),
+            followers: Follower::of_all(PARTITIONS),
             random,
             asked: Vec::new(),
             acknowledged: Vec::new(),
@@ -273,7 +296,8 @@ impl World {
                 let mut cluster = lock(&self.cluster);
                 (0..=count).for_each(|_| cluster.write_some_marker());
             }
-            880..=889 => lock(&self.cluster).time_out(),
+            880..=884 => lock(&self.cluster).time_out(),
+            885..=889 => lock(&self.cluster).materialise(),
             890..=929 => {
                 let by = *self.random.pick(&[3, 60, 60, 400, 400, 2_500, 12_000, 60_000, 5_400_000, 30_000_000]);
                 self.truth.advance(self.truth.now().plus(Span(by)));
@@ -289,6 +313,7 @@ impl World {
             975..=984 => self.resume(process),
             985..=991 => self.rebalance(),
             992..=993 => self.kill(process, "anywhere"),
+            994..=996 => self.follow(5).map_err(|error| vec![error.to_string()])?,
             _ => self.hear_everybody(),
         }
         self.hear_answers();
@@ -369,6 +394,7 @@ impl World {
             return;
         }
         self.processes[number].life = Life::Paused;
+        lock(&self.cluster).note(|| format!("process {number} stands still"));
         self.count("pause");
         if self.random.chance(700) {
             self.rebalance();
@@ -379,7 +405,10 @@ impl World {
     fn resume(&mut self, number: usize) {
         match self.processes[number].life {
             Life::Running => {}
-            Life::Paused => self.processes[number].life = Life::Running,
+            Life::Paused => {
+                self.processes[number].life = Life::Running;
+                lock(&self.cluster).note(|| format!("process {number} goes on"));
+            }
             Life::Dead => {
                 let handle = self.options.handle(&self.cluster, number);
                 let process = &self.processes[number];
@@ -403,7 +432,10 @@ impl World {
                 *owner = *self.random.pick(&running);
             }
         }
-        lock(&self.cluster).group.rebalance(owners);
+        let mut cluster = lock(&self.cluster);
+        cluster.note(|| format!("owners are {owners:?}"));
+        cluster.group.rebalance(owners);
+        drop(cluster);
         self.count("rebalance");
     }
 
@@ -413,6 +445,7 @@ impl World {
             return;
         }
         *self.report.crashes.entry(at).or_default() += 1;
+        lock(&self.cluster).note(|| format!("process {number} dies: {at}"));
         let batches = self.some(4);
         self.processes[number].die(batches);
         for partition in 0..PARTITIONS {
@@ -441,6 +474,17 @@ impl World {
         };
         let ack = self.ingest.append(Topic::Events, partition, vec![record]);
         self.asked.push((input, ack));
+    }
+
+    /// Consumers read on, each of them sometimes after a restart.
+    fn follow(&mut self, records_max: usize) -> Result<(), touchline_log::Error> {
+        for follower in &mut self.followers {
+            if self.random.chance(300) {
+                follower.restart();
+            }
+            follower.read(&self.ingest, records_max)?;
+        }
+        Ok(())
     }
 
     fn hear_everybody(&self) {
@@ -508,6 +552,7 @@ impl World {
             cluster.late_arrives();
             cluster.write_some_marker();
         }
+        cluster.materialise();
         if round % 16 == 15 {
             cluster.time_out();
         }
@@ -528,11 +573,14 @@ impl World {
     }
 
     fn judge(mut self) -> Result<Report, Wrong> {
-        let rule = match (self.options.mode, self.options.plant) {
-            (Mode::Transactional, _) | (_, Plant::PlainConsumer) => Rule::Plain,
-            (Mode::Sequenced, _) => Rule::Sequence,
+        let plain = View::plain(&self.cluster, PARTITIONS);
+        let view = match (self.options.mode, self.options.plant) {
+            (Mode::Transactional, _) | (_, Plant::PlainConsumer) => plain,
+            (Mode::Sequenced, _) => {
+                self.follow(usize::MAX).map_err(|error| vec![error.to_string()])?;
+                plain.ruled(std::mem::take(&mut self.followers))
+            }
         };
-        let view = View::of(&self.cluster, PARTITIONS, rule);
         let gaps = view.gaps_and_repeats();
         if !gaps.is_empty() {
             return Err(gaps);

@@ -4,20 +4,26 @@
 use crate::broker::{Batch, Leader, Outcome, Producer, Refusal};
 use crate::chaos::SkewedWall;
 use crate::coordinator::{Coordinator, Group, Pending, Target};
+use crate::kafka::Trace;
 use crate::random::Random;
 use futures::channel::oneshot;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use touchline_log::publish::sequence_in;
 use touchline_log::{Appended, Marker, NewRecord, StoredRecord, Topic, Wall};
 
 /// Requests per thousand that never arrive.
-const LOST_PERMILLE: u64 = 8;
+const LOST_PERMILLE: u64 = 6;
 /// Requests that are carried out and whose answer is lost.
-const ANSWER_LOST_PERMILLE: u64 = 12;
+const ANSWER_LOST_PERMILLE: u64 = 10;
 /// Requests that are given up by their sender and arrive later.
-const LATE_PERMILLE: u64 = 20;
+const LATE_PERMILLE: u64 = 16;
 /// Requests that are sent twice by the client's library; the copy stays in the network.
-const COPIED_PERMILLE: u64 = 40;
+const COPIED_PERMILLE: u64 = 30;
+/// The same for the end of a transaction: a copy that waits for the next one is the worst there is.
+const END_COPIED_PERMILLE: u64 = 120;
+/// Each run has weather of its own: every kind of fault is so many times as likely.
+const WEATHER: [u64; 4] = [0, 1, 1, 4];
 /// Appends of several records of which only the end lands.
 const PARTIAL_PERMILLE: u64 = 10;
 /// Late requests whose connection closes before they arrive.
@@ -42,6 +48,18 @@ pub(crate) enum Request {
     End { id: String, by: Producer, outcome: Outcome },
 }
 
+impl Request {
+    /// In words, without payloads.
+    fn told(&self) -> String {
+        let Self::Produce { topic, partition, batch, .. } = self else { return format!("{self:?}") };
+        let sequences: Vec<_> = batch.records.iter().filter_map(|record| sequence_in(&record.headers)).collect();
+        let markers: Vec<_> = batch.records.iter().filter_map(|record| Marker::in_headers(&record.headers)).collect();
+        let (count, producer, base) = (batch.records.len(), batch.producer, batch.base);
+        let name = topic.name();
+        format!("{producer:?} produces {count} to {name}/{partition} at {base}: outputs {sequences:?}, {markers:?}")
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Answer {
@@ -52,6 +70,9 @@ pub(crate) enum Answer {
 
 /// A client's connection: its requests keep their order.
 pub(crate) type Connection = (u64, u32);
+
+/// Where records lie, once the answer comes.
+pub(crate) type Placed = oneshot::Receiver<Result<Appended, Refusal>>;
 
 struct Envelope {
     connection: Connection,
@@ -69,6 +90,22 @@ enum Fate {
     Partial,
 }
 
+/// How many times as likely as usual each kind of fault is.
+#[derive(Debug, Clone, Copy)]
+struct Weather {
+    lost: u64,
+    answer_lost: u64,
+    late: u64,
+    copied: u64,
+}
+
+impl Weather {
+    fn new(random: &mut Random) -> Self {
+        let mut pick = || *random.pick(&WEATHER);
+        Self { lost: pick(), answer_lost: pick(), late: pick(), copied: pick() }
+    }
+}
+
 /// Everything that is shared by all processes.
 pub(crate) struct Cluster {
     leaders: BTreeMap<(Topic, u32), Leader>,
@@ -78,9 +115,12 @@ pub(crate) struct Cluster {
     pub(crate) random: Random,
     wall: SkewedWall,
     faults: bool,
+    weather: Weather,
     pending: Vec<Envelope>,
     late: Vec<Envelope>,
     clients: u64,
+    /// What happened, for whoever looks for a cause.
+    trace: Option<Vec<String>>,
     /// Takeovers that found the beginning of a publication without its end.
     pub(crate) torn: u64,
 }
@@ -98,7 +138,7 @@ impl Cluster {
         processes: usize,
         wall: SkewedWall,
         switches: Switches,
-        random: Random,
+        mut random: Random,
     ) -> Shared {
         let topics = Topic::ALL.into_iter().flat_map(|topic| (0..partitions).map(move |of| (topic, of)));
         Arc::new(Mutex::new(Self {
@@ -106,14 +146,33 @@ impl Cluster {
             coordinator: Coordinator::default(),
             group: Group::new(partitions, processes),
             switches,
-            random,
             wall,
             faults: false,
+            weather: Weather::new(&mut random),
+            random,
             pending: Vec::new(),
             late: Vec::new(),
             clients: 0,
+            trace: None,
             torn: 0,
         }))
+    }
+
+    /// Whether what happens is written down.
+    pub(crate) fn set_trace(&mut self, trace: Trace) {
+        self.trace = (trace == Trace::On).then(Vec::new);
+    }
+
+    /// What was written down.
+    pub(crate) fn take_trace(&mut self) -> Vec<String> {
+        self.trace.take().unwrap_or_default()
+    }
+
+    /// Writes a line down.
+    pub(crate) fn note(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(line());
+        }
     }
 
     /// Whether requests may go wrong from here on.
@@ -157,11 +216,7 @@ impl Cluster {
     }
 
     /// Sends a request whose answer comes some time.
-    pub(crate) fn send(
-        &mut self,
-        connection: Connection,
-        request: Request,
-    ) -> oneshot::Receiver<Result<Appended, Refusal>> {
+    pub(crate) fn send(&mut self, connection: Connection, request: Request) -> Placed {
         let (sender, receiver) = oneshot::channel();
         self.pending.push(Envelope { connection, request, reply: Some(sender) });
         receiver
@@ -231,6 +286,7 @@ impl Cluster {
             self.late.retain(|other| other.connection != envelope.connection);
             return;
         }
+        self.note(|| "late:".to_owned());
         // Nobody waits for what comes of it.
         let _ = self.carry_out(&envelope.request);
     }
@@ -253,6 +309,7 @@ impl Cluster {
 
     fn write_marker(&mut self, pending: &Pending) {
         let now = self.wall.now();
+        self.note(|| format!("marker {pending:?}"));
         match pending.target {
             Target::Records(topic) => {
                 let leader = self.leaders.get_mut(&(topic, pending.partition)).expect("every topic is there");
@@ -261,6 +318,11 @@ impl Cluster {
             Target::Offsets => self.group.mark(pending.producer, pending.outcome),
         }
         self.coordinator.marked(pending);
+    }
+
+    /// Committed offsets come into force, a little after their marker.
+    pub(crate) fn materialise(&mut self) {
+        self.group.materialise();
     }
 
     /// The coordinator looks for what is open for too long.
@@ -289,12 +351,17 @@ impl Cluster {
             Request::Produce { topic: Topic::Events, batch, .. } if batch.records.len() > 1 => PARTIAL_PERMILLE,
             _ => 0,
         };
+        let copied = match request {
+            Request::End { .. } => END_COPIED_PERMILLE,
+            _ => COPIED_PERMILLE,
+        };
+        let Weather { lost, answer_lost, late, copied: copies } = self.weather;
         let mut roll = self.random.below(1_000);
         for (fate, permille) in [
-            (Fate::Lost, LOST_PERMILLE),
-            (Fate::AnswerLost, ANSWER_LOST_PERMILLE),
-            (Fate::Late, LATE_PERMILLE),
-            (Fate::Copied, COPIED_PERMILLE),
+            (Fate::Lost, LOST_PERMILLE * lost),
+            (Fate::AnswerLost, ANSWER_LOST_PERMILLE * answer_lost),
+            (Fate::Late, LATE_PERMILLE * late),
+            (Fate::Copied, copied * copies),
             (Fate::Partial, partial),
         ] {
             if roll < permille {
@@ -306,6 +373,12 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, request: &Request) -> Result<Answer, Refusal> {
+        let answer = self.decide(request);
+        self.note(|| format!("{} => {answer:?}", request.told()));
+        answer
+    }
+
+    fn decide(&mut self, request: &Request) -> Result<Answer, Refusal> {
         let Self { coordinator, group, leaders, switches, .. } = self;
         // The coordinator's clock is not the one that stamps records.
         let (now, stamp) = (self.wall.truth.now(), self.wall.now());

@@ -67,13 +67,7 @@ impl Process {
     }
 
     /// Does with a partition what `role` says: one step of it.
-    pub(crate) fn step(
-        &mut self,
-        id: u32,
-        role: Role,
-        wall: &ManualWall,
-        options: &Options,
-    ) -> Result<Ended, Broken> {
+    pub(crate) fn step(&mut self, id: u32, role: Role, wall: &ManualWall, options: &Options) -> Result<Ended, Broken> {
         self.change_role(id, role);
         let at = id as usize;
         match std::mem::replace(&mut self.slots[at], Slot::Absent) {

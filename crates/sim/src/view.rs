@@ -4,19 +4,45 @@ use crate::network::{Cluster, lock};
 use futures::channel::oneshot;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use touchline_log::consumer::{Consumer, Position};
 use touchline_log::publish::{sequence_in, stream_of};
-use touchline_log::{
-    Ack, Appended, Error, Log, Marker, NewRecord, Signal, StoredRecord, TakenOver, Topic,
-};
+use touchline_log::{Ack, Appended, Error, Log, Marker, NewRecord, Signal, StoredRecord, TakenOver, Topic};
+use touchline_model::output::Stream;
 use touchline_proto::{ContactRecord, decode_contact_record};
 
-/// Which of the records a consumer takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rule {
-    /// All that are committed.
-    Plain,
-    /// Exactly last + 1, whatever else comes; of a contact, never an older version.
-    Sequence,
+/// A consumer of one partition of one numbered topic, with the effects it stored and the position beside them.
+pub(crate) struct Follower {
+    topic: Topic,
+    partition: u32,
+    consumer: Consumer,
+    taken: Vec<StoredRecord>,
+}
+
+impl Follower {
+    /// One for each numbered topic and partition.
+    pub(crate) fn of_all(partitions: u32) -> Vec<Self> {
+        let topics = Stream::ALL.into_iter().map(Topic::from);
+        let all = topics.flat_map(|topic| (0..partitions).map(move |partition| (topic, partition)));
+        let new = |(topic, partition)| {
+            let consumer = Consumer::new(topic, Position::start(partition));
+            Self { topic, partition, consumer, taken: Vec::new() }
+        };
+        all.map(new).collect()
+    }
+
+    /// Takes at most so many records.
+    pub(crate) fn read(&mut self, log: &dyn Log, records_max: usize) -> Result<(), Error> {
+        for _ in 0..records_max {
+            let Some(record) = self.consumer.next(log)? else { break };
+            self.taken.push(record);
+        }
+        Ok(())
+    }
+
+    /// Starts again from what it stored.
+    pub(crate) fn restart(&mut self) {
+        self.consumer = Consumer::new(self.topic, self.consumer.position());
+    }
 }
 
 /// A log at rest, as a consumer has read it.
@@ -27,19 +53,30 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub(crate) fn of(cluster: &Mutex<Cluster>, partitions: u32, rule: Rule) -> Self {
+    /// What a plain `read_committed` consumer sees.
+    pub(crate) fn plain(cluster: &Mutex<Cluster>, partitions: u32) -> Self {
         let cluster = lock(cluster);
         let mut records = BTreeMap::new();
         for topic in Topic::ALL {
             for partition in 0..partitions {
-                let mut read = cluster.read(topic, partition, 0, usize::MAX);
-                if rule == Rule::Sequence {
-                    read = take(topic, read);
-                }
-                records.insert((topic, partition), read);
+                records.insert((topic, partition), cluster.read(topic, partition, 0, usize::MAX));
             }
         }
         Self { partitions, records, signal: Signal::new() }
+    }
+
+    /// What consumers took that keep the sequence rule; of a contact, never an older version behind a newer.
+    pub(crate) fn ruled(self, followers: Vec<Follower>) -> Self {
+        let mut records = self.records;
+        for Follower { topic, partition, taken, .. } in followers {
+            records.insert((topic, partition), taken);
+        }
+        for ((topic, _), of) in &mut records {
+            if *topic == Topic::Contacts {
+                *of = without_older(std::mem::take(of));
+            }
+        }
+        Self { records, ..self }
     }
 
     /// Numbered outputs that are not the next ones, in words.
@@ -59,22 +96,6 @@ impl View {
         }
         found
     }
-}
-
-fn take(topic: Topic, records: Vec<StoredRecord>) -> Vec<StoredRecord> {
-    if topic == Topic::Contacts {
-        return without_older(records);
-    }
-    if stream_of(topic).is_none() {
-        return records;
-    }
-    let mut last = 0;
-    let is_next = |record: &StoredRecord| {
-        let next = sequence_in(&record.headers) == Some(last + 1);
-        last += u64::from(next);
-        next
-    };
-    records.into_iter().filter(is_next).collect()
 }
 
 fn without_older(records: Vec<StoredRecord>) -> Vec<StoredRecord> {
