@@ -63,7 +63,9 @@ pub struct Settings {
     pub property_files: BTreeMap<String, PathBuf>,
     /// Secrets: property → environment variable that holds it.
     pub property_env: BTreeMap<String, String>,
-    /// What this process does, for instance `processor-1`: the beginning of every `client.id`. Set by the program.
+    /// A name that tells this process from others of its role, in `client.id` and so in the brokers' logs and quotas.
+    pub name: Option<String>,
+    /// What this process does, for instance `processor`: the beginning of every `client.id`. Set by the program.
     #[serde(skip)]
     pub role: String,
 }
@@ -80,6 +82,7 @@ impl Default for Settings {
             properties: BTreeMap::new(),
             property_files: BTreeMap::new(),
             property_env: BTreeMap::new(),
+            name: None,
             role: "touchline".to_owned(),
         }
     }
@@ -172,7 +175,11 @@ impl Clients {
             };
             return Err(Error::Secret { name: name.clone(), place: variable.clone(), reason: reason.to_owned() });
         }
-        Ok(Self { base, role: settings.role.clone(), group: settings.group.clone() })
+        let role = match &settings.name {
+            None => settings.role.clone(),
+            Some(name) => format!("{}-{name}", settings.role),
+        };
+        Ok(Self { base, role, group: settings.group.clone() })
     }
 
     /// For administration and watermarks of everything, open transactions included.
@@ -194,7 +201,7 @@ impl Clients {
         let mut config = self.producer(&format!("lane-{partition}"));
         config.set("message.timeout.ms", LANE_MESSAGE_TIMEOUT_MS.to_string());
         // A publication is handed over at once: there is nothing to wait for.
-        config.set("linger.ms", "0.1");
+        unless_given(&mut config, "linger.ms", "0.1");
         if let Some(id) = transactional_id {
             config.set("transactional.id", id);
             config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT_MS.to_string());
@@ -206,9 +213,9 @@ impl Clients {
     /// is first asked for when the request under way is answered.
     pub(crate) fn reader(&self, kind: &str, fetch_wait_ms: u32, queued_kbytes: u32) -> ClientConfig {
         let mut config = self.consumer(kind);
-        config.set("fetch.wait.max.ms", fetch_wait_ms.to_string());
-        config.set("queued.min.messages", "20000");
-        config.set("queued.max.messages.kbytes", queued_kbytes.to_string());
+        unless_given(&mut config, "fetch.wait.max.ms", &fetch_wait_ms.to_string());
+        unless_given(&mut config, "queued.min.messages", "20000");
+        unless_given(&mut config, "queued.max.messages.kbytes", &queued_kbytes.to_string());
         config.set("enable.partition.eof", "true");
         config
     }
@@ -217,8 +224,8 @@ impl Clients {
     pub(crate) fn member(&self, instance: Option<&str>) -> ClientConfig {
         let mut config = self.consumer("group");
         config.set("partition.assignment.strategy", "cooperative-sticky");
-        config.set("session.timeout.ms", "6000");
-        config.set("heartbeat.interval.ms", "1500");
+        unless_given(&mut config, "session.timeout.ms", "6000");
+        unless_given(&mut config, "heartbeat.interval.ms", "1500");
         if let Some(instance) = instance {
             config.set("group.instance.id", instance);
         }
@@ -230,11 +237,11 @@ impl Clients {
         config.set("enable.idempotence", "true");
         config.set("acks", "all");
         // Short: with many callers batches fill while the last one is under way.
-        config.set("linger.ms", "1");
+        unless_given(&mut config, "linger.ms", "1");
         config.set("batch.size", "1000000");
-        config.set("compression.codec", "lz4");
-        config.set("queue.buffering.max.messages", QUEUED_MESSAGES_MAX.to_string());
-        config.set("queue.buffering.max.kbytes", "262144");
+        unless_given(&mut config, "compression.codec", "lz4");
+        unless_given(&mut config, "queue.buffering.max.messages", &QUEUED_MESSAGES_MAX.to_string());
+        unless_given(&mut config, "queue.buffering.max.kbytes", "262144");
         config.set("message.max.bytes", MESSAGE_BYTES_MAX.to_string());
         config
     }
@@ -248,7 +255,7 @@ impl Clients {
         config.set("auto.offset.reset", "error");
         config.set("check.crcs", "true");
         // The default of a second stalls a reader whose queue was full.
-        config.set("fetch.queue.backoff.ms", "10");
+        unless_given(&mut config, "fetch.queue.backoff.ms", "10");
         config
     }
 
@@ -256,8 +263,15 @@ impl Clients {
         let mut config = self.base.clone();
         config.set("client.id", format!("{}-{kind}", self.role));
         // A broker that restarts is back within seconds.
-        config.set("reconnect.backoff.max.ms", "1000");
+        unless_given(&mut config, "reconnect.backoff.max.ms", "1000");
         config
+    }
+}
+
+/// Sets what the settings file does not say.
+fn unless_given(config: &mut ClientConfig, name: &str, value: &str) {
+    if config.get(name).is_none() {
+        config.set(name, value);
     }
 }
 
@@ -322,6 +336,17 @@ mod tests {
     fn with(name: &str) -> Settings {
         let properties = BTreeMap::from([(name.to_owned(), "x".to_owned())]);
         Settings { properties, ..Settings::default() }
+    }
+
+    #[test]
+    fn what_is_given_wins_over_our_defaults_and_a_name_is_in_the_client_id() {
+        let properties = BTreeMap::from([("session.timeout.ms".to_owned(), "2000".to_owned())]);
+        let name = Some("a".to_owned());
+        let settings = Settings { properties, name, role: "processor".to_owned(), ..Settings::default() };
+        let member = Clients::new(&settings).expect("allowed").member(None);
+        let get = |name| member.get(name);
+        assert_eq!((get("session.timeout.ms"), get("heartbeat.interval.ms")), (Some("2000"), Some("1500")));
+        assert_eq!(get("client.id"), Some("processor-a-group"));
     }
 
     #[test]
