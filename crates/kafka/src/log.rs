@@ -63,7 +63,11 @@ impl KafkaLog {
         let essential = topics::check_essential(&settings, &clients)?;
         let names = Names::new(&settings);
         let admin: BaseConsumer<Quiet> = clients.admin().create_with_context(Quiet("admin")).map_err(Error::Client)?;
-        let cluster = admin.client().fetch_cluster_id(ASK_WAIT).unwrap_or_default();
+        // Without it a store of another cluster would be taken for one of this.
+        let cluster = admin.client().fetch_cluster_id(ASK_WAIT).ok_or_else(|| Error::Unreachable {
+            brokers: settings.brokers.clone(),
+            reason: "the cluster does not tell its id".to_owned(),
+        })?;
         let (ends, signal) = (Arc::new(Ends::new(essential.partitions)), Signal::new());
         let wall = (settings.clock == Clock::Manual).then_some(wall);
         let reader = Reader::new(&clients, names.clone(), Arc::clone(&ends), signal.clone())?;
