@@ -186,8 +186,11 @@ impl Partition {
         }
         let dirty = Dirty::load(&*store, live_from, &mut changes)?;
         let mut lanes = Vec::new();
+        // A store that is not behind holds what it has to send: sending some of it again is harmless. One that has to
+        // replay would send everything again.
+        let replays = engine.meta().offset < live_from;
         for destination in 0..partitions {
-            let received = received_by(destination, id, &*log)?;
+            let received = if replays { received_by(destination, id, &*log)? } else { 0 };
             let sent = engine.meta().loop_sent[destination as usize];
             lanes.push(Lane::open(destination, received, sent, &*store, &mut changes)?);
         }
@@ -269,7 +272,7 @@ impl Partition {
         let mut changes = Vec::new();
         self.outbox.drop_published(&*self.store, published, &mut changes)?;
         self.dirty.drop_published(published.marker.offset, &mut changes);
-        for lane in &mut self.lanes {
+        for lane in self.lanes.iter_mut().filter(|lane| !lane.is_empty()) {
             lane.trim(received_by(lane.destination(), self.id, &*self.log)?, &mut changes);
         }
         if changes.is_empty() { Ok(()) } else { self.write(changes) }
