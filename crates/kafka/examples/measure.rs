@@ -86,18 +86,20 @@ fn appends(log: &KafkaLog) {
         println!("{callers} callers that wait: {per_second:.0} appends/s, {}", percentiles(all));
     }
     let began = Instant::now();
-    let acks: Vec<_> = (0..100_000_u32)
-        .map(|number| {
-            loop {
-                let ack = log.append(Topic::Events, number % PARTITIONS, vec![event(VALUE_BYTES)]);
-                let mut ack = ack;
-                match ack.try_recv() {
-                    Ok(Some(Err(_))) => thread::sleep(Duration::from_millis(1)),
-                    _ => break ack,
+    let mut acks = Vec::new();
+    for number in 0..100_000_u32 {
+        loop {
+            let mut ack = log.append(Topic::Events, number % PARTITIONS, vec![event(VALUE_BYTES)]);
+            match ack.try_recv() {
+                Ok(Some(Err(_))) => thread::sleep(Duration::from_millis(1)),
+                Ok(Some(Ok(_))) => break,
+                _ => {
+                    acks.push(ack);
+                    break;
                 }
             }
-        })
-        .collect();
+        }
+    }
     for ack in acks {
         wait(ack).unwrap();
     }
