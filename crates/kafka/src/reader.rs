@@ -37,8 +37,8 @@ const CURSORS_MAX: usize = 4;
 const POLL: Duration = Duration::from_millis(50);
 /// Records looked at first when the last one below the end is wanted.
 const LAST_MIN: u64 = 16;
-/// Memory for what the tail consumer fetched ahead, in KiB.
-const TAIL_QUEUED_KBYTES: u32 = 32 << 10;
+/// Memory for what the tail consumer fetched ahead, in KiB: for each partition, as each has a queue of its own.
+const TAIL_QUEUED_KBYTES: u32 = 4 << 10;
 /// The same for a cursor.
 const CURSOR_QUEUED_KBYTES: u32 = 8 << 10;
 
