@@ -153,6 +153,11 @@ impl Consumer {
         Ok(self.held.front())
     }
 
+    /// The next record where one is held already: reads nothing.
+    pub fn held(&self) -> Option<&StoredRecord> {
+        self.held.front()
+    }
+
     /// Takes what [`Consumer::peek`] showed, and says what becomes of it. `None` when nothing is held.
     pub fn take(&mut self) -> Option<(StoredRecord, Verdict)> {
         let record = self.held.pop_front()?;

@@ -1,4 +1,8 @@
 //! The follower: one thread that reads every topic and applies it to the model.
+//!
+//! A Progress is applied only when everything it speaks of was read: `events` up to its offset, each numbered stream up
+//! to its sequence. What one publication says becomes readable topic by topic and, without transactions, record by
+//! record; until all of it is there, `contacts` waits before that Progress.
 
 use crate::metrics;
 use crate::model::{Change, Location};
@@ -6,38 +10,62 @@ use crate::shared::{Answer, Shared};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-use touchline_log::{Error, StoredRecord, Topic};
+use touchline_log::consumer::{Consumer, Position, Verdict};
+use touchline_log::publish::stream_of;
+use touchline_log::{Error, Log, StoredRecord, Topic};
 use touchline_model::event::Event;
 use touchline_model::id::CellKey;
-use touchline_model::output::{Output, Stream};
+use touchline_model::output::{Output, Progress, Stream};
 use touchline_model::record::{Input, Loop, LoopBody};
 use touchline_model::time::Time;
 use touchline_playbook::compile::compile;
 use touchline_proto::{ContactRecord, decode_contact_record, decode_input, decode_output};
 
-/// Records applied under one lock: readers wait for a batch, so it stays well below a millisecond.
-const BATCH_RECORDS: usize = 512;
 /// Looks again after this even when the signal was silent.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// What `contacts` says last in a publication is Progress, so its topics are read before it.
-const BEFORE_CONTACTS: [Topic; 5] =
-    [Topic::Events, Topic::TagChanges, Topic::Touches, Topic::CommandResults, Topic::DeadLetters];
+/// `contacts` comes last: its Progress speaks of the others.
+const IN_ORDER: [Topic; 6] =
+    [Topic::Events, Topic::TagChanges, Topic::Touches, Topic::CommandResults, Topic::DeadLetters, Topic::Contacts];
 
 /// Where reading stands.
 pub(crate) struct Follower {
     shared: Arc<Shared>,
-    /// Next offset by partition and topic.
-    next: Vec<[u64; Topic::ALL.len()]>,
-    /// Ends when it started; empty once they were reached.
+    partitions: Vec<Topics>,
+    /// Ends when it started, by partition and topic; empty once they were reached.
     target: Vec<[u64; Topic::ALL.len()]>,
     bundles: BTreeSet<u64>,
 }
 
+/// The consumers of one partition.
+struct Topics([Consumer; Topic::ALL.len()]);
+
+impl Topics {
+    fn of(&mut self, topic: Topic) -> &mut Consumer {
+        &mut self.0[topic as usize]
+    }
+}
+
+/// What becomes of a record of `contacts`.
+enum Contacts {
+    Apply(Change),
+    /// A Progress that speaks of records which were not read yet.
+    Wait,
+}
+
+/// What is applied under one lock: readers wait for it, so one read's records are enough.
+#[derive(Default)]
+struct Batch {
+    records: usize,
+    changes: Vec<Change>,
+    answers: Vec<Answer>,
+}
+
 impl Follower {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let next = vec![[0; Topic::ALL.len()]; shared.log.partitions() as usize];
-        Self { shared, next, target: Vec::new(), bundles: BTreeSet::new() }
+        let topics = |partition| Topics(Topic::ALL.map(|topic| Consumer::new(topic, Position::start(partition))));
+        let partitions = (0..shared.log.partitions()).map(topics).collect();
+        Self { shared, partitions, target: Vec::new(), bundles: BTreeSet::new() }
     }
 
     /// Reads and applies until the role stops.
@@ -56,31 +84,28 @@ impl Follower {
         }
     }
 
-    /// Reads what is there; whether there was anything.
+    /// Reads a batch of every topic of every partition; whether there was anything. One that cannot be read does not
+    /// keep the others from being followed.
     fn round(&mut self) -> Result<bool, Error> {
         if self.target.is_empty() && !self.shared.model().caught_up() {
             self.target = self.ends()?;
         }
-        let mut moved = false;
+        let mut outcome = Ok(false);
         for partition in 0..self.shared.log.partitions() {
-            // Taken first: everything that this Progress covers is below the ends of the others by now.
-            let contacts_end = self.shared.log.end(Topic::Contacts, partition)?;
-            for topic in BEFORE_CONTACTS {
-                let end = self.shared.log.end(topic, partition)?;
-                moved |= self.pump(topic, partition, end)?;
+            match self.follow(partition) {
+                Ok(some) => outcome = outcome.map(|moved| moved | some),
+                Err(error) => outcome = Err(error),
             }
-            moved |= self.pump(Topic::Contacts, partition, contacts_end)?;
         }
-        let reached = |(next, target): (&[u64; 6], &[u64; 6])| next.iter().zip(target).all(|(next, end)| next >= end);
-        if !self.target.is_empty() && self.next.iter().zip(&self.target).all(reached) {
+        if !self.target.is_empty() && self.has_reached_target() {
             self.target.clear();
             self.shared.set_caught_up();
         }
-        Ok(moved)
+        outcome
     }
 
     fn ends(&self) -> Result<Vec<[u64; Topic::ALL.len()]>, Error> {
-        let mut ends = self.next.clone();
+        let mut ends = vec![[0; Topic::ALL.len()]; self.partitions.len()];
         for (partition, ends) in (0..).zip(&mut ends) {
             for topic in Topic::ALL {
                 ends[topic as usize] = self.shared.log.end(topic, partition)?;
@@ -89,68 +114,89 @@ impl Follower {
         Ok(ends)
     }
 
-    /// Applies one topic of one partition up to `end`.
-    fn pump(&mut self, topic: Topic, partition: u32, end: u64) -> Result<bool, Error> {
+    fn has_reached_target(&self) -> bool {
+        self.partitions
+            .iter()
+            .zip(&self.target)
+            .all(|(topics, target)| topics.0.iter().zip(target).all(|(consumer, end)| consumer.next_offset() >= *end))
+    }
+
+    /// Follows one partition by a batch of each topic; whether there was anything.
+    fn follow(&mut self, partition: u32) -> Result<bool, Error> {
         let mut moved = false;
-        while self.next[partition as usize][topic as usize] < end && !self.shared.is_stopping() {
-            let offset = self.next[partition as usize][topic as usize];
-            let records = match self.shared.log.read(topic, partition, offset, BATCH_RECORDS) {
-                Err(Error::Truncated { start, .. }) if start > offset => {
-                    self.next[partition as usize][topic as usize] = start;
-                    if let Some(stream) = stream_of(topic) {
-                        self.shared.apply(vec![Change::Truncated { stream, partition }], Vec::new());
-                    }
-                    continue;
-                }
-                records => records?,
-            };
-            let Some(last) = records.last() else { break };
-            self.next[partition as usize][topic as usize] = last.offset + 1;
-            let (mut changes, mut answers) = (Vec::with_capacity(records.len()), Vec::new());
-            for record in &records {
-                self.decode(topic, partition, record, &mut changes, &mut answers);
+        for topic in IN_ORDER {
+            if self.shared.is_stopping() {
+                break;
             }
-            self.shared.apply(changes, answers);
-            moved = true;
-        }
-        if moved && topic == Topic::Contacts {
-            metrics::contacts(self.shared.model().contacts_total());
+            moved |= self.pump(topic, partition)?;
         }
         Ok(moved)
     }
 
-    fn decode(
-        &mut self,
-        topic: Topic,
-        partition: u32,
-        record: &StoredRecord,
-        changes: &mut Vec<Change>,
-        answers: &mut Vec<Answer>,
-    ) {
-        let location = Location { partition, offset: record.offset };
-        let Some(stream) = stream_of(topic) else {
-            match topic {
-                Topic::Contacts => changes.push(match decode_contact_record(&record.value) {
-                    Ok(ContactRecord::Contact(contact)) => Change::Contact(contact),
-                    Ok(ContactRecord::Progress(progress)) if progress.partition == partition => {
-                        Change::Progress(progress)
-                    }
-                    Ok(ContactRecord::Progress(_)) | Err(_) => Change::Undecodable(topic),
-                }),
-                // What is no record of ours in `events` becomes a dead letter of the engine, so it is counted there.
-                _ => changes
-                    .extend(decode_input(&record.value).ok().and_then(|input| self.input(input, location, record))),
-            }
-            return;
-        };
-        let Ok((numbered, _)) = decode_output(stream, &record.value) else {
-            changes.push(Change::Undecodable(topic));
-            return;
-        };
-        if let Output::CommandResult(result) = &numbered.output {
-            answers.push(Answer { result: result.clone(), partition, sequence: numbered.sequence });
+    /// Applies what one read of a topic gives; whether it gave anything to apply.
+    fn pump(&mut self, topic: Topic, partition: u32) -> Result<bool, Error> {
+        let log = Arc::clone(&self.shared.log);
+        if self.partitions[partition as usize].of(topic).peek(&*log)?.is_none() {
+            return Ok(false);
         }
-        changes.push(Change::Output { numbered: Box::new(numbered), location });
+        let mut batch = Batch::default();
+        let outcome = match topic {
+            Topic::Contacts => self.take_contacts(partition, &mut batch),
+            _ => {
+                self.take_all(topic, partition, &mut batch);
+                Ok(())
+            }
+        };
+        // What was taken before an error does not come again.
+        let moved = batch.records > 0;
+        if !batch.changes.is_empty() || !batch.answers.is_empty() {
+            self.shared.apply(batch.changes, batch.answers);
+            if topic == Topic::Contacts {
+                metrics::contacts(self.shared.model().contacts_total());
+            }
+        }
+        outcome.map(|()| moved)
+    }
+
+    fn take_all(&mut self, topic: Topic, partition: u32, batch: &mut Batch) {
+        while let Some((record, verdict)) = self.partitions[partition as usize].of(topic).take() {
+            batch.records += 1;
+            let location = Location { partition, offset: record.offset };
+            match (verdict, stream_of(topic)) {
+                (Verdict::Next, Some(stream)) => output(stream, &record, location, batch),
+                // What is no record of ours in `events` becomes a dead letter of the engine, so it is counted there.
+                (Verdict::Next, None) => {
+                    let input = decode_input(&record.value).ok();
+                    batch.changes.extend(input.and_then(|input| self.input(input, location, &record)));
+                }
+                (Verdict::Gap, _) => batch.changes.push(Change::Gap(topic)),
+                (Verdict::Foreign, _) => batch.changes.push(Change::Undecodable(topic)),
+                (Verdict::Repeat, _) => {}
+            }
+        }
+    }
+
+    /// Takes records of `contacts` up to a Progress that has to wait.
+    fn take_contacts(&mut self, partition: u32, batch: &mut Batch) -> Result<(), Error> {
+        let log = Arc::clone(&self.shared.log);
+        let topics = &mut self.partitions[partition as usize];
+        while let Some(record) = topics.of(Topic::Contacts).held() {
+            let change = match decode_contact_record(&record.value) {
+                Ok(ContactRecord::Contact(contact)) => Contacts::Apply(Change::Contact(contact)),
+                Ok(ContactRecord::Progress(progress)) if progress.partition == partition => {
+                    match covers(topics, &*log, &progress)? {
+                        true => Contacts::Apply(Change::Progress(progress)),
+                        false => Contacts::Wait,
+                    }
+                }
+                Ok(ContactRecord::Progress(_)) | Err(_) => Contacts::Apply(Change::Undecodable(Topic::Contacts)),
+            };
+            let Contacts::Apply(change) = change else { break };
+            topics.of(Topic::Contacts).take();
+            batch.records += 1;
+            batch.changes.push(change);
+        }
+        Ok(())
     }
 
     fn input(&mut self, input: Input, location: Location, record: &StoredRecord) -> Option<Change> {
@@ -196,6 +242,27 @@ pub(crate) fn event_time(occurred_at: Option<Time>, append_time: Time) -> Time {
     occurred_at.filter(|time| time.is_plausible()).map_or(append_time, |time| time.min(append_time))
 }
 
-fn stream_of(topic: Topic) -> Option<Stream> {
-    Stream::ALL.into_iter().find(|stream| Topic::from(*stream) == topic)
+/// Whether everything that `progress` speaks of was read.
+fn covers(topics: &mut Topics, log: &dyn Log, progress: &Progress) -> Result<bool, Error> {
+    if topics.of(Topic::Events).next_offset() < progress.offset {
+        return Ok(false);
+    }
+    for stream in Stream::ALL {
+        if !topics.of(stream.into()).covers(log, progress.sequences[stream.index()])? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn output(stream: Stream, record: &StoredRecord, location: Location, batch: &mut Batch) {
+    let Ok((numbered, _)) = decode_output(stream, &record.value) else {
+        batch.changes.push(Change::Undecodable(stream.into()));
+        return;
+    };
+    if let Output::CommandResult(result) = &numbered.output {
+        let (partition, sequence) = (location.partition, numbered.sequence);
+        batch.answers.push(Answer { result: result.clone(), partition, sequence });
+    }
+    batch.changes.push(Change::Output { numbered: Box::new(numbered), location });
 }

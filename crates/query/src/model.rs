@@ -39,8 +39,6 @@ pub struct ReadModel {
 #[derive(Debug)]
 struct Partition {
     progress: Progress,
-    /// Last sequence taken of each stream; `None`: the start of the topic is gone, so the first one counts.
-    sequences: [Option<u64>; 4],
     dead_letters: VecDeque<DeadLetterRef>,
 }
 
@@ -134,18 +132,17 @@ pub(crate) enum Change {
         tenant: String,
         bundle: Option<Arc<Bundle>>,
     },
+    /// The next record of its topic: each comes once.
     Output {
         numbered: Box<Numbered>,
         location: Location,
     },
     Contact(Box<Contact>),
     Progress(Progress),
+    /// A record that nobody can read, or of no publisher of ours.
     Undecodable(Topic),
-    /// Retention took the start of a numbered topic away.
-    Truncated {
-        stream: Stream,
-        partition: u32,
-    },
+    /// A record was ignored because one before it is missing.
+    Gap(Topic),
 }
 
 impl ReadModel {
@@ -153,7 +150,6 @@ impl ReadModel {
     pub fn new(partitions: u32) -> Self {
         let empty = |partition| Partition {
             progress: Progress { partition, ..Progress::default() },
-            sequences: [Some(0); 4],
             dead_letters: VecDeque::new(),
         };
         Self { partitions: (0..partitions).map(empty).collect(), ..Self::default() }
@@ -221,23 +217,6 @@ impl ReadModel {
         self.alarms.log = alarm;
     }
 
-    /// Whether `numbered` of `partition` is the next of its stream (I4).
-    fn take(&mut self, partition: u32, numbered: &Numbered) -> Taken {
-        let stream = numbered.output.stream();
-        let Some(state) = self.partitions.get_mut(partition as usize) else { return Taken::Ignored };
-        let last = &mut state.sequences[stream.index()];
-        let next = last.map_or(numbered.sequence, |last| last.saturating_add(1));
-        if numbered.sequence == next {
-            *last = Some(next);
-            return Taken::Next;
-        }
-        if numbered.sequence > next {
-            self.alarms.gaps += 1;
-            metrics::gap(Topic::from(stream));
-        }
-        Taken::Ignored
-    }
-
     pub(crate) fn apply(&mut self, change: Change) {
         match change {
             Change::Event { key, id, at, location } => {
@@ -257,18 +236,14 @@ impl ReadModel {
                 self.alarms.undecodable += 1;
                 metrics::undecodable(topic);
             }
-            Change::Truncated { stream, partition } => {
-                if let Some(partition) = self.partitions.get_mut(partition as usize) {
-                    partition.sequences[stream.index()] = None;
-                }
+            Change::Gap(topic) => {
+                self.alarms.gaps += 1;
+                metrics::gap(topic);
             }
         }
     }
 
     fn output(&mut self, numbered: Numbered, location: Location) {
-        if self.take(location.partition, &numbered) == Taken::Ignored {
-            return;
-        }
         match numbered.output {
             Output::TagChange(change) => {
                 let tenant = self.tenant_mut(&change.contact.tenant());
@@ -320,17 +295,10 @@ impl ReadModel {
         self.tenants.values().map(|tenant| tenant.all.len()).sum()
     }
 
-    /// Whether the publication of a command result is applied whole, its contact among it.
+    /// Whether the publication of a numbered record is applied whole, its contact among it.
     pub(crate) fn has_published(&self, partition: u32, stream: Stream, sequence: u64) -> bool {
         self.progress_of(partition).is_some_and(|progress| progress.sequences[stream.index()] >= sequence)
     }
-}
-
-/// What becomes of a numbered record.
-#[derive(Debug, PartialEq, Eq)]
-enum Taken {
-    Next,
-    Ignored,
 }
 
 impl Tenant {
@@ -506,39 +474,6 @@ impl TimelineRef {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use touchline_model::output::CommandResult;
-    use touchline_model::output::Outcome;
-
-    fn result(sequence: u64) -> Change {
-        let position = Position { partition: 0, offset: 0 };
-        let result = CommandResult {
-            request_id: "r".into(),
-            tenant: "acme".into(),
-            outcome: Outcome::Accepted,
-            contact: None,
-            position,
-            bundle: 0,
-        };
-        let output = Output::CommandResult(result);
-        let numbered = Box::new(Numbered { sequence, clock: Time(0), source: position, output });
-        Change::Output { numbered, location: Location { partition: 0, offset: sequence } }
-    }
-
-    fn gaps(changes: impl IntoIterator<Item = Change>) -> u64 {
-        let mut model = ReadModel::new(1);
-        changes.into_iter().for_each(|change| model.apply(change));
-        model.alarms().gaps
-    }
-
-    #[test]
-    fn exactly_the_next_record_is_taken() {
-        assert_eq!(gaps([1, 2, 3].map(result)), 0);
-        assert_eq!(gaps([1, 1, 2, 1, 3].map(result)), 0, "repeats are no gap");
-        assert_eq!(gaps([2].map(result)), 1, "the first is 1");
-        assert_eq!(gaps([1, 3, 4, 2, 3, 4].map(result)), 2, "the repair comes after the gap");
-        let truncated = Change::Truncated { stream: Stream::CommandResults, partition: 0 };
-        assert_eq!(gaps([truncated, result(7), result(8)]), 0, "what retention took is no gap");
-    }
 
     #[test]
     fn a_bundle_is_in_force_once_progress_has_reached_it() {

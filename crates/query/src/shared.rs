@@ -175,7 +175,7 @@ impl Shared {
         match read.and_then(|read| read.consistency) {
             None | Some(Consistency::MinimizeLatency(_)) => Ok(()),
             Some(Consistency::AtLeastAsFresh(token)) => self.reached(token, deadline).await,
-            Some(Consistency::Full(_)) => self.reached(self.end_token()?, deadline).await,
+            Some(Consistency::Full(_)) => self.reached(self.end_token().await?, deadline).await,
         }
     }
 
@@ -185,11 +185,22 @@ impl Shared {
         self.fresh(Some(v1::ReadOptions { consistency: Some(full) }), deadline).await
     }
 
-    fn end_token(&self) -> Result<v1::ConsistencyToken, Status> {
-        let ends = (0..self.log.partitions()).map(|partition| self.log.end(Topic::Events, partition));
-        let offsets: Result<Vec<u64>, _> = ends.collect();
-        let offsets = offsets.map_err(|error| error::log(&error))?;
-        Ok(v1::ConsistencyToken { epoch: self.log.cluster_id(), offsets, bundle: 0 })
+    async fn end_token(&self) -> Result<v1::ConsistencyToken, Status> {
+        let offsets = self.ask_log(|log| {
+            let ends = (0..log.partitions()).map(|partition| log.end(Topic::Events, partition));
+            ends.collect::<Result<Vec<u64>, _>>().map_err(|error| error::log(&error))
+        });
+        Ok(v1::ConsistencyToken { epoch: self.log.cluster_id(), offsets: offsets.await?, bundle: 0 })
+    }
+
+    /// Asks the log on a thread that may block: a broker may take its time to answer.
+    pub(crate) async fn ask_log<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&dyn Log) -> Result<T, Status> + Send + 'static,
+    ) -> Result<T, Status> {
+        let log = Arc::clone(&self.log);
+        let answer = tokio::task::spawn_blocking(move || question(&*log)).await;
+        answer.unwrap_or_else(|_| Err(error::status(Code::Internal, "INTERNAL", "the log could not be asked")))
     }
 
     /// Waits for the offsets, then along the loopback from partition to partition until nothing is on its way.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 use touchline_log::Topic;
-use touchline_model::output::DeadReason;
+use touchline_model::output::{DeadReason, Progress};
 use touchline_model::time::Time;
 use touchline_proto::{progress_to, v1};
 use v1::admin_service_server::AdminService;
@@ -27,8 +27,10 @@ impl AdminService for Server {
         answer("GetStatus", async {
             let mode = self.clock.mode();
             self.read(move |shared| {
+                // The model is not held while a broker is asked.
+                let have: Vec<Progress> = shared.model().progress().cloned().collect();
                 let mut partitions = Vec::new();
-                for progress in shared.model().progress() {
+                for progress in &have {
                     let end = shared.log.end(Topic::Events, progress.partition).map_err(|error| error::log(&error))?;
                     partitions.push(v1::PartitionStatus {
                         partition: progress.partition,

@@ -4,18 +4,23 @@ use super::contact::identifier;
 use super::timeline::record;
 use crate::commands;
 use crate::error;
+use crate::model::{Location, ReadModel};
 use crate::server::{Server, answer};
 use crate::stream::{self, Records};
 use prost::Message;
 use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
-use touchline_log::Topic;
+use touchline_log::{Marker, Topic};
 use touchline_model::id::{CellKey, EventId};
+use touchline_model::output::Progress;
 use touchline_model::record::Input;
 use touchline_proto::{check_event, v1};
 use v1::event::Body;
 use v1::report_result_request::Result as Reported;
 use v1::touch_service_server::TouchService;
+
+/// How much earlier than its publication's marker a touch may have been seen, with room to spare.
+const SEEN_WITHIN: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[tonic::async_trait]
 impl TouchService for Server {
@@ -70,26 +75,31 @@ impl TouchService for Server {
 }
 
 impl Server {
-    /// A touch by its id. Subscribers can be ahead of the model, so it waits for what is published now.
+    /// A touch by its id. Whoever reports may have seen it before the model, and before the marker of its publication.
     async fn touch(&self, id: String, deadline: Instant) -> Result<v1::Touch, Status> {
-        let found = self.shared.model().touch(&id);
+        let soon = deadline.min(Instant::now() + SEEN_WITHIN);
+        let found = self.shared.wait_for(soon, |model| model.touch(&id)).await;
         let location = match found {
-            Some(location) => location,
-            None => {
-                let mut published = Vec::new();
-                for partition in 0..self.shared.log.partitions() {
-                    published.push(self.shared.log.published(partition).map_err(|error| error::log(&error))?.offset);
-                }
-                let look = |model: &crate::model::ReadModel| {
-                    let caught_up = model.progress().zip(&published).all(|(have, offset)| have.offset >= *offset);
-                    let found = model.touch(&id);
-                    (found.is_some() || caught_up).then_some(found)
-                };
-                self.shared.wait_for(deadline, look).await?.ok_or_else(no_touch)?
-            }
+            Ok(location) => location,
+            Err(_) => self.touch_published(&id, deadline).await?.ok_or_else(no_touch)?,
         };
         let record = self.read(move |shared| record(shared, Topic::Touches, location)).await?.ok_or_else(no_touch)?;
         v1::Touch::decode(record.value.as_slice()).map_err(|_| no_touch())
+    }
+
+    /// Where a touch lies once everything that is published now is in the model; `None`: there is none.
+    async fn touch_published(&self, id: &str, deadline: Instant) -> Result<Option<Location>, Status> {
+        let published = self.shared.ask_log(|log| {
+            let markers = (0..log.partitions()).map(|partition| log.published(partition));
+            markers.collect::<Result<Vec<_>, _>>().map_err(|error| error::log(&error))
+        });
+        let published = published.await?;
+        let look = |model: &ReadModel| {
+            let is_past = |(have, marker): (&Progress, &Marker)| have.offset >= marker.offset;
+            let found = model.touch(id);
+            (found.is_some() || model.progress().zip(&published).all(is_past)).then_some(found)
+        };
+        self.shared.wait_for(deadline, look).await
     }
 
     /// The event that says what became of a touch: under the contact's cell, with an id of its own making.

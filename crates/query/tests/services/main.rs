@@ -5,5 +5,7 @@
 mod commands;
 mod freshness;
 mod reading;
+mod sparse;
 mod streams;
+mod visibility;
 mod world;

@@ -1,6 +1,8 @@
 //! Counts, lists, boards, timelines, explanations, dead letters: from the topics alone.
 
-use crate::world::{NOON, PARTITIONS, World, cause, change, contact, id, key, name, partition, said, touch};
+use crate::world::{
+    NOON, PARTITIONS, World, cause, change, contact, id, key, name, output_record, partition, said, touch,
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tonic::Code;
@@ -380,7 +382,7 @@ async fn a_gap_raises_an_alarm_and_only_the_missing_record_goes_on() {
             cause: cause(at),
         };
         let numbered = Numbered { sequence, clock: NOON, source: at, output: Output::TagChange(change) };
-        NewRecord { value: touchline_proto::encode_output(&numbered, None), ..NewRecord::default() }
+        output_record(&numbered)
     };
     let damaged = NewRecord { value: vec![0xff], ..NewRecord::default() };
     // 2 is missing: 3 is ignored; 2 comes; 3 comes again; 1 is a repeat.

@@ -22,12 +22,12 @@ pub async fn until_caught_up(world: &World, contact: &str) {
     }
 }
 
-async fn next<M>(stream: &mut Streaming<M>) -> M {
+pub async fn next<M>(stream: &mut Streaming<M>) -> M {
     let message = tokio::time::timeout(Duration::from_secs(10), stream.message());
     message.await.expect("in time").expect("no error").expect("not the end")
 }
 
-fn from(positions: &[(u32, u64)], tenant: &str) -> v1::SubscribeRequest {
+pub fn from(positions: &[(u32, u64)], tenant: &str) -> v1::SubscribeRequest {
     v1::SubscribeRequest { positions: HashMap::from_iter(positions.iter().copied()), tenant: tenant.into() }
 }
 
@@ -68,8 +68,8 @@ async fn repeated_records_are_delivered_once() {
     world.publish(p, vec![touch("a", "s1", TouchState::Due), touch("a", "s2", TouchState::Due)], vec![]);
     // A publisher that took over appends again what was there.
     let again = world.log.read(Topic::Touches, p, 0, 9).unwrap();
-    let again: Vec<NewRecord> =
-        again.into_iter().map(|record| NewRecord { value: record.value, ..NewRecord::default() }).collect();
+    let again = again.into_iter().map(|record| NewRecord { key: None, headers: record.headers, value: record.value });
+    let again: Vec<NewRecord> = again.collect();
     wait(world.log.append(Topic::Touches, p, again)).unwrap();
     world.publish(p, vec![touch("a", "s3", TouchState::Due)], vec![]);
     let mut client = TouchServiceClient::new(world.channel.clone());

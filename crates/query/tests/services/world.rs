@@ -43,6 +43,24 @@ pub struct Lane {
     pub progress: Vec<Progress>,
 }
 
+impl Default for Lane {
+    fn default() -> Self {
+        let fresh = |partition| Progress {
+            partition,
+            loop_sent: vec![0; PARTITIONS as usize],
+            loop_received: vec![0; PARTITIONS as usize],
+            next_due: Some(Time(NOON.0 + 5)),
+            ..Progress::default()
+        };
+        Self { progress: (0..PARTITIONS).map(fresh).collect() }
+    }
+}
+
+/// An empty log.
+pub fn memory_log() -> Arc<MemoryLog> {
+    Arc::new(MemoryLog::new(PARTITIONS, Arc::new(ManualWall::new(NOON))))
+}
+
 pub struct World {
     pub log: Arc<MemoryLog>,
     pub lane: Arc<Mutex<Lane>>,
@@ -69,24 +87,21 @@ impl World {
     }
 
     pub async fn with_deadline(deadline: Duration) -> Self {
-        let wall = ManualWall::new(NOON);
-        let log = Arc::new(MemoryLog::new(PARTITIONS, Arc::new(wall.clone())));
-        let options = Options { deadline, streams_max: 4, wall: Arc::new(wall) };
-        let handle = Query::start(log.clone(), options);
+        let log = memory_log();
+        Self::over(log.clone(), log, deadline).await
+    }
+
+    /// The role reads `read`; the test writes to `log`, which lies below it.
+    pub async fn over(log: Arc<MemoryLog>, read: Arc<dyn Log>, deadline: Duration) -> Self {
+        let options = Options { deadline, streams_max: 4, wall: Arc::new(ManualWall::new(NOON)) };
+        let handle = Query::start(read, options);
         let routes = server::routes(&handle, Arc::new(Manual)).await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let serving = tonic::transport::Server::builder().add_routes(routes);
         tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        let fresh = |partition| Progress {
-            partition,
-            loop_sent: vec![0; PARTITIONS as usize],
-            loop_received: vec![0; PARTITIONS as usize],
-            next_due: Some(Time(NOON.0 + 5)),
-            ..Progress::default()
-        };
-        let lane = Arc::new(Mutex::new(Lane { progress: (0..PARTITIONS).map(fresh).collect() }));
+        let lane = Arc::new(Mutex::new(Lane::default()));
         Self { log, lane, handle: Some(handle), channel, processors: Vec::new() }
     }
 
@@ -199,8 +214,7 @@ pub fn publish(log: &MemoryLog, lane: &Mutex<Lane>, partition: u32, outputs: Vec
         let stream = output.stream();
         progress.sequences[stream.index()] += 1;
         let numbered = Numbered { sequence: progress.sequences[stream.index()], clock: NOON, source, output };
-        let value = proto::encode_output(&numbered, None);
-        records.push((Topic::from(stream), NewRecord { value, ..NewRecord::default() }));
+        records.push((Topic::from(stream), output_record(&numbered)));
     }
     for contact in contacts {
         let value = proto::encode_contact(&contact);
@@ -208,10 +222,16 @@ pub fn publish(log: &MemoryLog, lane: &Mutex<Lane>, partition: u32, outputs: Vec
     }
     progress.offset = end;
     progress.clock = NOON;
-    let value = proto::encode_progress(progress);
-    records.push((Topic::Contacts, NewRecord { value, ..NewRecord::default() }));
     let marker = Marker { offset: progress.offset, sequences: progress.sequences };
+    let headers = vec![marker.to_header()];
+    records.push((Topic::Contacts, NewRecord { headers, value: proto::encode_progress(progress), key: None }));
     publish_once(log, partition, Publication { records, marker }).unwrap();
+}
+
+/// An output as it lies in its topic.
+pub fn output_record(numbered: &Numbered) -> NewRecord {
+    let headers = proto::output_headers(numbered);
+    NewRecord { headers, value: proto::encode_output(numbered, None), ..NewRecord::default() }
 }
 
 /// A contact `n` of tenant acme: its identifier, a fixed kind.
