@@ -1,6 +1,8 @@
 //! Messages as JSON, for `--json` and `replay`: names of the wire, times as RFC 3339 in UTC.
 
+use prost::Message;
 use serde_json::{Map, Value, json};
+use touchline_model::output::Stream;
 use touchline_model::time::Time;
 use touchline_proto::v1;
 
@@ -45,6 +47,16 @@ pub(crate) fn cause(cause: Option<&v1::Cause>) -> Value {
         map.insert("hit".to_owned(), hit);
     }
     Value::Object(map)
+}
+
+/// An output, from its bytes.
+pub(crate) fn output(stream: Stream, bytes: &[u8]) -> Result<Value, prost::DecodeError> {
+    Ok(match stream {
+        Stream::TagChanges => tag_change(&v1::TagChange::decode(bytes)?),
+        Stream::Touches => touch(&v1::Touch::decode(bytes)?),
+        Stream::CommandResults => command_result(&v1::CommandResult::decode(bytes)?),
+        Stream::DeadLetters => dead_letter(&v1::DeadLetter::decode(bytes)?),
+    })
 }
 
 /// A tag change.

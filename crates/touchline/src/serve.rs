@@ -64,6 +64,11 @@ pub(crate) struct KafkaOptions {
 }
 
 impl KafkaOptions {
+    /// Whether anything says where Kafka is; where nothing does, a command may mean a directory instead.
+    pub(crate) const fn is_given(&self) -> bool {
+        self.brokers.is_some() || self.config.is_some()
+    }
+
     /// The configuration, and the Kafka settings with what the command line says put in.
     pub(crate) fn load(&self, clock: ClockMode) -> anyhow::Result<(Config, Settings)> {
         let config = Config::load(self.config.as_deref())?;

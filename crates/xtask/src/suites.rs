@@ -2,9 +2,8 @@
 
 use crate::cargo::{self, Ran, TestProgram, Totals, cargo, clock, watch};
 use crate::setup::{self, Need};
-use crate::{metrics_test, tidy};
+use crate::{demo, metrics_test, tidy};
 use anyhow::{Result, bail};
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// What to run.
@@ -33,6 +32,9 @@ const PURE: [&str; 8] = [
     "xtask",
 ];
 
+/// End-to-end tests over Kafka.
+pub(crate) const KAFKA_E2E: &str = "touchline-tests/kafka";
+
 struct Suite {
     name: &'static str,
     checks: &'static str,
@@ -46,13 +48,15 @@ enum Work {
     Tidy,
     /// Compile the whole workspace with its tests.
     Build,
-    /// Run the compiled tests of these packages.
+    /// Run the compiled tests of these packages, or of `package/target`.
     Packages(&'static [&'static str]),
     /// Prometheus against a live run.
     Metrics,
+    /// The demo on Kafka.
+    Demo,
 }
 
-const SUITES: [Suite; 12] = [
+const SUITES: [Suite; 13] = [
     Suite { name: "fmt", checks: "one way to format", work: Work::Cargo(&["fmt", "--all", "--check"]) },
     Suite { name: "tidy", checks: "crate edges, documents, metric names, test hygiene", work: Work::Tidy },
     Suite { name: "pure", checks: "the crates without native dependencies", work: Work::Pure },
@@ -70,15 +74,20 @@ const SUITES: [Suite; 12] = [
     Suite { name: "rocks", checks: "log and store on RocksDB", work: Work::Packages(&["touchline-rocks"]) },
     Suite {
         name: "kafka",
-        checks: "log, topics and harness on a real Kafka",
-        work: Work::Packages(&["touchline-broker", "touchline-kafka"]),
+        checks: "log, topics, harness and killed processes on a real Kafka",
+        work: Work::Packages(&["touchline-broker", "touchline-kafka", KAFKA_E2E]),
     },
     Suite {
         name: "services",
         checks: "ingest, query and the program",
         work: Work::Packages(&["touchline-ingest", "touchline-query", "touchline"]),
     },
-    Suite { name: "e2e", checks: "real processes, killed and restarted", work: Work::Packages(&["touchline-tests"]) },
+    Suite {
+        name: "e2e",
+        checks: "real processes, killed and restarted",
+        work: Work::Packages(&["touchline-tests/touchline_tests", "touchline-tests/e2e"]),
+    },
+    Suite { name: "demo", checks: "the demo on Kafka, equal to the embedded one's", work: Work::Demo },
     Suite {
         name: "doc",
         checks: "examples in the documentation",
@@ -115,7 +124,7 @@ impl Suite {
 
     /// Prometheus or a broker.
     fn needs_more_than_a_build(&self) -> bool {
-        ["kafka", "e2e", "metrics"].contains(&self.name)
+        ["kafka", "e2e", "demo", "metrics"].contains(&self.name)
     }
 }
 
@@ -187,15 +196,19 @@ fn run_suite(suite: &Suite, built: &mut Vec<TestProgram>) -> Result<Ran> {
             cargo::build_programs()?;
             metrics_test::run()
         }
+        Work::Demo => demo::check_on_kafka(),
     }
 }
 
 /// Runs every test of these packages, also after a failure: one failing program must not hide another.
 fn run_packages(built: &[TestProgram], packages: &[&str]) -> Result<Ran> {
-    let chosen: Vec<&TestProgram> = built.iter().filter(|test| packages.contains(&test.package.as_str())).collect();
-    let found: BTreeSet<&str> = chosen.iter().map(|test| test.package.as_str()).collect();
-    if let Some(absent) = packages.iter().find(|name| !found.contains(*name)) {
-        bail!("no test program of package {absent}");
+    let mut chosen: Vec<&TestProgram> = Vec::new();
+    for name in packages {
+        let before = chosen.len();
+        chosen.extend(built.iter().filter(|test| test.is(name)));
+        if chosen.len() == before {
+            bail!("no test program of package {name}");
+        }
     }
     let mut all = Ran { success: true, totals: Totals::default() };
     for test in chosen {

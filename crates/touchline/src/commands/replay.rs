@@ -5,16 +5,13 @@ use crate::commands::playbook;
 use crate::json;
 use anyhow::{Context, bail};
 use clap::Args;
-use prost::Message;
-use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use touchline_channels::api;
 use touchline_model::event::Event;
-use touchline_model::output::{Numbered, Stream};
 use touchline_model::time::Time;
 use touchline_processor::replay;
-use touchline_proto::{encode_output, v1};
+use touchline_proto::encode_output;
 
 /// Runs playbooks over recorded events: every output one JSON line, the same bytes each time.
 ///
@@ -51,7 +48,7 @@ pub(crate) fn run(_server: &Server, options: &Options) -> anyhow::Result<()> {
         bail!("--until {} lies before the last event at {last}", options.until);
     }
     for numbered in replay::run(events, sources, &tenant, options.until)? {
-        print_json(&line(&numbered)?);
+        print_json(&json::output(numbered.output.stream(), &encode_output(&numbered, None))?);
     }
     Ok(())
 }
@@ -77,14 +74,4 @@ fn read(path: &Path) -> anyhow::Result<Vec<(Option<Time>, Event)>> {
         }
     }
     Ok(events)
-}
-
-fn line(numbered: &Numbered) -> anyhow::Result<Value> {
-    let bytes = encode_output(numbered, None);
-    Ok(match numbered.output.stream() {
-        Stream::TagChanges => json::tag_change(&v1::TagChange::decode(bytes.as_slice())?),
-        Stream::Touches => json::touch(&v1::Touch::decode(bytes.as_slice())?),
-        Stream::CommandResults => json::command_result(&v1::CommandResult::decode(bytes.as_slice())?),
-        Stream::DeadLetters => json::dead_letter(&v1::DeadLetter::decode(bytes.as_slice())?),
-    })
 }

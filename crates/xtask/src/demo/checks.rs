@@ -1,6 +1,6 @@
 //! What the demo expects, and whether it was observed.
 
-use crate::live::LOOK_AGAIN;
+use crate::live::{LOOK_AGAIN, interrupted};
 use anyhow::{Result, bail};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -14,11 +14,22 @@ pub(crate) struct Checks {
     observed: usize,
     missed: Vec<String>,
     patience: Duration,
+    quiet: bool,
 }
 
 impl Checks {
     pub(crate) const fn new() -> Self {
-        Self { observed: 0, missed: Vec::new(), patience: PATIENCE }
+        Self { observed: 0, missed: Vec::new(), patience: PATIENCE, quiet: false }
+    }
+
+    /// Prints only what is missed.
+    pub(crate) fn quiet() -> Self {
+        Self { quiet: true, ..Self::new() }
+    }
+
+    /// Whether only what is missed is printed.
+    pub(crate) const fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Looks until `observe` gives `expected`, at most [`PATIENCE`] long. An error counts as not observed.
@@ -30,13 +41,16 @@ impl Checks {
     ) {
         let started = Instant::now();
         let mut seen = observe();
-        while !seen.as_ref().is_ok_and(|seen| *seen == expected) && started.elapsed() < self.patience {
+        while !seen.as_ref().is_ok_and(|seen| *seen == expected) && started.elapsed() < self.patience && !interrupted()
+        {
             std::thread::sleep(LOOK_AGAIN);
             seen = observe();
         }
         match seen {
             Ok(seen) if seen == expected => {
-                println!("  ✔ {what}");
+                if !self.quiet {
+                    println!("  ✔ {what}");
+                }
                 self.observed += 1;
             }
             Ok(seen) => {
@@ -51,9 +65,16 @@ impl Checks {
         self.missed.push(what.to_owned());
     }
 
+    /// How many expectations were observed.
+    pub(crate) const fn observed(&self) -> usize {
+        self.observed
+    }
+
     /// Says how it went. Errors: something was not observed.
     pub(crate) fn conclude(&self) -> Result<()> {
-        println!("\n{} of {} expectations observed", self.observed, self.observed + self.missed.len());
+        if !self.quiet {
+            println!("\n{} of {} expectations observed", self.observed, self.observed + self.missed.len());
+        }
         if self.missed.is_empty() { Ok(()) } else { bail!("not observed:\n  {}", self.missed.join("\n  ")) }
     }
 }

@@ -5,12 +5,12 @@
 
 use super::checks::Checks;
 use super::payloads::{Accounts, CORP, Message, TENANT, post_event};
-use crate::live::Server;
-use crate::{cargo, http};
+use crate::demo::outputs;
+use crate::http;
+use crate::live::{Kafka, Server};
 use anyhow::{Context, Result, bail};
 use serde_json::{Value as Json, json};
-use std::path::Path;
-use std::process::Command;
+use std::path::{Path, PathBuf};
 use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::time::Time;
 
@@ -18,8 +18,8 @@ const PLAYBOOK: &str = "tests/playbooks/a.yaml";
 const BOARD: &str = "商机看板";
 const COLUMN: &str = "考虑价格";
 const TAG: &str = "商机/考虑价格";
-/// Partitions of an embedded log.
-const PARTITIONS: u32 = 4;
+/// Partitions of the log: what an embedded one has by default.
+pub(crate) const PARTITIONS: u32 = 4;
 
 /// Monday 09:00: both customers are added.
 const START: &str = "2026-03-02T09:00:00+08:00";
@@ -92,22 +92,42 @@ fn youzan_buyer() -> IdKey {
     candidates.into_iter().find(elsewhere).expect("one in four lies in the same partition")
 }
 
+/// Where the story happens.
+#[derive(Debug, Clone)]
+pub(crate) enum Place {
+    /// All roles in one process, with its own log.
+    OneProcess,
+    /// Several processes; their topics exist.
+    Kafka(Kafka),
+}
+
 /// A server with the demo's accounts, and what happens to it.
 #[derive(Debug)]
 pub(crate) struct Story {
     pub(crate) server: Server,
+    place: Place,
+    directory: PathBuf,
     accounts: Accounts,
     link_key: String,
 }
 
 impl Story {
-    /// Starts the server on `directory`: an empty one, or one of an earlier run.
+    /// Starts one process on `directory`: an empty one, or one of an earlier run.
     pub(crate) fn start(directory: &Path) -> Result<Self> {
+        Self::start_at(directory, Place::OneProcess)
+    }
+
+    /// Starts the processes on `directory`: an empty one, or one of an earlier run.
+    pub(crate) fn start_at(directory: &Path, place: Place) -> Result<Self> {
         let accounts = Accounts::new();
         let config = accounts.write(directory)?;
         let arguments = ["--config", &config, "--clock", "manual", "--clock-start", START];
-        let server = Server::start(directory, TENANT, &arguments)?;
-        Ok(Self { server, accounts, link_key: directory.join("link.key").display().to_string() })
+        let server = match &place {
+            Place::OneProcess => Server::start(directory, TENANT, &arguments)?,
+            Place::Kafka(kafka) => Server::start_cluster(directory, TENANT, kafka, &arguments)?,
+        };
+        let (link_key, directory) = (directory.join("link.key").display().to_string(), directory.to_path_buf());
+        Ok(Self { server, place, directory, accounts, link_key })
     }
 
     /// Tells it all. Errors: something could not even be tried; what was tried and not observed is in `checks`.
@@ -124,8 +144,8 @@ impl Story {
     }
 
     fn activate(&self, checks: &mut Checks) -> Result<()> {
-        heading(&format!("A playbook is activated ({PLAYBOOK})"));
-        self.show(&["playbook", "activate", PLAYBOOK])?;
+        heading(checks, &format!("A playbook is activated ({PLAYBOOK})"));
+        self.show(checks, &["playbook", "activate", PLAYBOOK])?;
         checks.expect("bundle 1 holds the playbook price-consideration", json!([1, ["price-consideration"]]), || {
             let list = one(self.server.json(&["playbook", "list"])?)?;
             Ok(json!([list["bundle"], list["playbooks"]]))
@@ -134,7 +154,7 @@ impl Story {
     }
 
     fn add_customers(&self, checks: &mut Checks) -> Result<()> {
-        heading("Staff add two customers: encrypted, signed WeCom callbacks");
+        heading(checks, "Staff add two customers: encrypted, signed WeCom callbacks");
         for customer in [ANNA, BO] {
             let answer =
                 self.accounts.add_contact(&self.server, customer.staff, customer.external_userid, at(START), false)?;
@@ -155,8 +175,8 @@ impl Story {
     }
 
     fn ask_for_the_price(&self, checks: &mut Checks) -> Result<()> {
-        heading("Twelve minutes later both ask for the price: chat-archive messages");
-        self.advance(ASKED)?;
+        heading(checks, "Twelve minutes later both ask for the price: chat-archive messages");
+        self.advance(checks, ASKED)?;
         for (customer, id) in [(ANNA, "demo-message-1"), (BO, "demo-message-2")] {
             let Customer { name, external_userid, staff, says, .. } = customer;
             let message = Message { id, customer: external_userid, staff, text: says, at: at(ASKED) };
@@ -177,8 +197,8 @@ impl Story {
             );
         }
         self.repeat_a_message(checks)?;
-        self.show(&["explain", &ANNA.address(), TAG])?;
-        self.show(&["board", "show", BOARD])
+        self.show(checks, &["explain", &ANNA.address(), TAG])?;
+        self.show(checks, &["board", "show", BOARD])
     }
 
     /// Channels send again what they did not see answered.
@@ -220,7 +240,7 @@ impl Story {
     }
 
     fn click(&self, checks: &mut Checks) -> Result<()> {
-        heading("Anna opens one content from two places: tracked links");
+        heading(checks, "Anna opens one content from two places: tracked links");
         for surface in ["chat", "moment"] {
             let address = ANNA.address();
             let destination = "https://shop.example/price-list";
@@ -252,20 +272,22 @@ impl Story {
     }
 
     fn first_touch(&self, checks: &mut Checks) -> Result<()> {
-        heading("The clock moves on: the first touch falls due");
-        self.advance(AFTER_P1)?;
+        heading(checks, "The clock moves on: the first touch falls due");
+        self.advance(checks, AFTER_P1)?;
         let expected = vec![due(&ANNA, "p1", "报价说明", P1_DUE), due(&BO, "p1", "报价说明", P1_DUE)];
         checks.expect("p1 is due for both at 09:17, by their own staff", expected, || self.touches("due"));
-        self.show(&["touches"])?;
+        self.show(checks, &["touches"])?;
         self.report_sent("p1", &[ANNA, BO], AFTER_P1)
     }
 
     fn pay_early(&self, checks: &mut Checks) -> Result<()> {
-        heading("Bo pays in the evening: a signed Youzan order under her own yz_open_id");
+        heading(checks, "Bo pays in the evening: a signed Youzan order under her own yz_open_id");
         let buyer = youzan_buyer();
         let (here, there) = (BO.partition(), CellKey::of(TENANT, &buyer).partition(PARTITIONS));
-        println!("  Bo's contact lies in partition {here}, her yz_open_id in partition {there}");
-        self.advance(PAID)?;
+        if !checks.is_quiet() {
+            println!("  Bo's contact lies in partition {here}, her yz_open_id in partition {there}");
+        }
+        self.advance(checks, PAID)?;
         post_event(
             &self.server,
             &json!({
@@ -293,12 +315,12 @@ impl Story {
             });
             Ok(sorted(told.collect()))
         });
-        self.show(&["contact", &BO.address()])
+        self.show(checks, &["contact", &BO.address()])
     }
 
     fn other_touches(&self, checks: &mut Checks) -> Result<()> {
-        heading("Days pass: Anna's other touches fall due, Bo's do not");
-        self.advance(AFTER_P2)?;
+        heading(checks, "Days pass: Anna's other touches fall due, Bo's do not");
+        self.advance(checks, AFTER_P2)?;
         let mut expected = vec![
             due(&ANNA, "p1", "报价说明", P1_DUE),
             due(&BO, "p1", "报价说明", P1_DUE),
@@ -306,19 +328,19 @@ impl Story {
         ];
         checks.expect("p2 is due for Anna on Tuesday at 10:00", sorted(expected.clone()), || self.touches("due"));
         self.report_sent("p2", &[ANNA], AFTER_P2)?;
-        self.advance(AFTER_P3)?;
+        self.advance(checks, AFTER_P3)?;
         expected.push(due(&ANNA, "p3", "限时方案", P3_DUE));
         checks.expect("p3 is due for Anna on Thursday at 10:00", sorted(expected.clone()), || self.touches("due"));
         self.report_sent("p3", &[ANNA], AFTER_P3)?;
-        self.advance(END)?;
+        self.advance(checks, END)?;
         checks.expect("nothing more is due by Friday", sorted(expected), || self.touches("due"));
         checks.expect("and nothing was missed: staff reported each as sent", 0, || Ok(self.touches("missed")?.len()));
-        self.show(&["touches"])
+        self.show(checks, &["touches"])
     }
 
     /// The same numbers by gRPC, from the topics, and from the counters.
     fn counts(&self, checks: &mut Checks) {
-        heading("The counts agree: gRPC and /metrics");
+        heading(checks, "The counts agree: gRPC and /metrics");
         checks.expect("2 contacts carry the tag (segment)", json!(2), || {
             Ok(one(self.server.json(&["segment", "count", "tag(商机/考虑价格)"])?)?["count"].clone())
         });
@@ -357,22 +379,31 @@ impl Story {
         checks.expect("1 order bought (touchline_events_applied_total)", 1, || {
             self.applied(&[("channel", "youzan"), ("behaviour", "bought")])
         });
+        if let Place::Kafka(_) = &self.place {
+            checks.expect("both processors have published: they share the partitions", vec![true, true], || {
+                Ok(self.server.publications()?.iter().map(|count| *count > 0).collect())
+            });
+        }
     }
 
     /// Stops the server, deletes its state, starts it again on the log alone, and goes on with the story.
-    pub(crate) fn lose_the_state(self, directory: &Path, checks: &mut Checks) -> Result<Self> {
-        heading("The state is deleted; the log is enough");
-        let before = self.answers()?;
-        self.server.stop()?;
-        let data = directory.join("data");
-        let nothing = json!([]);
-        checks.expect(
-            "the log replayed into an empty store gives an equal state and the same outputs",
-            nothing,
-            || differences(&data),
-        );
-        std::fs::remove_dir_all(data.join("store")).context("no state to delete")?;
-        let story = Self::start(directory)?;
+    pub(crate) fn lose_the_state(self, checks: &mut Checks) -> Result<Self> {
+        heading(checks, "The state is deleted; the log is enough");
+        let (before, data_dirs) = (self.answers()?, self.server.data_dirs());
+        let Self { server, place, directory, .. } = self;
+        server.stop()?;
+        let agrees = json!({"differences": [], "stores": PARTITIONS});
+        checks.expect("the log replayed into an empty store gives an equal state and the same outputs", agrees, || {
+            let report = outputs::verify(&place, &data_dirs, None)?;
+            // A store that was given away stays behind its log; it is brought up to it when the partition comes back.
+            let (all, behind) = (report["stores"].as_u64(), report["behind"].as_array().map(Vec::len));
+            let level = all.unwrap_or_default() - behind.unwrap_or_default() as u64;
+            Ok(json!({"differences": report["differences"], "stores": level}))
+        });
+        for data_dir in &data_dirs {
+            std::fs::remove_dir_all(data_dir.join("store")).context("no state to delete")?;
+        }
+        let story = Self::start_at(&directory, place)?;
         checks.expect("the same contacts, touches and cards as before", before, || story.answers());
         // Within 30 days of the anchor: the goal was still open, and only the rebuilt state knows it.
         post_event(
@@ -388,6 +419,18 @@ impl Story {
             Ok((story.touches("due")?.len(), story.touches("cancelled")?.len()))
         });
         Ok(story)
+    }
+
+    /// Stops every process; then the log alone says what came of it.
+    pub(crate) fn end(self) -> Result<Vec<String>> {
+        let (data_dirs, Self { server, place, directory, .. }) = (self.server.data_dirs(), self);
+        server.stop()?;
+        outputs::read(&place, &data_dirs, &directory)
+    }
+
+    /// What came of it so far. Errors: one process keeps its log to itself as long as it runs.
+    pub(crate) fn outputs(&self) -> Result<Vec<String>> {
+        outputs::read(&self.place, &[], &self.directory)
     }
 
     /// What the read side says of everything in the story.
@@ -446,15 +489,18 @@ impl Story {
         Ok(())
     }
 
-    fn advance(&self, to: &str) -> Result<()> {
-        self.show(&["clock", "advance", "--to", to])
+    fn advance(&self, checks: &Checks, to: &str) -> Result<()> {
+        self.show(checks, &["clock", "advance", "--to", to])
     }
 
     /// Runs a command as a reader would, and shows it.
-    fn show(&self, arguments: &[&str]) -> Result<()> {
-        println!("  $ touchline {}", arguments.join(" "));
-        for line in self.server.text(arguments)?.lines() {
-            println!("    {line}");
+    fn show(&self, checks: &Checks, arguments: &[&str]) -> Result<()> {
+        let said = self.server.text(arguments)?;
+        if !checks.is_quiet() {
+            println!("  $ touchline {}", arguments.join(" "));
+            for line in said.lines() {
+                println!("    {line}");
+            }
         }
         Ok(())
     }
@@ -482,8 +528,10 @@ fn sorted(mut values: Vec<Json>) -> Vec<Json> {
     values
 }
 
-fn heading(text: &str) {
-    println!("\n▸ {text}");
+fn heading(checks: &Checks, text: &str) {
+    if !checks.is_quiet() {
+        println!("\n▸ {text}");
+    }
 }
 
 fn at(text: &str) -> Time {
@@ -500,18 +548,6 @@ fn one(mut values: Vec<Json>) -> Result<Json> {
         Some(value) if values.is_empty() => Ok(value),
         _ => bail!("expected one answer, got {}", values.len()),
     }
-}
-
-/// What `touchline verify` finds in the directory of a stopped server.
-fn differences(data: &Path) -> Result<Json> {
-    let output = Command::new(cargo::touchline_bin())
-        .args(["verify", "--json", "--data-dir"])
-        .arg(data)
-        .output()
-        .context("cannot start touchline")?;
-    let report: Json = serde_json::from_slice(&output.stdout)
-        .with_context(|| format!("no report: {}", String::from_utf8_lossy(&output.stderr)))?;
-    Ok(report["differences"].clone())
 }
 
 #[cfg(test)]
