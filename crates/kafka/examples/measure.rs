@@ -180,14 +180,15 @@ fn publications(log: &KafkaLog, publish: Publish) {
     let mut taken = wait(log.take_over(0)).unwrap();
     println!("{publish:?}: taken over in {:?}", began.elapsed());
     let mut sequence = 0;
-    for outputs in [1_u64, 100, 2_000] {
+    for (outputs, pause_ms) in [(1_u64, 0), (1, 10), (100, 0), (100, 10), (2_000, 0)] {
         let times: Vec<f64> = (0..200)
             .map(|_| {
+                thread::sleep(Duration::from_millis(pause_ms));
                 let publication = publication(&mut sequence, outputs);
                 timed(|| wait(taken.publisher.publish(publication)).unwrap())
             })
             .collect();
-        println!("{publish:?}: publications of {outputs}: {}", percentiles(times));
+        println!("{publish:?}: publications of {outputs}, one every {pause_ms} ms: {}", percentiles(times));
     }
     drop(taken);
     let began = Instant::now();
