@@ -42,7 +42,9 @@ pub(crate) fn open(shared: &Shared, id: u32, role: Role, stop: &AtomicBool) -> R
                 let (took_ms, offset) = (started.elapsed().as_millis(), partition.meta().offset);
                 tracing::info!(partition = id, ?role, ?origin, offset, took_ms, "partition opened");
                 metrics::opened(origin);
-                let checkpoints = Checkpoints::new(id, shared.options.checkpoint_every);
+                // One process writes the checkpoints of a partition: its owner.
+                let every = shared.options.checkpoint_every.filter(|_| role == Role::Owner);
+                let checkpoints = Checkpoints::new(id, every);
                 return Ok(Some(Opened { partition, checkpoints }));
             }
             Err(Error::Log(error @ LogError::Unavailable(_))) => {
