@@ -10,8 +10,6 @@ use touchline_log::{Error, Marker, NewRecord, Topic};
 
 /// Connections to a coordinator; those to leaders are named by their topic.
 const COORDINATOR: u32 = 100;
-/// Records of one request, at most: publications are torn in the middle as well.
-const BATCH_RECORDS_MAX: u64 = 3;
 /// Times that a call waits for a transaction that is ending, as librdkafka does within its time.
 const WAITS_MAX: u32 = 3;
 /// Looks at the cluster that fail, per thousand.
@@ -223,10 +221,11 @@ impl LaneClient {
             by_topic.entry(topic).or_default().push(record);
         }
         let mut cluster = lock(&self.cluster);
+        let records_max = cluster.weather.batch_records_max;
         for (topic, records) in by_topic {
             let mut records = records.into_iter().peekable();
             while records.peek().is_some() {
-                let count = usize::try_from(1 + cluster.random.below(BATCH_RECORDS_MAX)).expect("small");
+                let count = usize::try_from(1 + cluster.random.below(records_max)).expect("small");
                 let records: Vec<_> = records.by_ref().take(count).collect();
                 let next = &mut self.sequences.entry(topic).or_default().0;
                 let batch = Batch { producer: by, base: *next, scope, records };

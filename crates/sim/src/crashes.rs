@@ -6,30 +6,35 @@ use std::sync::{Arc, Mutex};
 use touchline_processor::Faults;
 use touchline_processor::faults::{Point, Verdict};
 
-/// Crashes at fault points, per thousand passages.
-const CRASH_PERMILLE: u64 = 8;
-
 /// The decision, shared by everybody who passes fault points. Off at first.
 #[derive(Clone)]
 pub(crate) struct Crashes(Arc<Mutex<State>>);
 
 struct State {
     random: Random,
+    /// Crashes per thousand passages.
+    permille: u64,
     on: bool,
 }
 
 impl Crashes {
-    pub(crate) fn new(random: Random) -> Self {
-        Self(Arc::new(Mutex::new(State { random, on: false })))
+    pub(crate) fn new(permille: u64, random: Random) -> Self {
+        Self(Arc::new(Mutex::new(State { random, permille, on: false })))
     }
 
     pub(crate) fn set(&self, on: bool) {
         lock(&self.0).on = on;
     }
 
-    pub(crate) fn decide(&self) -> Verdict {
+    fn decide(&self) -> Verdict {
+        let permille = lock(&self.0).permille;
+        self.decide_at(permille)
+    }
+
+    /// A decision with a rate of its own.
+    pub(crate) fn decide_at(&self, permille: u64) -> Verdict {
         let mut state = lock(&self.0);
-        if state.on && state.random.chance(CRASH_PERMILLE) { Verdict::Crash } else { Verdict::GoOn }
+        if state.on && state.random.chance(permille) { Verdict::Crash } else { Verdict::GoOn }
     }
 
     /// As a partition takes them.

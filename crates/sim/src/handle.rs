@@ -12,6 +12,9 @@ use touchline_log::{
     Topic,
 };
 
+/// Reads of events that fail for a while, per thousand.
+const READ_FAILED_PERMILLE: u64 = 3;
+
 /// A process's connection to the cluster. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Handle {
@@ -134,6 +137,9 @@ impl Handle {
                 (true, Stepped::Worked)
             }
             Step::Published => {
+                let mut cluster = lock(&self.cluster);
+                cluster.publications += u64::from(cluster.is_faulty());
+                drop(cluster);
                 answer(task.publishing.take(), Ok(()));
                 (true, Stepped::Worked)
             }
@@ -262,7 +268,11 @@ impl Log for Handle {
     }
 
     fn read(&self, topic: Topic, partition: u32, offset: u64, records_max: usize) -> Result<Vec<StoredRecord>, Error> {
-        Ok(lock(&self.cluster).read(topic, partition, offset, records_max))
+        let mut cluster = lock(&self.cluster);
+        if topic == Topic::Events && cluster.is_faulty() && cluster.random.chance(READ_FAILED_PERMILLE) {
+            return Err(Error::Unavailable("the broker did not answer".to_owned()));
+        }
+        Ok(cluster.read(topic, partition, offset, records_max))
     }
 
     fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error> {

@@ -24,6 +24,8 @@ const COPIED_PERMILLE: u64 = 30;
 const END_COPIED_PERMILLE: u64 = 120;
 /// Each run has weather of its own: every kind of fault is so many times as likely.
 const WEATHER: [u64; 4] = [0, 1, 1, 4];
+/// Records of one request, at most, by run: small ones tear publications in the middle, large ones end well more often.
+const BATCH_RECORDS_MAX: [u64; 3] = [3, 12, 64];
 /// Appends of several records of which only the end lands.
 const PARTIAL_PERMILLE: u64 = 10;
 /// Late requests whose connection closes before they arrive.
@@ -92,17 +94,20 @@ enum Fate {
 
 /// How many times as likely as usual each kind of fault is.
 #[derive(Debug, Clone, Copy)]
-struct Weather {
+pub(crate) struct Weather {
     lost: u64,
     answer_lost: u64,
     late: u64,
     copied: u64,
+    /// Records of one request, at most.
+    pub(crate) batch_records_max: u64,
 }
 
 impl Weather {
     fn new(random: &mut Random) -> Self {
+        let batch_records_max = *random.pick(&BATCH_RECORDS_MAX);
         let mut pick = || *random.pick(&WEATHER);
-        Self { lost: pick(), answer_lost: pick(), late: pick(), copied: pick() }
+        Self { lost: pick(), answer_lost: pick(), late: pick(), copied: pick(), batch_records_max }
     }
 }
 
@@ -115,12 +120,14 @@ pub(crate) struct Cluster {
     pub(crate) random: Random,
     wall: SkewedWall,
     faults: bool,
-    weather: Weather,
+    pub(crate) weather: Weather,
     pending: Vec<Envelope>,
     late: Vec<Envelope>,
     clients: u64,
     /// What happened, for whoever looks for a cause.
     trace: Option<Vec<String>>,
+    /// Publications that ended well while requests went wrong.
+    pub(crate) publications: u64,
     /// Takeovers that found the beginning of a publication without its end.
     pub(crate) torn: u64,
 }
@@ -154,6 +161,7 @@ impl Cluster {
             late: Vec::new(),
             clients: 0,
             trace: None,
+            publications: 0,
             torn: 0,
         }))
     }
@@ -355,7 +363,7 @@ impl Cluster {
             Request::End { .. } => END_COPIED_PERMILLE,
             _ => COPIED_PERMILLE,
         };
-        let Weather { lost, answer_lost, late, copied: copies } = self.weather;
+        let Weather { lost, answer_lost, late, copied: copies, .. } = self.weather;
         let mut roll = self.random.below(1_000);
         for (fate, permille) in [
             (Fate::Lost, LOST_PERMILLE * lost),

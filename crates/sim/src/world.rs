@@ -25,6 +25,8 @@ const PARTITIONS: u32 = 3;
 const ACTIONS: u64 = 260;
 /// Rounds after which a run that does not come to rest is a failure.
 const REST_ROUNDS_MAX: u32 = 20_000;
+/// Crashes at fault points, per thousand passages.
+const CRASH_PERMILLE: u64 = 8;
 /// 2026-03-01T08:00:00+08:00.
 const START: Time = Time(1_772_323_200_000);
 
@@ -116,7 +118,7 @@ impl World {
         let (truth, skew_ms) = (ManualWall::new(START), Arc::new(AtomicI64::new(0)));
         let wall = SkewedWall { truth: truth.clone(), skew_ms: Arc::clone(&skew_ms) };
         let log = ChaosLog::new(PARTITIONS, wall, Random::new(random.next()));
-        let crashes = Crashes::new(Random::new(random.next()));
+        let crashes = Crashes::new(CRASH_PERMILLE, Random::new(random.next()));
         crashes.set(true);
         let slots = (0..PARTITIONS).map(|_| Slot::new(MemoryDisk::new())).collect();
         let workload = Workload::new(Random::new(random.next()));
