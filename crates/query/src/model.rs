@@ -109,9 +109,10 @@ pub struct DeadLetterRef {
 /// What is wrong with the topics as they were read.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Alarms {
-    /// Records ignored because one before them is missing.
+    /// Records ignored because one before them is missing. Until it comes, Progress of that partition waits, and what
+    /// `contacts` holds behind it.
     pub gaps: u64,
-    /// Records that could not be decoded.
+    /// Records that could not be decoded, or carry no number where they must.
     pub undecodable: u64,
     /// Why the log cannot be read at the moment.
     pub log: Option<String>,
