@@ -1,5 +1,9 @@
 //! `cargo xtask bench`: figures for the README. Never part of a test: they depend on the machine.
 
+mod kafka;
+mod report;
+mod rig;
+
 use crate::cargo::{self, cargo, watch};
 use crate::setup::{self, Need};
 use anyhow::{Result, bail};
@@ -7,9 +11,29 @@ use anyhow::{Result, bail};
 /// What to measure.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The benchmark.
-    #[arg(value_enum)]
+    #[command(subcommand)]
     name: Name,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Name {
+    /// The embedded log, against a plain write and fdatasync of the same bytes.
+    Log(Local),
+    /// Events per second, durable, applied and published: in one process, through HTTP, and what the bare disk does.
+    Pipeline(Local),
+    /// Records per second and core when a lost state is rebuilt from the log.
+    Replay(Local),
+    /// Bytes of state per contact.
+    State(Local),
+    /// From `touchline dev` to the first answer; size of the program.
+    Start(Local),
+    /// On a real broker, beside Kafka Streams and a pass-through that do the same job.
+    Kafka(kafka::Args),
+}
+
+/// How a benchmark without a broker runs.
+#[derive(Debug, clap::Args)]
+struct Local {
     /// Figures as JSON (not for `log`).
     #[arg(long)]
     json: bool,
@@ -18,44 +42,34 @@ pub(crate) struct Args {
     rest: Vec<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Name {
-    /// The embedded log, against a plain write and fdatasync of the same bytes.
-    Log,
-    /// Events per second, durable, applied and published: in one process, through HTTP, and what the bare disk does.
-    Pipeline,
-    /// Records per second and core when a lost state is rebuilt from the log.
-    Replay,
-    /// Bytes of state per contact.
-    State,
-    /// From `touchline dev` to the first answer; size of the program.
-    Start,
-}
-
-impl Name {
-    /// The program that measures, and its first argument.
-    const fn program(self) -> (&'static str, &'static [&'static str]) {
-        match self {
-            Self::Log => ("bench_log", &[]),
-            Self::Pipeline => ("bench", &["pipeline"]),
-            Self::Replay => ("bench", &["replay"]),
-            Self::State => ("bench", &["state"]),
-            Self::Start => ("bench", &["start"]),
-        }
-    }
-}
-
 /// Runs a benchmark. Errors: it failed.
 pub(crate) fn run(args: &Args) -> Result<()> {
-    setup::run(Need::Build)?;
-    let (example, first) = args.name.program();
-    // The whole workspace is selected for its features, see `cargo::build_tests`.
-    let mut command = cargo(&["build", "--workspace", "--locked", "--bin", "touchline", "--example", example]);
-    if !watch(&mut command)?.success {
-        bail!("the benchmark does not compile");
+    match &args.name {
+        Name::Log(local) => run_example("bench_log", &[], local),
+        Name::Pipeline(local) => run_example("bench", &["pipeline"], local),
+        Name::Replay(local) => run_example("bench", &["replay"], local),
+        Name::State(local) => run_example("bench", &["state"], local),
+        Name::Start(local) => run_example("bench", &["start"], local),
+        Name::Kafka(args) => kafka::run(args),
     }
-    let mut program = std::process::Command::new(cargo::target_dir().join("debug/examples").join(example));
-    program.args(first).args(args.json.then_some("--json")).args(&args.rest);
+}
+
+fn run_example(example: &str, first: &[&str], local: &Local) -> Result<()> {
+    setup::run(Need::Build)?;
+    build(example)?;
+    let mut program = std::process::Command::new(example_path(example));
+    program.args(first).args(local.json.then_some("--json")).args(&local.rest);
     let ran = watch(program.env("TOUCHLINE_BIN", cargo::touchline_bin()).current_dir(cargo::root()))?;
     if ran.success { Ok(()) } else { bail!("the benchmark failed") }
+}
+
+/// Compiles `touchline` and a program that measures.
+fn build(example: &str) -> Result<()> {
+    // The whole workspace is selected for its features, see `cargo::build_tests`.
+    let mut command = cargo(&["build", "--workspace", "--locked", "--bin", "touchline", "--example", example]);
+    if watch(&mut command)?.success { Ok(()) } else { bail!("the benchmark does not compile") }
+}
+
+fn example_path(example: &str) -> std::path::PathBuf {
+    cargo::target_dir().join("debug/examples").join(example)
 }

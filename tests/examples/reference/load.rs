@@ -71,6 +71,12 @@ pub(crate) struct Arguments {
     /// Contacts they are spread over; by default an eighth of the events.
     #[arg(long)]
     contacts: Option<u64>,
+    /// Contacts take turns instead of being drawn: so many events have as many contacts as they can.
+    #[arg(long)]
+    in_turn: bool,
+    /// Events per second; 0: as fast as it goes.
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
     /// Another seed gives other events.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -94,7 +100,8 @@ pub(crate) struct Encoded {
     pub(crate) contact_id: String,
     headers: proto::Headers,
     value: Vec<u8>,
-    partition: u32,
+    /// Where it belongs.
+    pub(crate) partition: u32,
 }
 
 /// Makes topics; one that exists is an error.
@@ -121,7 +128,11 @@ pub(crate) fn load(arguments: &Arguments) -> Outcome<()> {
     let now = now();
     let mut bytes = 0;
     for number in 0..arguments.count {
-        let record = encoded(mixed_event(arguments.seed, number, contacts, now), writer.partitions);
+        if let Some(passed) = (number * 1_000_000_000).checked_div(arguments.rate) {
+            process::pause(Duration::from_nanos(passed).saturating_sub(started.elapsed()));
+        }
+        let whose = if arguments.in_turn { Whose::InTurn(contacts) } else { Whose::Drawn(contacts) };
+        let record = encoded(mixed_event(arguments.seed, number, whose, now), writer.partitions);
         bytes += record.value.len() + record.key.len();
         writer.send(&record, None)?;
     }
@@ -252,11 +263,24 @@ pub(crate) fn encoded(event: Event, partitions: u32) -> Encoded {
     }
 }
 
+/// Which of so many contacts an event belongs to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Whose {
+    /// By chance.
+    Drawn(u64),
+    /// One after the other.
+    InTurn(u64),
+}
+
 /// Event `number` of a seed. Of 20: 8 messages without and 2 with a keyword, 2 replies of staff, 4 product views,
 /// 3 clicks, 1 paid order.
-fn mixed_event(seed: u64, number: u64, contacts: u64, now: Time) -> Event {
+pub(crate) fn mixed_event(seed: u64, number: u64, whose: Whose, now: Time) -> Event {
     let drawn = mixed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number));
-    let contact = format!("wm{:010}", (drawn >> 16) % contacts);
+    let contact = match whose {
+        Whose::Drawn(contacts) => (drawn >> 16) % contacts,
+        Whose::InTurn(contacts) => number % contacts,
+    };
+    let contact = format!("wm{contact:010}");
     let pick = |texts: &[&str]| texts[(drawn >> 8) as usize % texts.len()].to_owned();
     let id = format!("{seed}-{number}");
     let item = (drawn >> 8) % 200;

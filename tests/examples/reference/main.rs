@@ -7,8 +7,10 @@
 
 mod load;
 mod measure;
+mod outage;
 mod passthrough;
 mod process;
+mod touchline;
 
 use clap::{Args, Parser, Subcommand};
 use rdkafka::ClientConfig;
@@ -40,6 +42,10 @@ enum Command {
     Throughput(measure::ThroughputArguments),
     /// How long an event takes until its output can be read, at a given rate.
     Latency(measure::LatencyArguments),
+    /// How long a program takes from its start until every partition is served.
+    Probe(outage::ProbeArguments),
+    /// How long partitions are not served when one of several Touchlines goes.
+    Outage(outage::OutageArguments),
 }
 
 /// Which cluster.
@@ -67,5 +73,7 @@ fn main() -> Outcome<()> {
         Command::Passthrough(arguments) => passthrough::run(&arguments),
         Command::Throughput(arguments) => measure::throughput(&arguments),
         Command::Latency(arguments) => measure::latency(&arguments),
+        Command::Probe(arguments) => outage::probe(&arguments),
+        Command::Outage(arguments) => outage::outage(&arguments),
     }
 }

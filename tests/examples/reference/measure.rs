@@ -1,6 +1,7 @@
 //! Measures any program that reads `events` in a consumer group and writes an output topic.
 
 use crate::process::{Program, cpu_seconds, pause};
+use crate::touchline::{Metrics, Touchline};
 use crate::{Cluster, Outcome, load};
 use clap::{Args, ValueEnum};
 use prost::Message as _;
@@ -10,6 +11,7 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use touchline_model::time::{Time, Zone};
 use touchline_proto::v1;
@@ -30,16 +32,26 @@ const FIRST_EVENT_AFTER: Duration = Duration::from_secs(1);
 
 /// What is measured.
 #[derive(Debug, Args)]
-struct Subject {
+pub(crate) struct Subject {
     /// Processes that already run and count as the program.
     #[arg(long)]
-    pid: Vec<u32>,
+    pub(crate) pid: Vec<u32>,
     /// The broker, whose CPU time is counted apart.
     #[arg(long)]
     broker_pid: Option<u32>,
+    /// The program is a Touchline with this data directory; its own figures are printed too.
+    #[arg(long)]
+    touchline: Option<PathBuf>,
     /// Program to start; it is ended with SIGTERM.
     #[arg(last = true)]
-    command: Vec<String>,
+    pub(crate) command: Vec<String>,
+}
+
+impl Subject {
+    /// What a Touchline says about itself now.
+    pub(crate) fn metrics(&self) -> Option<Metrics> {
+        Touchline::at(self.touchline.as_deref()?).metrics()
+    }
 }
 
 /// How throughput is measured.
@@ -53,6 +65,9 @@ pub(crate) struct ThroughputArguments {
     /// The consumer group of the program.
     #[arg(long)]
     group: String,
+    /// Go by the metrics of Touchline, not by what the group has committed: without transactions it commits nothing.
+    #[arg(long, requires = "touchline")]
+    by_metrics: bool,
     #[command(flatten)]
     subject: Subject,
 }
@@ -80,6 +95,12 @@ pub(crate) struct LatencyArguments {
     /// How long the load's own batches wait for more.
     #[arg(long, default_value = "0")]
     linger_ms: String,
+    /// Of so many events one asks and is waited for; the others are the mix that `load` writes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    asking_every: u64,
+    /// Contacts of the mix.
+    #[arg(long, default_value_t = 100_000)]
+    contacts: u64,
     #[command(flatten)]
     subject: Subject,
 }
@@ -136,7 +157,12 @@ pub(crate) fn throughput(arguments: &ThroughputArguments) -> Outcome<()> {
     let (mut warm, mut last) = (None, first);
     while last.events < total {
         pause(LOOK_EVERY);
-        let events = committed(&observer, &arguments.events, &ends)? - before;
+        let events = if arguments.by_metrics {
+            let left = arguments.subject.metrics().and_then(|metrics| metrics.left(ends.len()));
+            left.map_or(0, |left| total.saturating_sub(left))
+        } else {
+            committed(&observer, &arguments.events, &ends)? - before
+        };
         if events > last.events {
             last = sample(&program, events);
             if warm.is_none() && events * 100 >= total * WARM_FROM_PERCENT {
@@ -149,11 +175,12 @@ pub(crate) fn throughput(arguments: &ThroughputArguments) -> Outcome<()> {
             program.check()?;
         }
     }
-    let peak = program.peak_rss_bytes();
+    let (peak, threads) = (program.peak_rss_bytes(), program.threads());
+    let touchline = arguments.subject.metrics().map(|metrics| metrics.report());
     let own: serde_json::Value = serde_json::from_str(&program.stop()?).unwrap_or_default();
     let report = json!({"partitions": ends.len(), "events": total, "whole": figures(first, last),
         "warm": warm.filter(|warm| warm.events < last.events).map(|warm| figures(warm, last)),
-        "peak_rss_mib": peak >> 20, "program": own});
+        "peak_rss_mib": peak >> 20, "threads": threads, "touchline": touchline, "program": own});
     println!("{report}");
     Ok(())
 }
@@ -175,21 +202,27 @@ pub(crate) fn latency(arguments: &LatencyArguments) -> Outcome<()> {
     let run = u64::try_from(load::now().0)?;
     let total = arguments.rate * (arguments.warm_seconds + arguments.seconds);
     // Encoding is done before, so that the cores belong to the program and the broker.
-    let records: Vec<_> =
-        (0..total).map(|number| load::encoded(load::asking(run, number, load::now()), writer.partitions)).collect();
+    let asks = |number: u64| number.is_multiple_of(arguments.asking_every);
+    let event = |number| match asks(number) {
+        true => load::asking(run, number, load::now()),
+        false => load::mixed_event(run, number, load::Whose::Drawn(arguments.contacts), load::now()),
+    };
+    let records: Vec<_> = (0..total).map(|number| load::encoded(event(number), writer.partitions)).collect();
     let reader = reader(&arguments.cluster, &arguments.output)?;
     let mut program = Program::start(&arguments.subject.command, &arguments.subject.pid)?;
     let pace = Pace { start: Instant::now() + FIRST_EVENT_AFTER, rate: arguments.rate };
     let (sent, (delays, repeated)) = std::thread::scope(|scope| {
         let sender = scope.spawn(|| send_paced(arguments, &writer, &records, pace, &program));
-        let seen = collect(&reader, &records, pace)?;
+        let seen = collect(&reader, &records, asks, pace)?;
         let sent = sender.join().map_err(|_| "the load panicked")??;
         Outcome::Ok((sent, seen))
     })?;
     program.check()?;
+    let (touchline, threads) = (arguments.subject.metrics().map(|metrics| metrics.report()), program.threads());
     program.stop()?;
     let warm = usize::try_from(arguments.rate * arguments.warm_seconds)?;
     let measured = delays.get(warm..).unwrap_or_default();
+    let asked = (warm as u64..total).filter(|&number| asks(number)).count();
     let mut millis: Vec<f64> = measured.iter().flatten().map(|delay| delay.as_secs_f64() * 1e3).collect();
     millis.sort_by(f64::total_cmp);
     let part = |part: f64| {
@@ -197,24 +230,27 @@ pub(crate) fn latency(arguments: &LatencyArguments) -> Outcome<()> {
         millis.get(index.min(millis.len().saturating_sub(1))).copied().map(rounded)
     };
     let million = measured.len() as f64 / 1e6;
-    let report = json!({"rate": arguments.rate, "events": millis.len(), "missing": measured.len() - millis.len(),
+    let report = json!({"rate": arguments.rate, "events": millis.len(), "missing": asked - millis.len(),
         "repeated": repeated, "p50_ms": part(0.5), "p90_ms": part(0.9), "p99_ms": part(0.99), "p999_ms": part(0.999),
         "max_ms": part(1.0), "load_behind_ms_max": rounded(sent.behind_max.as_secs_f64() * 1e3),
         "program_cpu_seconds_per_million": rounded(sent.program_cpu / million),
-        "broker_cpu_seconds_per_million": rounded(sent.broker_cpu / million)});
+        "broker_cpu_seconds_per_million": rounded(sent.broker_cpu / million), "touchline": touchline,
+        "threads": threads});
     println!("{report}");
     Ok(())
 }
 
 /// When which event is due.
 #[derive(Clone, Copy)]
-struct Pace {
-    start: Instant,
-    rate: u64,
+pub(crate) struct Pace {
+    /// The first one.
+    pub(crate) start: Instant,
+    /// Events per second.
+    pub(crate) rate: u64,
 }
 
 impl Pace {
-    fn due(self, number: u64) -> Instant {
+    pub(crate) fn due(self, number: u64) -> Instant {
         self.start + Duration::from_nanos(number * 1_000_000_000 / self.rate)
     }
 }
@@ -252,16 +288,22 @@ fn send_paced(
     Ok(sent)
 }
 
-/// The delay of each event whose output came, and how many outputs came again.
-fn collect(reader: &BaseConsumer, records: &[load::Encoded], pace: Pace) -> Outcome<(Vec<Option<Duration>>, u64)> {
+/// The delay of each event that asks and whose output came, and how many outputs came again.
+pub(crate) fn collect(
+    reader: &BaseConsumer,
+    records: &[load::Encoded],
+    asks: impl Fn(u64) -> bool,
+    pace: Pace,
+) -> Outcome<(Vec<Option<Duration>>, u64)> {
     let mut numbers = HashMap::with_capacity(records.len() * 2);
-    for (number, record) in records.iter().enumerate() {
+    for (number, record) in records.iter().enumerate().filter(|&(number, _)| asks(number as u64)) {
         numbers.insert(record.key.as_slice(), number);
         numbers.insert(record.contact_id.as_bytes(), number);
     }
     let (mut delays, mut found, mut repeated) = (vec![None; records.len()], 0, 0);
+    let wanted = (0..records.len() as u64).filter(|&number| asks(number)).count();
     let give_up = pace.due(records.len() as u64) + LAST_OUTPUT_MAX;
-    while found < records.len() && Instant::now() < give_up {
+    while found < wanted && Instant::now() < give_up {
         let Some(message) = reader.poll(Duration::from_millis(100)) else { continue };
         let seen = Instant::now();
         let message = message?;
@@ -323,7 +365,7 @@ pub(crate) fn dump(arguments: &DumpArguments) -> Outcome<()> {
 }
 
 /// Reads what comes from now on.
-fn reader(cluster: &Cluster, topic: &str) -> Outcome<BaseConsumer> {
+pub(crate) fn reader(cluster: &Cluster, topic: &str) -> Outcome<BaseConsumer> {
     let mut config = cluster.config();
     config
         .set("group.id", "reference-measure")
@@ -378,6 +420,6 @@ fn committed(observer: &BaseConsumer, topic: &str, ends: &[u64]) -> Outcome<u64>
 }
 
 /// Two digits behind the point.
-fn rounded(value: f64) -> f64 {
+pub(crate) fn rounded(value: f64) -> f64 {
     (value * 100.0).round() / 100.0
 }

@@ -1,6 +1,7 @@
 //! Processes: start, stop, and what they have used, from /proc.
 
 use crate::Outcome;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +45,17 @@ impl Program {
         self.pids.iter().map(|&pid| cpu_seconds(pid)).sum()
     }
 
+    /// CPU seconds by the kind of thread, those that still run.
+    pub(crate) fn threads(&self) -> BTreeMap<String, f64> {
+        let mut kinds = BTreeMap::<String, f64>::new();
+        for thread in self.pids.iter().flat_map(|&pid| threads(pid)) {
+            let kind = thread.name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '-' || c == ':');
+            *kinds.entry(kind.to_owned()).or_default() += thread.cpu_seconds;
+        }
+        kinds.values_mut().for_each(|seconds| *seconds = (*seconds * 100.0).round() / 100.0);
+        kinds
+    }
+
     /// Most memory they had resident at once, each by itself.
     pub(crate) fn peak_rss_bytes(&self) -> u64 {
         self.pids.iter().map(|pid| status_bytes(&format!("/proc/{pid}/status"), "VmHWM:")).sum()
@@ -71,11 +83,31 @@ impl Program {
     }
 }
 
+/// A thread.
+pub(crate) struct Thread {
+    pub(crate) name: String,
+    cpu_seconds: f64,
+}
+
+/// The threads of a process.
+pub(crate) fn threads(pid: u32) -> Vec<Thread> {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let thread = |task: std::fs::DirEntry| {
+        let name = std::fs::read_to_string(task.path().join("comm")).ok()?.trim().to_owned();
+        let stat = std::fs::read_to_string(task.path().join("stat")).ok()?;
+        Some(Thread { name, cpu_seconds: cpu_seconds_in(&stat) })
+    };
+    tasks.filter_map(thread).collect()
+}
+
 /// CPU seconds a process has used so far; 0 when there is none.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    cpu_seconds_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default())
+}
+
+fn cpu_seconds_in(stat: &str) -> f64 {
     /// The kernel counts in hundredths whatever its own tick is.
     const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name in parentheses may hold spaces; behind it come state (3rd field), …, utime (14th), stime (15th).
     let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
