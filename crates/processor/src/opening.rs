@@ -20,6 +20,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) struct Opened {
     pub(crate) partition: Partition,
     pub(crate) checkpoints: Checkpoints,
+    /// Where its store came from.
+    pub(crate) origin: Option<Origin>,
 }
 
 /// Opens a partition; `None` when it was told to stop meanwhile.
@@ -45,7 +47,7 @@ pub(crate) fn open(shared: &Shared, id: u32, role: Role, stop: &AtomicBool) -> R
                 // One process writes the checkpoints of a partition: its owner.
                 let every = shared.options.checkpoint_every.filter(|_| role == Role::Owner);
                 let checkpoints = Checkpoints::new(id, every);
-                return Ok(Some(Opened { partition, checkpoints }));
+                return Ok(Some(Opened { partition, checkpoints, origin }));
             }
             Err(Error::Log(error @ LogError::Unavailable(_))) => {
                 tracing::warn!(partition = id, %error, "partition cannot be opened; trying again");

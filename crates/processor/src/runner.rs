@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use touchline_log::{Error as LogError, Log, Topic, Wall};
 use touchline_model::time::Time;
-use touchline_store::Stores;
+use touchline_store::{Origin, Stores};
 
 /// Longest sleep: whatever is missed (a wall that was set, a lost notification) is seen after it.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -202,7 +202,11 @@ impl Shared {
 
     fn keep_going(&self, id: u32, role: Role, stop: &AtomicBool) -> Result<(), Error> {
         while let Some(opened) = opening::open(self, id, role, stop)? {
+            let origin = opened.origin;
             match self.work(id, role, opened, stop) {
+                // Neither the newest checkpoint nor an empty store: there is nothing better, and trying again for ever
+                // would look like health.
+                Err(error @ Error::RetentionOutran { .. }) if origin != Some(Origin::Local) => return Err(error),
                 Err(error @ (Error::Overtaken { .. } | Error::Log(LogError::Unavailable(_)))) => {
                     tracing::warn!(partition = id, %error, "opening it again");
                 }
@@ -217,7 +221,7 @@ impl Shared {
     }
 
     fn work(&self, id: u32, role: Role, opened: Opened, stop: &AtomicBool) -> Result<(), Error> {
-        let Opened { mut partition, mut checkpoints } = opened;
+        let Opened { mut partition, mut checkpoints, .. } = opened;
         let mut steps = 0_u32;
         while !stop.load(Ordering::SeqCst) {
             let seen = self.log.signal().count();
