@@ -2,7 +2,12 @@
 //!
 //! Nothing here sleeps or polls where it can wait: a server is ready when it says so on its stdout.
 
+pub mod copied;
+pub mod load;
+pub mod plain_consumer;
+
 use serde_json::Value;
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -39,25 +44,39 @@ pub fn binary() -> &'static Path {
     })
 }
 
+/// What kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Kind {
+    /// `touchline dev`: everything in one process, without a broker.
+    #[default]
+    Dev,
+    /// `touchline serve`: some roles over Kafka.
+    Serve,
+}
+
 /// How a server is started.
 #[derive(Debug, Clone, Default)]
 pub struct Start {
-    /// Further arguments of `touchline dev`.
+    /// Which command.
+    pub kind: Kind,
+    /// Further arguments of the command.
     pub arguments: Vec<String>,
     /// Environment variables to set.
     pub environment: Vec<(String, String)>,
     /// Largest file it may write, in KiB: what a full disk looks like.
     pub file_kib_max: Option<u64>,
+    /// File to which its stderr is added; the test's own otherwise.
+    pub stderr: Option<PathBuf>,
 }
 
 impl Start {
-    /// With further arguments of `touchline dev`.
+    /// `touchline dev` with further arguments.
     pub fn with(arguments: &[&str]) -> Self {
         Self { arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(), ..Self::default() }
     }
 }
 
-/// A running `touchline dev`. Killed when dropped.
+/// A running server. Killed when dropped.
 pub struct Server {
     child: Child,
     /// `127.0.0.1:port` of HTTP.
@@ -70,6 +89,11 @@ impl Server {
     /// Starts a server on `data_dir` with free ports; returns when it says that it is ready, or
     /// `None` when it ended before that.
     pub fn start(data_dir: &Path, start: &Start) -> Option<Self> {
+        Self::try_start(data_dir, start).ok()
+    }
+
+    /// As [`Server::start`]; says how it ended before it was ready.
+    pub fn try_start(data_dir: &Path, start: &Start) -> Result<Self, ExitStatus> {
         let mut command = match start.file_kib_max {
             None => Command::new(binary()),
             Some(kib) => {
@@ -78,8 +102,16 @@ impl Server {
                 shell
             }
         };
+        if let Some(path) = &start.stderr {
+            let file = File::options().create(true).append(true).open(path).expect("a file for stderr");
+            command.stderr(file);
+        }
+        let kind = match start.kind {
+            Kind::Dev => "dev",
+            Kind::Serve => "serve",
+        };
         let mut child = command
-            .args(["dev", "--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--data-dir"])
+            .args([kind, "--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--data-dir"])
             .arg(data_dir)
             .args(&start.arguments)
             .envs(start.environment.iter().map(|(name, value)| (name, value)))
@@ -91,8 +123,7 @@ impl Server {
         while http.is_none() || grpc.is_none() {
             let mut line = String::new();
             if lines.read_line(&mut line).expect("stdout is text") == 0 {
-                let _ = child.wait();
-                return None;
+                return Err(child.wait().expect("a child"));
             }
             let mut words = line.split_whitespace();
             match words.next() {
@@ -103,7 +134,8 @@ impl Server {
         }
         // Whatever else it prints is read away, so that it never blocks on a full pipe.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        Some(Self { child, http: http?, grpc: grpc? })
+        let (http, grpc) = (http.expect("said above"), grpc.expect("said above"));
+        Ok(Self { child, http, grpc })
     }
 
     /// Runs a command of the command line against this server; stdout as JSON lines.
@@ -138,6 +170,26 @@ impl Server {
         self.child.try_wait().expect("a child").is_some()
     }
 
+    /// How the process has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child")
+    }
+
+    /// Sends a signal, e.g. `STOP`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "SIG{name} could not be sent");
+    }
+
+    /// What `/readyz` says; an error is its reason.
+    pub fn ready(&self) -> Result<(), String> {
+        match get(&format!("http://{}/readyz", self.http)) {
+            Some((200, ..)) => Ok(()),
+            Some((_, _, reason)) => Err(reason),
+            None => Err("no answer".to_owned()),
+        }
+    }
+
     /// Waits until the process ends by itself.
     pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("a child")
@@ -145,8 +197,7 @@ impl Server {
 
     /// SIGTERM, and waits for the end.
     pub fn stop(mut self) -> ExitStatus {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success());
+        self.signal("TERM");
         self.child.wait().expect("a child")
     }
 

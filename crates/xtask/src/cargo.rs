@@ -195,13 +195,25 @@ pub(crate) struct TestProgram {
 }
 
 impl TestProgram {
+    /// Whether `name` is its package, or its `package/target`.
+    pub(crate) fn is(&self, name: &str) -> bool {
+        let (package, target) = name.split_once('/').unwrap_or((name, &self.target));
+        (package, target) == (self.package.as_str(), self.target.as_str())
+    }
+
     /// Runs it in its package, as `cargo test` would.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<Ran> {
+        self.run_with(arguments, &[])
+    }
+
+    /// As [`TestProgram::run`], with environment variables.
+    pub(crate) fn run_with(&self, arguments: &[&str], environment: &[(&str, String)]) -> Result<Ran> {
         println!("     Running {} {}", self.package, self.target);
         let mut command = Command::new(&self.path);
         command.args(arguments).current_dir(&self.package_dir).stdin(Stdio::null());
         command.env("CARGO_MANIFEST_DIR", &self.package_dir).env("CARGO_TARGET_DIR", target_dir());
         command.env("TOUCHLINE_BIN", touchline_bin());
+        command.envs(environment.iter().map(|(name, value)| (name, value)));
         watch(&mut command)
     }
 }
@@ -281,6 +293,8 @@ mod tests {
         let program = test_program(line).unwrap();
         assert_eq!((program.package.as_str(), program.target.as_str()), ("touchline-rocks", "contract"));
         assert_eq!(program.package_dir, Path::new("/w/crates/rocks"));
+        let names = ["touchline-rocks", "touchline-rocks/contract", "touchline-rocks/kill", "touchline"];
+        assert_eq!(names.map(|name| program.is(name)), [true, true, false, false]);
         assert_eq!(test_program(&line.replace("\"test\":true", "\"test\":false")), None);
         assert_eq!(test_program(r#"{"reason":"build-finished"}"#), None);
         assert_eq!(package_name("path+file:///w/crates/xtask#0.1.0"), "xtask");

@@ -34,7 +34,8 @@ themselves. Needs Java 17 and, the first time, Maven, which fetches the broker (
   cargo xtask kafka --data-dir target/kafka --port 9092   the same data and address each time
   cargo xtask kafka --brokers 3                        kill one of them and see what goes on";
 
-fn sizes(text: &str) -> Result<u32, String> {
+/// As many brokers as make a cluster.
+pub(crate) fn sizes(text: &str) -> Result<u32, String> {
     match text {
         "1" => Ok(1),
         "3" => Ok(3),

@@ -14,6 +14,7 @@ mod kafka;
 mod live;
 mod metrics_test;
 mod setup;
+mod soak;
 mod suites;
 mod tidy;
 
@@ -50,6 +51,8 @@ enum Command {
     Demo(demo::Args),
     /// Run a Kafka broker in the foreground, for development and trials, until Ctrl-C.
     Kafka(kafka::Args),
+    /// Kill processors over a real Kafka as often as you like, and judge what they leave.
+    Soak(soak::Args),
     /// Measure something; figures are not tests.
     Bench(bench::Args),
 }
@@ -72,6 +75,7 @@ fn run(command: Command) -> Result<()> {
         Command::Tidy => tidy::run(),
         Command::Demo(args) => demo::run(&args),
         Command::Kafka(args) => kafka::run(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Bench(args) => bench::run(&args),
     }
 }
