@@ -57,7 +57,6 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     } else {
         std::fs::remove_dir_all(&directory).ok();
     }
-    // Whoever ended the demo while it was left running wanted just that.
     outcome.map(drop)
 }
 
@@ -84,7 +83,7 @@ fn in_one_process(directory: &Path, serve: bool) -> Result<usize> {
     checks.conclude()?;
     if serve {
         println!("{}", what_next(&story.server));
-        story.server.wait_for_the_end()?;
+        story.server.wait_for_the_end();
     } else {
         story.server.stop()?;
     }
@@ -109,7 +108,7 @@ fn on_kafka(directory: &Path, serve: bool) -> Result<usize> {
     checks.conclude()?;
     if serve {
         println!("{}{}", what_next(&story.server), what_next_on_kafka(&story.server, &kafka));
-        story.server.wait_for_the_end()?;
+        story.server.wait_for_the_end();
     } else {
         story.server.stop()?;
     }

@@ -144,20 +144,14 @@ impl Server {
         self.processes.iter_mut().try_for_each(Process::wait)
     }
 
-    /// Waits until the user wants it to end, or a process ends by itself; then stops all.
-    pub(crate) fn wait_for_the_end(mut self) -> Result<()> {
-        while !interrupted() {
-            if self.processes.iter_mut().any(|process| !matches!(process.child.try_wait(), Ok(None))) {
-                // Ctrl-C reaches processes that share the terminal, too, and maybe before it reaches us.
-                std::thread::sleep(LOOK_AGAIN);
-                break;
-            }
+    /// Waits until the user wants it to end, or every process has ended; then ends all of them at once: those that share
+    /// the terminal got Ctrl-C as well, and would take a second signal for impatience. One that is killed meanwhile is
+    /// not missed: others go on with its work.
+    pub(crate) fn wait_for_the_end(mut self) {
+        let mut is_running = |process: &mut Process| matches!(process.child.try_wait(), Ok(None));
+        while !interrupted() && self.processes.iter_mut().any(&mut is_running) {
             std::thread::sleep(LOOK_AGAIN);
         }
-        for process in &mut self.processes {
-            process.terminate().ok();
-        }
-        self.processes.iter_mut().try_for_each(Process::wait)
     }
 }
 
@@ -287,7 +281,7 @@ fn wait_until_ready(processes: &mut [Process]) -> Result<()> {
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
-/// From now on Ctrl-C and SIGTERM end this program by way of errors, so that whoever holds processes and directories
+/// From now on Ctrl-C, SIGTERM and a closed terminal end this program by way of errors, so that whoever holds processes and directories
 /// cleans them up. A second call changes nothing.
 pub(crate) fn end_gracefully() -> Result<()> {
     static ONCE: OnceLock<()> = OnceLock::new();
@@ -296,9 +290,9 @@ pub(crate) fn end_gracefully() -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot wait for signals")?;
-    let (mut interrupt, mut terminate) = {
+    let (mut interrupt, mut terminate, mut hangup) = {
         let _inside = runtime.enter();
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(SignalKind::hangup())?)
     };
     let waiter = std::thread::Builder::new().name("signals".to_owned());
     waiter.spawn(move || {
@@ -306,6 +300,7 @@ pub(crate) fn end_gracefully() -> Result<()> {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
             }
         });
         INTERRUPTED.store(true, Ordering::SeqCst);

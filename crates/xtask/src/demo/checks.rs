@@ -61,7 +61,10 @@ impl Checks {
     }
 
     fn miss(&mut self, what: &str, why: &str) {
-        println!("  ✘ {what}\n      {why}");
+        // Who ends it does not want to read what cannot be observed any more.
+        if !interrupted() {
+            println!("  ✘ {what}\n      {why}");
+        }
         self.missed.push(what.to_owned());
     }
 
