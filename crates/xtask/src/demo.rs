@@ -49,15 +49,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     cargo::build_programs()?;
     live::end_gracefully()?;
-    let directory = fresh_directory("demo")?;
-    let outcome = if args.kafka { on_kafka(&directory, args.serve) } else { in_one_process(&directory, args.serve) };
-    let failed = outcome.is_err() && !live::interrupted();
-    if failed || args.keep {
-        println!("data, configuration and logs stay in {}", directory.display());
-    } else {
-        std::fs::remove_dir_all(&directory).ok();
-    }
-    outcome.map(drop)
+    in_fresh_directory(args.keep, |directory| {
+        if args.kafka { on_kafka(directory, args.serve) } else { in_one_process(directory, args.serve) }
+    })
+    .map(drop)
 }
 
 /// The demo on Kafka as a suite of the tests. Errors: something of it was not observed.
@@ -69,10 +64,20 @@ pub(crate) fn check_on_kafka() -> Result<Ran> {
     }
     cargo::build_programs()?;
     live::end_gracefully()?;
-    let directory = fresh_directory("demo")?;
-    totals.passed = on_kafka(&directory, false)? as u64;
-    std::fs::remove_dir_all(&directory).ok();
+    totals.passed = in_fresh_directory(false, |directory| on_kafka(directory, false))? as u64;
     Ok(Ran { success, totals })
+}
+
+/// Removes the directory when the work is done; whoever wants to know why it failed, finds it.
+fn in_fresh_directory(keep: bool, work: impl FnOnce(&Path) -> Result<usize>) -> Result<usize> {
+    let directory = fresh_directory("demo")?;
+    let outcome = work(&directory);
+    if keep || (outcome.is_err() && !live::interrupted()) {
+        println!("data, configuration and logs stay in {}", directory.display());
+    } else {
+        std::fs::remove_dir_all(&directory).ok();
+    }
+    outcome
 }
 
 /// How many expectations were observed: all.
