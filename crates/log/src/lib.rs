@@ -242,7 +242,8 @@ pub trait Log: Send + Sync {
     /// found. [`Error::NotOwner`] where the log gives partitions out and did not give this one.
     fn take_over(&self, partition: u32) -> Ack<TakenOver>;
 
-    /// The last durable marker; all zero when nothing was published yet.
+    /// The last durable marker; all zero when nothing was published yet. Whoever sees a marker can read everything that
+    /// was published with it.
     fn published(&self, partition: u32) -> Result<Marker, Error>;
 
     /// Moves whenever there may be something to do.
