@@ -264,6 +264,25 @@ impl Fleet {
         Finished { fleet: self, acknowledged, stores }
     }
 
+    /// What the brokers know of transactions, where a publication does not come to its end.
+    fn hanging(&self) -> String {
+        let Ok(jars) = self.cluster.jars() else { return String::new() };
+        let brokers = ["--bootstrap-server", &self.setting.brokers];
+        let run = |arguments: &[&str]| {
+            let ran = jars.java("org.apache.kafka.tools.TransactionsCommand").args(brokers).args(arguments).output();
+            ran.map_or_else(|error| error.to_string(), |ran| String::from_utf8_lossy(&ran.stdout).into_owned())
+        };
+        let mut text = run(&["list"]);
+        let open = |id: &u32| self.log.published(*id).is_err();
+        for partition in (0..PARTITIONS).filter(open) {
+            for topic in touchline_log::lane::OUTPUTS {
+                let (name, id) = (self.setting.topic(topic), partition.to_string());
+                text += &format!("{name}/{id}\n{}", run(&["describe-producers", "--topic", &name, "--partition", &id]));
+            }
+        }
+        text
+    }
+
     fn report(&self) -> String {
         let rest: Vec<String> = (0..PARTITIONS)
             .map(|id| {
@@ -272,9 +291,10 @@ impl Fleet {
                 format!("{id}: {published:?} of {end:?}")
             })
             .collect();
+        let hanging = self.hanging();
         let armed: Vec<_> = self.slots.iter().map(|slot| (slot.name, slot.armed.as_ref())).collect();
         format!(
-            "published {rest:?}\narmed {armed:?}, left {}\n{:?}\nkept: {}",
+            "published {rest:?}\n{hanging}\narmed {armed:?}, left {}\n{:?}\nkept: {}",
             self.queue.len(),
             self.tally,
             self.directory.path().display()
