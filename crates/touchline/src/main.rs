@@ -75,7 +75,7 @@ enum Command {
     Status,
     /// List records that could not be applied, with their reasons
     DeadLetters(status::DeadLetterOptions),
-    /// Replay a stopped server's log into empty stores and compare: outputs, contacts, state
+    /// Replay a log into empty stores and compare: outputs, contacts, state
     Verify(verify::Options),
 }
 

@@ -31,15 +31,16 @@ pub(crate) struct Args {
 }
 
 const EXAMPLES: &str = "\
-Two customers, one playbook (tests/playbooks/a.yaml), five days on a virtual clock: every step is shown, and what must
-come of it is checked. At the end the state is deleted and the story goes on from the log.
+Two customers, one playbook (tests/playbooks/a.yaml), five days on a virtual clock: every step is
+shown, and what must come of it is checked. Near the end the state is deleted and the story goes on
+from the log.
 
-  cargo xtask demo                     all roles in one process, no broker
-  cargo xtask demo --kafka             as separate processes over a broker that it starts and stops; needs Java 17
-  cargo xtask demo --kafka --serve     the same, left running: look at the topics, kill a processor
+  cargo xtask demo                   all roles in one process, no broker
+  cargo xtask demo --kafka           separate processes over a broker of its own; needs Java 17
+  cargo xtask demo --kafka --serve   the same, left running: look at the topics, kill a processor
 
-Ctrl-C ends it, with all its processes and directories. TOUCHLINE_TEST_KAFKA=host:port uses an existing broker; the
-topics (touchline-demo-PID-…) then stay there.";
+Ctrl-C ends it, with all its processes and directories. TOUCHLINE_TEST_KAFKA=host:port uses an
+existing broker; the topics (touchline-demo-PID-…) then stay there.";
 
 /// Sets up, compiles, runs the story. Errors: something of it was not observed.
 pub(crate) fn run(args: &Args) -> Result<()> {

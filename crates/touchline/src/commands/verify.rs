@@ -22,19 +22,24 @@ const CACHE_BYTES: usize = 64 << 20;
 /// Records read at once.
 const READ_RECORDS: usize = 512;
 
+const EXAMPLES: &str = "\
+Every output has to be published exactly once, with dense sequences and as a replay says it; contacts
+and stores have to hold what the log says. Nothing is changed.
+
+  touchline verify                                  the stopped server of .touchline
+  touchline verify --data-dir D                     another stopped server
+  touchline verify --brokers B                      the topics on Kafka, while nothing happens
+  touchline verify --brokers B --data-dir D1 --data-dir D2
+                                                    and the stores of stopped processors
+
+On Kafka it needs the topic events from its beginning: what retention dropped cannot be replayed.";
+
 /// Replays a log into empty stores and compares record by record.
 ///
 /// Checks that every output was published exactly once with dense sequences, that `contacts` holds what the log
 /// says, that every event was applied once, and that the stores hold an equal state. Nothing is changed.
-///
-///   touchline verify                                             the stopped server of .touchline
-///   touchline verify --data-dir D                                another stopped server
-///   touchline verify --brokers B                                 the topics, while nothing happens
-///   touchline verify --brokers B --data-dir D1 --data-dir D2     and the stores of stopped processors
-///
-/// On Kafka it needs `events` from the beginning: what retention has dropped cannot be replayed.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Options {
     /// Data directory of a server that has been stopped, default .touchline; with --brokers any number of processors'
     #[arg(long)]
