@@ -3,13 +3,12 @@
 use crate::error::Error;
 use crate::metrics;
 use crate::partition::Partition;
-use crate::runner::{Role, Shared};
+use crate::runner::{Role, Shared, Wish};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use touchline_log::{Error as LogError, TakenOver};
-use touchline_store::{Checkpointing, Origin, Stores};
+use touchline_store::{Checkpointing, Origin, Store, Stores};
 
 /// Pause before a log that is away is asked again.
 const RETRY_EVERY: Duration = Duration::from_millis(500);
@@ -20,6 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) struct Opened {
     pub(crate) partition: Partition,
     pub(crate) checkpoints: Checkpoints,
+    /// What it was opened as.
+    pub(crate) role: Role,
     /// Where its store came from.
     pub(crate) origin: Option<Origin>,
 }
@@ -27,18 +28,26 @@ pub(crate) struct Opened {
 /// Opens a partition; `None` when it was told to stop meanwhile.
 ///
 /// The order matters: first every earlier owner is fenced, then what is published is found, then the store is opened.
-pub(crate) fn open(shared: &Shared, id: u32, role: Role, stop: &AtomicBool) -> Result<Option<Opened>, Error> {
+/// `held`: a store that is open already.
+pub(crate) fn open(
+    shared: &Shared,
+    id: u32,
+    wish: &Wish,
+    mut held: Option<Box<dyn Store>>,
+) -> Result<Option<Opened>, Error> {
     let started = Instant::now();
     let mut discarded = 0;
     loop {
+        let role = wish.get();
         let taken = match role {
-            Role::Owner => match take_over(shared, id, stop)? {
+            Role::Owner => match take_over(shared, id, wish)? {
                 Some(taken) => Some(taken),
                 None => return Ok(None),
             },
-            Role::Standby | Role::Absent => None,
+            Role::Standby => None,
+            Role::Absent => return Ok(None),
         };
-        let (opened, origin) = open_with(shared, id, taken);
+        let (opened, origin) = open_with(shared, id, taken, held.take());
         let error = match opened {
             Ok(partition) => {
                 let (took_ms, offset) = (started.elapsed().as_millis(), partition.meta().offset);
@@ -47,15 +56,12 @@ pub(crate) fn open(shared: &Shared, id: u32, role: Role, stop: &AtomicBool) -> R
                 // One process writes the checkpoints of a partition: its owner.
                 let every = shared.options.checkpoint_every.filter(|_| role == Role::Owner);
                 let checkpoints = Checkpoints::new(id, every);
-                return Ok(Some(Opened { partition, checkpoints, origin }));
+                return Ok(Some(Opened { partition, checkpoints, role, origin }));
             }
             Err(Error::Log(error @ LogError::Unavailable(_))) => {
                 tracing::warn!(partition = id, %error, "partition cannot be opened; trying again");
                 let seen = shared.log.signal().count();
                 shared.log.signal().wait_past(seen, RETRY_EVERY);
-                if stop.load(Ordering::SeqCst) {
-                    return Ok(None);
-                }
                 continue;
             }
             Err(error) => error,
@@ -71,7 +77,7 @@ pub(crate) fn open(shared: &Shared, id: u32, role: Role, stop: &AtomicBool) -> R
     }
 }
 
-fn take_over(shared: &Shared, id: u32, stop: &AtomicBool) -> Result<Option<TakenOver>, Error> {
+fn take_over(shared: &Shared, id: u32, wish: &Wish) -> Result<Option<TakenOver>, Error> {
     let log = &shared.log;
     loop {
         let mut ack = log.take_over(id);
@@ -80,7 +86,7 @@ fn take_over(shared: &Shared, id: u32, stop: &AtomicBool) -> Result<Option<Taken
             match ack.try_recv() {
                 Ok(Some(answer)) => break answer,
                 Err(_) => break Err(LogError::Closed),
-                Ok(None) if stop.load(Ordering::SeqCst) => return Ok(None),
+                Ok(None) if wish.get() != Role::Owner => return Ok(None),
                 Ok(None) => drop(log.signal().wait_past(seen, LOOK_EVERY)),
             }
         };
@@ -94,16 +100,24 @@ fn take_over(shared: &Shared, id: u32, stop: &AtomicBool) -> Result<Option<Taken
             }
             Err(error) => return Err(Error::Log(error)),
         }
-        if stop.load(Ordering::SeqCst) {
+        if wish.get() != Role::Owner {
             return Ok(None);
         }
     }
 }
 
-fn open_with(shared: &Shared, id: u32, taken: Option<TakenOver>) -> (Result<Partition, Error>, Option<Origin>) {
-    let opened = match shared.stores.open(id) {
-        Ok(opened) => opened,
-        Err(error) => return (Err(Error::Store(error)), None),
+fn open_with(
+    shared: &Shared,
+    id: u32,
+    taken: Option<TakenOver>,
+    held: Option<Box<dyn Store>>,
+) -> (Result<Partition, Error>, Option<Origin>) {
+    let opened = match held {
+        Some(store) => touchline_store::Opened { store, origin: Origin::Local, skipped: Vec::new() },
+        None => match shared.stores.open(id) {
+            Ok(opened) => opened,
+            Err(error) => return (Err(Error::Store(error)), None),
+        },
     };
     for line in &opened.skipped {
         tracing::error!(partition = id, "checkpoint refused: {line}");

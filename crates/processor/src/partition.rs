@@ -339,6 +339,11 @@ impl Partition {
         self.next_due
     }
 
+    /// Its store, as it is, for whoever opens the partition again.
+    pub fn into_store(self) -> Box<dyn Store> {
+        self.store
+    }
+
     /// The partition's store, for the judge.
     pub fn store(&self) -> &dyn Store {
         &*self.store

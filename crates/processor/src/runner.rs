@@ -6,13 +6,13 @@ use crate::opening::{self, Opened};
 use crate::options::Options;
 use crate::partition::{Partition, Rest, Status, Step};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use touchline_log::{Error as LogError, Log, Topic, Wall};
 use touchline_model::time::Time;
-use touchline_store::{Origin, Stores};
+use touchline_store::{Origin, Store, Stores};
 
 /// Longest sleep: whatever is missed (a wall that was set, a lost notification) is seen after it.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
@@ -37,11 +37,11 @@ pub struct Handle {
 pub enum Role {
     /// Nothing.
     #[default]
-    Absent,
+    Absent = 0,
     /// Applies what the owner applies, so that it could take over at once.
-    Standby,
+    Standby = 1,
     /// Applies, publishes and tells the time.
-    Owner,
+    Owner = 2,
 }
 
 /// Whether the process can go on.
@@ -56,9 +56,29 @@ pub enum Health {
 }
 
 struct Running {
-    role: Role,
-    stop: Arc<AtomicBool>,
+    wish: Arc<Wish>,
     thread: JoinHandle<()>,
+}
+
+/// What a thread shall do with its partition; it looks between steps.
+pub(crate) struct Wish(AtomicU8);
+
+impl Wish {
+    fn new(role: Role) -> Self {
+        Self(AtomicU8::new(role as u8))
+    }
+
+    pub(crate) fn get(&self) -> Role {
+        match self.0.load(Ordering::SeqCst) {
+            1 => Role::Standby,
+            2 => Role::Owner,
+            _ => Role::Absent,
+        }
+    }
+
+    fn set(&self, role: Role) {
+        self.0.store(role as u8, Ordering::SeqCst);
+    }
 }
 
 pub(crate) struct Shared {
@@ -99,15 +119,18 @@ impl Handle {
         let mut threads = lock(&self.threads);
         let mut changes = Vec::new();
         for (partition, role) in roles {
-            let unchanged = |running: &Running| running.role == role && !running.thread.is_finished();
-            if threads.get(&partition).is_some_and(unchanged) {
-                continue;
+            if let Some(running) = threads.get(&partition).filter(|running| !running.thread.is_finished()) {
+                match (running.wish.get(), role) {
+                    (before, after) if before == after => continue,
+                    // It keeps its store open and takes over.
+                    (Role::Standby, Role::Owner) => {
+                        running.wish.set(role);
+                        continue;
+                    }
+                    _ => running.wish.set(Role::Absent),
+                }
             }
-            let running = threads.remove(&partition);
-            if let Some(running) = &running {
-                running.stop.store(true, Ordering::SeqCst);
-            }
-            changes.push((partition, role, running));
+            changes.push((partition, role, threads.remove(&partition)));
         }
         self.shared.log.signal().notify();
         for (partition, role, running) in changes {
@@ -118,12 +141,12 @@ impl Handle {
             if role == Role::Absent {
                 continue;
             }
-            let (shared, stop) = (Arc::clone(&self.shared), Arc::new(AtomicBool::new(false)));
-            let stopped = Arc::clone(&stop);
+            let (shared, wish) = (Arc::clone(&self.shared), Arc::new(Wish::new(role)));
+            let wished = Arc::clone(&wish);
             let thread = std::thread::Builder::new().name(format!("partition-{partition}"));
-            let thread = thread.spawn(move || shared.run(partition, role, &stopped));
+            let thread = thread.spawn(move || shared.run(partition, &wished));
             let thread = thread.map_err(|error| Error::Thread(error.to_string()))?;
-            threads.insert(partition, Running { role, stop, thread });
+            threads.insert(partition, Running { wish, thread });
         }
         Ok(())
     }
@@ -175,7 +198,7 @@ impl Drop for Handle {
     fn drop(&mut self) {
         let threads = std::mem::take(&mut *lock(&self.threads));
         for running in threads.values() {
-            running.stop.store(true, Ordering::SeqCst);
+            running.wish.set(Role::Absent);
         }
         self.shared.log.signal().notify();
         for running in threads.into_values() {
@@ -185,8 +208,8 @@ impl Drop for Handle {
 }
 
 impl Shared {
-    fn run(&self, id: u32, role: Role, stop: &AtomicBool) {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.keep_going(id, role, stop)));
+    fn run(&self, id: u32, wish: &Wish) {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.keep_going(id, wish)));
         match outcome {
             Ok(Ok(())) => {}
             // Whoever gives partitions out knows: it takes this one back, or gives it again.
@@ -200,10 +223,13 @@ impl Shared {
         }
     }
 
-    fn keep_going(&self, id: u32, role: Role, stop: &AtomicBool) -> Result<(), Error> {
-        while let Some(opened) = opening::open(self, id, role, stop)? {
+    fn keep_going(&self, id: u32, wish: &Wish) -> Result<(), Error> {
+        let mut held = None;
+        while let Some(opened) = opening::open(self, id, wish, held.take())? {
             let origin = opened.origin;
-            match self.work(id, role, opened, stop) {
+            match self.work(id, opened, wish) {
+                Ok(Some(store)) => held = Some(store),
+                Ok(None) => return Ok(()),
                 // Neither the newest checkpoint nor an empty store: there is nothing better, and trying again for ever
                 // would look like health.
                 Err(error @ Error::RetentionOutran { .. }) if origin != Some(Origin::Local) => return Err(error),
@@ -214,16 +240,17 @@ impl Shared {
                     tracing::error!(partition = id, %error, "store removed; it is rebuilt from checkpoint and log");
                     self.stores.discard(id)?;
                 }
-                outcome => return outcome,
+                Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    fn work(&self, id: u32, role: Role, opened: Opened, stop: &AtomicBool) -> Result<(), Error> {
-        let Opened { mut partition, mut checkpoints, .. } = opened;
+    /// Steps until something else is wished. A standby that is to be the owner gives its store back, as it is.
+    fn work(&self, id: u32, opened: Opened, wish: &Wish) -> Result<Option<Box<dyn Store>>, Error> {
+        let Opened { mut partition, mut checkpoints, role, .. } = opened;
         let mut steps = 0_u32;
-        while !stop.load(Ordering::SeqCst) {
+        while wish.get() == role {
             let seen = self.log.signal().count();
             let step = partition.step()?;
             checkpoints.look(&partition, &*self.stores);
@@ -245,13 +272,18 @@ impl Shared {
             });
             self.log.signal().wait_past(seen, sleep);
         }
-        self.finish(id, role, &mut partition)
+        if (role, wish.get()) == (Role::Standby, Role::Owner) {
+            return Ok(Some(partition.into_store()));
+        }
+        self.finish(id, role, &mut partition)?;
+        Ok(None)
     }
 
     fn finish(&self, id: u32, role: Role, partition: &mut Partition) -> Result<(), Error> {
         let deadline = Instant::now() + STOP_MAX;
         partition.close_intake();
-        while partition.rest()? == Rest::Busy && Instant::now() < deadline {
+        // A standby has nothing to finish: what waits in it is its owner's to publish.
+        while role == Role::Owner && partition.rest()? == Rest::Busy && Instant::now() < deadline {
             let seen = self.log.signal().count();
             if let Step::Idle { .. } = partition.step()? {
                 self.log.signal().wait_past(seen, Duration::from_millis(50));

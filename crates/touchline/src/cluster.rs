@@ -23,6 +23,9 @@ use touchline_rocks::{Links, RocksStores, SharedCache};
 /// How often the thread that follows the group looks whether it has to end.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+/// After this much silence a rebalance has said everything.
+const REBALANCE_ENDS_AFTER: Duration = Duration::from_millis(20);
+
 /// What is started.
 pub(crate) struct Plan<'a> {
     pub(crate) config: &'a Config,
@@ -192,7 +195,12 @@ fn hear(
         Err(RecvTimeoutError::Timeout) => return true,
         Err(RecvTimeoutError::Disconnected) => return false,
     };
-    for event in std::iter::once(first).chain(events.try_iter()) {
+    // A rebalance says what it has to say one by one: what belongs together is taken up together.
+    let mut heard = vec![first];
+    while let Ok(next) = events.recv_timeout(REBALANCE_ENDS_AFTER) {
+        heard.push(next);
+    }
+    for event in heard {
         let (partition, role) = match event {
             Assignment::Assigned(partition) => (partition, PartitionRole::Owner),
             Assignment::Revoked(partition) | Assignment::Lost(partition) => (partition, not_ours),

@@ -19,6 +19,10 @@ use clap::{Parser, Subcommand};
 use client::Server;
 use commands::{board, contact, link, playbook, replay, segment, send, status, topics, touches, verify};
 
+/// Records, headers and store values come and go by the dozen for each event.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Turns what customers say, view, buy and do into tags, board stages and due touches.
 ///
 /// Start with `touchline dev`, then in another terminal:
