@@ -102,8 +102,14 @@ impl Server {
                 shell
             }
         };
-        if let Some(path) = &start.stderr {
-            let file = File::options().create(true).append(true).open(path).expect("a file for stderr");
+        let mut said = start
+            .stderr
+            .as_ref()
+            .map(|path| File::options().create(true).append(true).open(path).expect("a file for stderr"));
+        if start.file_kib_max.is_some() && said.is_some() {
+            // What it says must not count towards its disk.
+            command.stderr(Stdio::piped());
+        } else if let Some(file) = said.take() {
             command.stderr(file);
         }
         let kind = match start.kind {
@@ -118,6 +124,9 @@ impl Server {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary starts");
+        if let (Some(mut file), Some(mut stderr)) = (said, child.stderr.take()) {
+            std::thread::spawn(move || std::io::copy(&mut stderr, &mut file));
+        }
         let mut lines = BufReader::new(child.stdout.take().expect("piped"));
         let (mut http, mut grpc) = (None, None);
         while http.is_none() || grpc.is_none() {

@@ -1,6 +1,6 @@
 //! Damage to what lies on disks and in the topics: a clear error or a correct recovery, never silent loss.
 
-use crate::setting::{Member, PARTITIONS, Setting, is_at_rest};
+use crate::setting::{Member, PARTITIONS, Setting, activate, is_at_rest};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use touchline_processor::check::{applied_offset, judge, state_hash};
 use touchline_rocks::{RocksStore, SharedCache};
 use touchline_tests::copied::{Taking, copy};
 use touchline_tests::load::Load;
-use touchline_tests::{Server, repository, wait_for};
+use touchline_tests::{Server, wait_for};
 
 const ALL: &str = "ingest,processor,query";
 
@@ -36,11 +36,6 @@ impl Ground {
         let directory = tempfile::tempdir().expect("a directory");
         let setting = Setting::new(&cluster()?.bootstrap(), prefix, publish, 1, directory.path());
         Some(Self { log: setting.observe(), setting, acknowledged: Vec::new(), _directory: directory })
-    }
-
-    fn activate(&self, server: &Server) {
-        let playbook = repository("tests/playbooks/kills.yaml");
-        server.json("demo", &["playbook", "activate", playbook.to_str().expect("text")]);
     }
 
     /// Sends so many events through a server.
@@ -98,7 +93,7 @@ fn node(ground: &Ground, name: &str) -> Server {
 fn stores_deleted_under_a_running_processor_are_an_error_and_come_back() {
     let Some(mut ground) = Ground::new("deleted", "sequenced") else { return };
     let server = node(&ground, "all");
-    ground.activate(&server);
+    activate(&server);
     ground.send(&server, 200);
     std::fs::remove_dir_all(ground.setting.data("all").join("store")).expect("removed");
     ground.send(&server, 200);
@@ -121,7 +116,7 @@ fn stores_deleted_under_a_running_processor_are_an_error_and_come_back() {
 fn damaged_checkpoints_are_refused_and_older_ones_used() {
     let Some(mut ground) = Ground::new("checkpoints", "transactional") else { return };
     let server = node(&ground, "all");
-    ground.activate(&server);
+    activate(&server);
     // Until every partition has two.
     let two = |ground: &Ground| (0..PARTITIONS).all(|partition| ground.checkpoints(partition).len() >= 2);
     while !two(&ground) {
@@ -168,7 +163,7 @@ fn damage(checkpoint: &Path, flip: bool) {
 fn retention_that_outran_the_state_is_an_error_unless_a_checkpoint_is_younger() {
     let Some(mut ground) = Ground::new("retention", "transactional") else { return };
     let server = node(&ground, "all");
-    ground.activate(&server);
+    activate(&server);
     while (0..PARTITIONS).any(|partition| ground.checkpoints(partition).is_empty()) {
         ground.send(&server, 100);
     }
@@ -216,7 +211,7 @@ fn a_full_disk_stops_partitions_and_loses_nothing() {
     let member =
         Member { processor: checkpoints, file_kib_max: Some(FULL_KIB), ..Member::new("processor", "processor") };
     let mut full = ground.setting.start(&member).expect("starts");
-    ground.activate(&ingest);
+    activate(&ingest);
     let mut reason = String::new();
     let mut rounds = 0;
     while !reason.contains("stopped partitions: ") && !full.has_ended() {
@@ -225,7 +220,7 @@ fn a_full_disk_stops_partitions_and_loses_nothing() {
         ground.send(&ingest, 200);
         reason = full.ready().err().unwrap_or_default();
     }
-    assert!(ground.setting.said("processor").contains("File too large"), "{reason}");
+    wait_for("the reason in the log", || ground.setting.said("processor").contains("File too large"));
     full.kill();
 
     let room = ground.setting.start(&Member { file_kib_max: None, ..member }).expect("starts");
@@ -243,7 +238,7 @@ fn topics_made_by_hand_are_refused_with_what_is_wrong_and_the_line_that_repairs_
     let Some(ground) = Ground::new("other", "transactional") else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let prefix = "byhand.".to_owned();
-    let setting = Setting { prefix, directory: directory.path().to_owned(), ..ground.setting.clone() };
+    let setting = Setting { prefix, directory: directory.path().to_owned(), ..ground.setting };
     let compacted: &[(&str, &str)] = &[("cleanup.policy", "compact"), ("message.timestamp.type", "CreateTime")];
     setting.create(&[(Topic::Events, compacted), (Topic::Contacts, &[("cleanup.policy", "delete")])]);
     let member = Member::new("all", ALL);
@@ -262,6 +257,6 @@ fn topics_made_by_hand_are_refused_with_what_is_wrong_and_the_line_that_repairs_
     let applied = setting.topics(&["apply", "--partitions", "4", "--replication", "1"]);
     assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
     let server = setting.start(&member).expect("starts");
-    ground.activate(&server);
+    activate(&server);
     assert!(server.stop().success());
 }

@@ -1,6 +1,6 @@
 //! Processes of one deployment, some of them armed to end at a counted point; whoever ends is started again.
 
-use crate::setting::{Member, PARTITIONS, Setting, is_at_rest};
+use crate::setting::{Member, PARTITIONS, Setting, activate, is_at_rest};
 use std::collections::{BTreeMap, VecDeque};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -9,7 +9,7 @@ use touchline_broker::{Cluster, Options};
 use touchline_kafka::KafkaLog;
 use touchline_log::{Log, Topic};
 use touchline_tests::load::Load;
-use touchline_tests::{Seeded, Server, repository};
+use touchline_tests::{Seeded, Server};
 
 /// Longest wait for anything: several sessions, a broker's restart, everything replayed.
 const WAIT: Duration = Duration::from_secs(90);
@@ -100,8 +100,7 @@ impl Fleet {
             directory,
         };
         fleet.supervise();
-        let playbook = repository("tests/playbooks/kills.yaml");
-        fleet.query.json("demo", &["playbook", "activate", playbook.to_str().expect("text")]);
+        activate(&fleet.query);
         fleet.load.point_at(Some(&fleet.ingest.http));
         Some(fleet)
     }

@@ -13,7 +13,7 @@ use touchline_log::{Log, SystemWall, Topic, last_record};
 use touchline_model::output::Progress;
 use touchline_model::time::Span;
 use touchline_proto::{ContactRecord, decode_contact_record};
-use touchline_tests::{Kind, Server, Start, binary};
+use touchline_tests::{Kind, Server, Start, binary, repository, wait_for};
 
 /// Partitions of every topic.
 pub(crate) const PARTITIONS: u32 = 8;
@@ -177,6 +177,17 @@ impl Setting {
         let deleted = block_on(self.admin().delete_records(&offsets, &AdminOptions::new())).expect("deleted");
         assert!(deleted.elements().iter().all(|element| element.error().is_ok()), "{deleted:?}");
     }
+}
+
+/// Puts the playbook of the load in force; repeated as its error says while partitions are still being taken up.
+pub(crate) fn activate(server: &Server) {
+    let playbook = repository("tests/playbooks/kills.yaml");
+    let arguments = ["playbook", "activate", playbook.to_str().expect("text")];
+    wait_for("the playbook to be in force", || {
+        let (status, _, said) = server.run("demo", &arguments);
+        assert!(status.success() || said.contains("hint: repeat the request as it is"), "{said}");
+        status.success()
+    });
 }
 
 /// Whether everything readable is applied, published and delivered, and nothing is due soon. Errors are those of a
