@@ -6,8 +6,8 @@ use crate::{Cluster, Outcome, load};
 use clap::{Args, ValueEnum};
 use prost::Message as _;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 use std::collections::HashMap;
@@ -306,7 +306,7 @@ pub(crate) fn collect(
     while found < wanted && Instant::now() < give_up {
         let Some(message) = reader.poll(Duration::from_millis(100)) else { continue };
         let seen = Instant::now();
-        let message = message?;
+        let Some(message) = healing(message)? else { continue };
         let Some(&number) = message.key().and_then(|key| numbers.get(key)) else { continue };
         match &mut delays[number] {
             Some(_) => repeated += 1,
@@ -417,6 +417,17 @@ fn committed(observer: &BaseConsumer, topic: &str, ends: &[u64]) -> Outcome<u64>
         }
     };
     Ok(ends.iter().enumerate().map(offset).sum())
+}
+
+/// A message; `None` for an error that the client heals from by itself.
+pub(crate) fn healing(message: KafkaResult<BorrowedMessage<'_>>) -> Outcome<Option<BorrowedMessage<'_>>> {
+    match message {
+        Ok(message) => Ok(Some(message)),
+        Err(KafkaError::MessageConsumption(
+            RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::BrokerTransportFailure,
+        )) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Two digits behind the point.

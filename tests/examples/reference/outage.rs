@@ -1,6 +1,6 @@
 //! How long a partition is not served: after a start, a kill, a graceful end.
 
-use crate::measure::{Pace, Subject, collect, reader, rounded};
+use crate::measure::{Pace, Subject, collect, healing, reader, rounded};
 use crate::process::{Program, pause, threads};
 use crate::{Cluster, Outcome, load};
 use clap::Args;
@@ -118,7 +118,7 @@ fn wait_for(
         program.check()?;
         let Some(message) = reader.poll(Duration::from_millis(20)) else { continue };
         let after = started.elapsed();
-        let message = message?;
+        let Some(message) = healing(message)? else { continue };
         if let Some(contact) = message.key().and_then(|key| cells.get(key))
             && waiting.remove(contact)
         {

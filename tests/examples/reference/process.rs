@@ -15,11 +15,20 @@ pub(crate) struct Program {
     started: Option<Started>,
 }
 
+/// Killed when dropped: a measurement that fails leaves nothing behind.
 struct Started {
     child: Child,
     /// The last line it printed: its own figures.
     last_line: Arc<Mutex<String>>,
-    reader: JoinHandle<()>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 impl Program {
@@ -37,7 +46,7 @@ impl Program {
             }
         });
         pids.push(child.id());
-        Ok(Self { pids, started: Some(Started { child, last_line, reader }) })
+        Ok(Self { pids, started: Some(Started { child, last_line, reader: Some(reader) }) })
     }
 
     /// CPU seconds used so far.
@@ -77,7 +86,9 @@ impl Program {
             Command::new("kill").args(["-TERM", &started.child.id().to_string()]).status()?;
         }
         started.child.wait()?;
-        started.reader.join().expect("it does not panic");
+        if let Some(reader) = started.reader.take() {
+            reader.join().expect("it does not panic");
+        }
         let line = started.last_line.lock().expect("nobody panics while holding it").clone();
         Ok(line)
     }

@@ -30,6 +30,9 @@ pub(crate) struct Args {
     /// Small counts, one round: whether it works, not how fast it is.
     #[arg(long)]
     quick: bool,
+    /// Events in a topic, and contacts in the stores that are recovered; 1 000 000 if not given.
+    #[arg(long)]
+    events: Option<u64>,
     /// Events per second of `half-load`; half of what Touchline does at most, if not given.
     #[arg(long)]
     half_load: Option<u64>,
@@ -93,29 +96,15 @@ struct Counts {
 }
 
 impl Counts {
-    const fn of(args: &Args) -> Self {
+    fn of(args: &Args) -> Self {
         if args.quick {
-            let (events, contacts) = (20_000, 20_000);
-            return Self {
-                runs: 1,
-                events,
-                warm_seconds: 1,
-                seconds: 2,
-                contacts,
-                load_seconds: 4,
-                checkpoint_seconds: 1,
-            };
+            let events = args.events.unwrap_or(20_000);
+            let (runs, warm_seconds, seconds, load_seconds, checkpoint_seconds) = (1, 1, 2, 4, 1);
+            return Self { runs, events, warm_seconds, seconds, contacts: events, load_seconds, checkpoint_seconds };
         }
-        let (events, contacts) = (1_000_000, 1_000_000);
-        Self {
-            runs: args.runs,
-            events,
-            warm_seconds: 5,
-            seconds: 15,
-            contacts,
-            load_seconds: 35,
-            checkpoint_seconds: 20,
-        }
+        let (runs, events) = (args.runs, args.events.unwrap_or(1_000_000));
+        let (warm_seconds, seconds, load_seconds, checkpoint_seconds) = (5, 15, 35, 20);
+        Self { runs, events, warm_seconds, seconds, contacts: events, load_seconds, checkpoint_seconds }
     }
 }
 
