@@ -63,8 +63,9 @@ impl Setting {
         let directory = directory.to_owned();
         let setting = Self { brokers: brokers.to_owned(), prefix: format!("{prefix}."), publish, directory };
         let (partitions, replication) = (PARTITIONS.to_string(), replication.to_string());
-        let applied = setting.topics(&["apply", "--partitions", &partitions, "--replication", &replication]);
-        assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+        let arguments = ["apply", "--partitions", &partitions, "--replication", &replication];
+        // Safe to repeat: a broker that has just started may take long for the first topics.
+        wait_for("the topics", || setting.topics(&arguments).status.success());
         setting
     }
 
