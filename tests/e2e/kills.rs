@@ -74,6 +74,7 @@ fn kills_lose_nothing_and_repeat_nothing() {
     eprintln!("kills per point: {kills:?}");
     eprintln!("acknowledged {}, records {}, outputs {}", acknowledged.len(), report.records, report.outputs);
     assert_eq!(report.differences, [] as [String; 0]);
+    assert_eq!(report.gaps_repaired, 0, "an append is there whole or not at all");
     assert!(report.outputs > 100, "the load has to say something: {}", report.outputs);
     live_state_equals_the_replayed(directory.path(), &report.state_hashes);
     the_judge_sees_one_output_removed_or_doubled(&log, &acknowledged);

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::runner::Handle;
 use crate::wire;
 use std::time::{Duration, Instant};
-use touchline_log::{Log, ManualWall, Topic, Wall};
+use touchline_log::{Ack, Appended, Log, ManualWall, Topic, Wall};
 use touchline_model::record::Input;
 use touchline_model::time::Time;
 
@@ -55,7 +55,7 @@ pub fn pass_due(driver: &mut dyn Driver, to: Time) -> Result<(), Error> {
 /// Moves the wall to `to` through every due moment before it; then every partition's clock stands at `to`.
 pub fn advance(driver: &mut dyn Driver, to: Time) -> Result<(), Error> {
     pass_due(driver, to)?;
-    tick_all(driver.log(), driver.wall().now());
+    drop(tick_all(driver.log(), driver.wall().now()));
     // What was armed for the very moment `to` is due now.
     pass_due(driver, to)
 }
@@ -66,11 +66,11 @@ pub fn advance_clock(handle: &Handle, log: &dyn Log, wall: &ManualWall, to: Time
     Ok(wall.now())
 }
 
-/// Appends a tick to every partition. A failed one is harmless: the next carries the time as well.
-fn tick_all(log: &dyn Log, now: Time) {
-    for partition in 0..log.partitions() {
-        drop(log.append(Topic::Events, partition, vec![wire::input_record(&Input::Tick { wall: now })]));
-    }
+/// Appends a tick to every partition, in order; the answers say where. A failed one is harmless: the next carries the
+/// time as well.
+pub fn tick_all(log: &dyn Log, now: Time) -> Vec<Ack<Appended>> {
+    let tick = || vec![wire::input_record(&Input::Tick { wall: now })];
+    (0..log.partitions()).map(|partition| log.append_own(Topic::Events, partition, tick())).collect()
 }
 
 struct Running<'a> {

@@ -293,7 +293,7 @@ impl Partition {
 
     /// Whether everything readable is applied, published and delivered, and no timer is due by the wall.
     pub fn rest(&self) -> Result<Rest, Error> {
-        let caught_up = self.intake == Intake::Closed || self.end()? <= self.meta().offset;
+        let caught_up = self.intake == Intake::Closed || self.end()?.is_some_and(|end| end <= self.meta().offset);
         if self.publishing.is_standby() {
             return Ok(if caught_up { Rest::Quiet } else { Rest::Busy });
         }
@@ -307,10 +307,7 @@ impl Partition {
     /// How the partition stands.
     pub fn status(&self) -> Result<Status, Error> {
         let meta = self.meta();
-        let end = match self.end()? {
-            u64::MAX => meta.offset,
-            end => end,
-        };
+        let end = self.end()?.unwrap_or(meta.offset);
         let behind = if end > meta.offset { meta.clock.map(|clock| self.wall.now().since(clock)) } else { None };
         Ok(Status {
             role: if self.publishing.is_standby() { Role::Standby } else { Role::Owner },
@@ -349,11 +346,11 @@ impl Partition {
         &*self.store
     }
 
-    /// End of the partition's events; as far as can be while the log is away, since nothing is known then.
-    fn end(&self) -> Result<u64, Error> {
+    /// End of the partition's events; `None` while the log is away.
+    fn end(&self) -> Result<Option<u64>, Error> {
         match self.log.end(Topic::Events, self.id) {
-            Err(LogError::Unavailable(_)) => Ok(u64::MAX),
-            end => Ok(end?),
+            Err(LogError::Unavailable(_)) => Ok(None),
+            end => Ok(Some(end?)),
         }
     }
 
@@ -535,7 +532,7 @@ impl Partition {
         }
         match (self.options.pacing, self.outbox.mark_since()) {
             (_, None) => Ok(true),
-            (Pacing::Virtual, Some(_)) => Ok(self.end()? > self.meta().offset),
+            (Pacing::Virtual, Some(_)) => Ok(self.end()?.is_none_or(|end| end > self.meta().offset)),
             (Pacing::Real, Some(since)) => Ok(since <= now && now < since.plus(PROGRESS_DELAY)),
         }
     }

@@ -7,6 +7,7 @@
 
 use crate::chaos::SkewedWall;
 use crate::client::Setup;
+use crate::clients::Clients;
 use crate::crashes::Crashes;
 use crate::handle::{Handle, Stepped};
 use crate::judge::{self, Gaps, SharedStore, Wrong};
@@ -19,14 +20,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use touchline_log::lane::{Mode, Plant as LanePlant};
-use touchline_log::{Ack, Appended, Log, ManualWall, NewRecord, Topic, Wall};
-use touchline_model::id::EventId;
+use touchline_log::{ManualWall, Wall};
 use touchline_model::record::Input;
 use touchline_model::time::{Span, Time};
 use touchline_processor::Role;
 use touchline_processor::faults::Verdict;
 use touchline_processor::options::Plant as PartitionPlant;
-use touchline_proto as proto;
 use touchline_store::Stores;
 use touchline_store::memory::MemoryStores;
 
@@ -163,9 +162,7 @@ struct World {
     workload: Workload,
     /// Consumers that read while everything goes wrong, and start again now and then.
     followers: Vec<Follower>,
-    /// Appends without an answer yet.
-    asked: Vec<(Input, Ack<Appended>)>,
-    acknowledged: Vec<EventId>,
+    clients: Clients,
     report: Report,
 }
 
@@ -241,8 +238,7 @@ impl World {
             workload: Workload::new(Random::new(random.next())),
             followers: Follower::of_all(PARTITIONS),
             random,
-            asked: Vec::new(),
-            acknowledged: Vec::new(),
+            clients: Clients::new(options.plant == Plant::AcknowledgeRefused),
             report: Report::default(),
         }
     }
@@ -474,17 +470,8 @@ impl World {
         *self.report.faults.entry(fault).or_default() += 1;
     }
 
-    /// A client appends, and asks again until it is told that it succeeded.
     fn ask(&mut self, input: Input) {
-        let key = proto::input_key(&input);
-        let partition = key.as_ref().map_or(0, |key| key.partition(PARTITIONS));
-        let record = NewRecord {
-            key: key.map(|key| key.as_str().as_bytes().to_vec()),
-            headers: proto::input_headers(&input),
-            value: proto::encode_input(&input),
-        };
-        let ack = self.ingest.append(Topic::Events, partition, vec![record]);
-        self.asked.push((input, ack));
+        self.clients.ask(&self.ingest, input);
     }
 
     /// Consumers read on, each of them sometimes after a restart.
@@ -506,17 +493,7 @@ impl World {
 
     fn hear_answers(&mut self) {
         self.ingest.hear(usize::MAX);
-        for (input, mut ack) in std::mem::take(&mut self.asked) {
-            match ack.try_recv() {
-                Ok(None) => self.asked.push((input, ack)),
-                Ok(Some(outcome)) if outcome.is_ok() || self.options.plant == Plant::AcknowledgeRefused => {
-                    if let Input::Event(event) = input {
-                        self.acknowledged.push(event.id);
-                    }
-                }
-                Ok(Some(_)) | Err(_) => self.ask(input),
-            }
-        }
+        self.clients.hear(&self.ingest);
     }
 
     /// Lets everybody work until nothing is left to do; time passes as it has to.
@@ -572,7 +549,7 @@ impl World {
     /// Nothing is under way, and every partition has one owner: the one that the group says.
     fn is_quiet(&self) -> bool {
         let cluster = lock(&self.cluster);
-        if !self.asked.is_empty() || !cluster.is_quiet() {
+        if !self.clients.are_served() || !cluster.is_quiet() {
             return false;
         }
         let owners: Vec<_> = cluster.group.owners().to_vec();
@@ -597,10 +574,10 @@ impl World {
             return Err(gaps);
         }
         let stores = self.stores();
-        let verdict = judge::judge(&view, Gaps::Repaired, &self.acknowledged, &stores)?;
+        let verdict = judge::judge(&view, Gaps::Repaired, self.clients.acknowledged(), &stores)?;
         self.report.records = verdict.records;
         self.report.outputs = verdict.outputs;
-        self.report.acknowledged = self.acknowledged.len() as u64;
+        self.report.acknowledged = self.clients.acknowledged().len() as u64;
         self.report.due = verdict.due;
         self.report.forwarded = verdict.forwarded;
         let cluster = lock(&self.cluster);

@@ -28,6 +28,7 @@
 mod broker;
 mod chaos;
 mod client;
+mod clients;
 mod coordinator;
 mod crashes;
 mod handle;

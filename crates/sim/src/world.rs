@@ -1,6 +1,7 @@
 //! One run: partitions, clients, clocks and what befalls them; then rest and judgement.
 
 use crate::chaos::{ChaosLog, SkewedWall};
+use crate::clients::Clients;
 use crate::crashes::Crashes;
 use crate::judge::{self, Gaps, SharedStore, Wrong};
 use crate::random::Random;
@@ -8,13 +9,11 @@ use crate::workload::Workload;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use touchline_log::{Ack, Appended, Log, ManualWall, NewRecord, TakenOver, Topic};
-use touchline_model::id::EventId;
+use touchline_log::{Ack, Log, ManualWall, TakenOver};
 use touchline_model::record::Input;
 use touchline_model::time::{Span, Time};
 use touchline_processor::error::Error;
 use touchline_processor::partition::{Partition, Rest};
-use touchline_proto as proto;
 use touchline_store::memory::MemoryDisk;
 
 use touchline_processor::options::Plant as PartitionPlant;
@@ -97,9 +96,7 @@ struct World {
     crashes: Crashes,
     slots: Vec<Slot>,
     workload: Workload,
-    /// Appends without an answer yet.
-    asked: Vec<(Input, Ack<Appended>)>,
-    acknowledged: Vec<EventId>,
+    clients: Clients,
     report: Report,
 }
 
@@ -122,8 +119,9 @@ impl World {
         crashes.set(true);
         let slots = (0..PARTITIONS).map(|_| Slot::new(MemoryDisk::new())).collect();
         let workload = Workload::new(Random::new(random.next()));
-        let (asked, acknowledged, report) = (Vec::new(), Vec::new(), Report::default());
-        Ok(Self { random, options, truth, skew_ms, log, crashes, slots, workload, asked, acknowledged, report })
+        let clients = Clients::new(options.plant == Plant::AcknowledgeRefused);
+        let report = Report::default();
+        Ok(Self { random, options, truth, skew_ms, log, crashes, slots, workload, clients, report })
     }
 
     fn run(mut self) -> Result<Report, Wrong> {
@@ -247,31 +245,12 @@ impl World {
         *slot = Slot::new(if disk_lost { MemoryDisk::new() } else { slot.disk.clone() });
     }
 
-    /// A client appends, and asks again until it is told that it succeeded.
     fn ask(&mut self, input: Input) {
-        let key = proto::input_key(&input);
-        let partition = key.as_ref().map_or(0, |key| key.partition(PARTITIONS));
-        let record = NewRecord {
-            key: key.map(|key| key.as_str().as_bytes().to_vec()),
-            headers: proto::input_headers(&input),
-            value: proto::encode_input(&input),
-        };
-        let ack = self.log.append(Topic::Events, partition, vec![record]);
-        self.asked.push((input, ack));
+        self.clients.ask(&self.log, input);
     }
 
     fn hear_answers(&mut self) {
-        for (input, mut ack) in std::mem::take(&mut self.asked) {
-            match ack.try_recv() {
-                Ok(None) => self.asked.push((input, ack)),
-                Ok(Some(outcome)) if outcome.is_ok() || self.options.plant == Plant::AcknowledgeRefused => {
-                    if let Input::Event(event) = input {
-                        self.acknowledged.push(event.id);
-                    }
-                }
-                Ok(Some(_)) | Err(_) => self.ask(input),
-            }
-        }
+        self.clients.hear(&self.log);
     }
 
     /// Steps everything, in turn, until nothing is left to do; time passes as it has to.
@@ -285,7 +264,7 @@ impl World {
             // Pauses and delays are over sooner or later.
             let by = if round % 8 == 7 { 130 } else { 0 };
             self.truth.advance(self.now().plus(Span(by)));
-            if self.asked.is_empty() && self.is_quiet()? {
+            if self.clients.are_served() && self.is_quiet()? {
                 return Ok(());
             }
         }
@@ -311,10 +290,10 @@ impl World {
 
     fn judge(mut self) -> Result<Report, Wrong> {
         let stores: Vec<_> = (0..).zip(self.slots.iter().map(|slot| slot.store.clone())).collect();
-        let verdict = judge::judge(&self.log, Gaps::Never, &self.acknowledged, &stores)?;
+        let verdict = judge::judge(&self.log, Gaps::Never, self.clients.acknowledged(), &stores)?;
         self.report.records = verdict.records;
         self.report.outputs = verdict.outputs;
-        self.report.acknowledged = self.acknowledged.len() as u64;
+        self.report.acknowledged = self.clients.acknowledged().len() as u64;
         self.report.due = verdict.due;
         self.report.forwarded = verdict.forwarded;
         Ok(self.report)

@@ -94,6 +94,7 @@ fn unsound_rows_of_the_model_check_are_found() {
         Plant::NoFence,
         Plant::Lane(Lane::MarkerOnly),
         Plant::Lane(Lane::SmallerOfBoth),
+        Plant::Lane(Lane::MarkerWithOutputs),
         Plant::UnstableMarker,
         Plant::Partition(Partition::TrimBeforePublished),
     ] {

@@ -4,8 +4,7 @@ use clap::ValueEnum;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use touchline_kafka::KafkaLog;
-use touchline_log::{Log, ManualWall, NewRecord, SystemWall, Topic, Wall, wait};
-use touchline_model::record::Input;
+use touchline_log::{Log, ManualWall, SystemWall, Topic, Wall, wait};
 use touchline_model::time::Time;
 use touchline_processor::controller::{self, Driver};
 use touchline_query::admin::{AdvanceError, ClockControl};
@@ -101,19 +100,8 @@ struct Cluster<'a> {
 impl Driver for Cluster<'_> {
     fn settle(&mut self) -> Result<(), touchline_processor::Error> {
         // What was appended before by anybody lies before these, so the ends are not below it.
-        let now = self.wall.now();
-        let tick = || {
-            let input = Input::Tick { wall: now };
-            NewRecord {
-                key: None,
-                headers: touchline_proto::input_headers(&input),
-                value: touchline_proto::encode_input(&input),
-            }
-        };
-        let ticks =
-            (0..self.log.partitions()).map(|partition| self.log.append_own(Topic::Events, partition, vec![tick()]));
         let mut ends = Vec::new();
-        for ack in ticks.collect::<Vec<_>>() {
+        for ack in controller::tick_all(self.log, self.wall.now()) {
             ends.push(wait(ack)?.last_offset + 1);
         }
         let deadline = Instant::now() + REST_TIMEOUT;
