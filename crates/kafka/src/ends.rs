@@ -1,7 +1,14 @@
 //! Up to where each partition is known to be readable.
 
+use crate::context::Quiet;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use touchline_log::{Error, Topic};
+
+/// How long a broker may take to answer a question.
+pub(crate) const ASK_WAIT: Duration = Duration::from_secs(5);
 
 /// One past the last record known to be readable, for every topic and partition: acknowledged to this process, read by
 /// it, or seen below the last stable offset. Always the end of a record, never of a transaction's marker, so that a
@@ -51,4 +58,20 @@ pub(crate) fn offset(raw: i64) -> u64 {
 /// The reverse: no partition holds more than fit.
 pub(crate) fn raw(offset: u64) -> i64 {
     i64::try_from(offset).unwrap_or(i64::MAX)
+}
+
+/// The first offset of a partition, and one past the last one that this client may see.
+///
+/// librdkafka goes on asking a leader that is gone for as long as it remembers it: minutes (it forgets only what the
+/// leader itself refuses). So after a failure the cluster is asked who leads; the next call asks the right one.
+pub(crate) fn watermarks(client: &BaseConsumer<Quiet>, topic: &str, partition: i32) -> KafkaResult<(u64, u64)> {
+    match client.fetch_watermarks(topic, partition, ASK_WAIT) {
+        Ok((start, end)) => Ok((offset(start), offset(end))),
+        Err(error) => {
+            if let Err(unasked) = client.fetch_metadata(Some(topic), ASK_WAIT) {
+                tracing::debug!(topic, partition, %unasked, "nobody says who leads the partition");
+            }
+            Err(error)
+        }
+    }
 }

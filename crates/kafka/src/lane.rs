@@ -244,9 +244,8 @@ impl World for Kafka {
         let raw_partition = self.shared.ends.check(self.partition).map_err(Failure::Broken)?;
         for (end, topic) in ends.iter_mut().zip(OUTPUTS) {
             let name = self.shared.names.of(topic);
-            let found = self.shared.admin.fetch_watermarks(name, raw_partition, crate::reader::ASK_WAIT);
-            let (_, high) = found.map_err(|error| Failure::Again(error.to_string()))?;
-            *end = ends::offset(high);
+            let found = ends::watermarks(&self.shared.admin, name, raw_partition);
+            (_, *end) = found.map_err(|error| Failure::Again(error.to_string()))?;
         }
         Ok(ends)
     }
@@ -263,7 +262,7 @@ impl World for Kafka {
     }
 
     fn committed(&mut self) -> Result<Option<Marker>, Failure> {
-        self.shared.reader.committed(self.partition, crate::reader::ASK_WAIT).map_err(passing)
+        self.shared.reader.committed(self.partition, ends::ASK_WAIT).map_err(passing)
     }
 
     fn read(&mut self, topic: Topic, from: u64, to: u64) -> Result<Vec<Seen>, Failure> {

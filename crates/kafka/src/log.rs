@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::group::Group;
 use crate::lane::{self, Hook, Owners};
 use crate::producer::{Appender, Room};
-use crate::reader::{ASK_WAIT, Reader};
+use crate::reader::Reader;
 use crate::topics;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -64,7 +64,7 @@ impl KafkaLog {
         let names = Names::new(&settings);
         let admin: BaseConsumer<Quiet> = clients.admin().create_with_context(Quiet("admin")).map_err(Error::Client)?;
         // Without it a store of another cluster would be taken for one of this.
-        let cluster = admin.client().fetch_cluster_id(ASK_WAIT).ok_or_else(|| Error::Unreachable {
+        let cluster = admin.client().fetch_cluster_id(crate::ends::ASK_WAIT).ok_or_else(|| Error::Unreachable {
             brokers: settings.brokers.clone(),
             reason: "the cluster does not tell its id".to_owned(),
         })?;
@@ -145,6 +145,10 @@ impl Log for KafkaLog {
 
     fn end(&self, topic: Topic, partition: u32) -> Result<u64, LogError> {
         self.shared.reader.end(topic, partition)
+    }
+
+    fn known_end(&self, topic: Topic, partition: u32) -> Result<u64, LogError> {
+        self.shared.reader.known_end(topic, partition)
     }
 
     fn take_over(&self, partition: u32) -> Ack<TakenOver> {
@@ -230,8 +234,8 @@ impl Shared {
         let raw_partition = self.ends.check(partition)?;
         let deadline = std::time::Instant::now() + crate::reader::READ_WAIT;
         for topic in touchline_log::lane::OUTPUTS {
-            let high = self.admin.fetch_watermarks(self.names.of(topic), raw_partition, ASK_WAIT);
-            let high = crate::ends::offset(high.map_err(|error| crate::error::io(&error))?.1);
+            let high = crate::ends::watermarks(&self.admin, self.names.of(topic), raw_partition);
+            let high = high.map_err(|error| crate::error::io(&error))?.1;
             while self.reader.stable(topic, partition)? < high {
                 if std::time::Instant::now() > deadline {
                     return Err(LogError::Unavailable("a transaction stays open".to_owned()));

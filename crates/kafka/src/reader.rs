@@ -23,10 +23,10 @@ use touchline_log::{Error as LogError, Marker, Signal, StoredRecord, Topic};
 
 /// How long a read waits for records that are known to be there.
 pub(crate) const READ_WAIT: Duration = Duration::from_secs(10);
-/// How long a broker may take to answer a question.
-pub(crate) const ASK_WAIT: Duration = Duration::from_secs(5);
 /// The broker is not asked again for the end of a partition for so long.
 const ASK_EVERY_MS: u64 = 100;
+/// The same where records arrive by themselves: all that is asked for is how many more there are.
+const ASK_TAILED_EVERY_MS: u64 = 1_000;
 /// A place nobody read from for so long may be taken by another reader of its partition.
 const PLACE_IDLE: Duration = Duration::from_secs(10);
 /// A cursor nobody read from for so long stops fetching.
@@ -62,6 +62,8 @@ struct Track {
     place: Mutex<Option<Cursor>>,
     /// The last stable offset when the broker was asked last.
     stable: AtomicU64,
+    /// The same where nobody looked what the last record below it is.
+    hint: AtomicU64,
     /// When that was, in milliseconds since the start, plus one; 0 = never.
     asked_at_ms: AtomicU64,
 }
@@ -113,6 +115,25 @@ impl Reader {
     /// See [`touchline_log::Log::end`].
     pub(crate) fn end(&self, topic: Topic, partition: u32) -> Result<u64, LogError> {
         self.end_of(self.at(topic, partition)?)
+    }
+
+    /// See [`touchline_log::Log::known_end`]. Asking for the last record takes a cursor of its own and tenths of a
+    /// second: whoever tails a partition with traffic would do little else.
+    pub(crate) fn known_end(&self, topic: Topic, partition: u32) -> Result<u64, LogError> {
+        let at = self.at(topic, partition)?;
+        match self.look_ahead(at) {
+            Ahead::AtEnd => Ok(self.ends.get(at.index)),
+            Ahead::Unknown => self.asked_end(at),
+            Ahead::Tailed => {
+                let track = &self.tracks[at.index];
+                if let Some(now_ms) = self.time_to_ask(at, ASK_TAILED_EVERY_MS) {
+                    let (_, stable) = self.watermarks(at)?;
+                    track.hint.fetch_max(stable, Ordering::Relaxed);
+                    track.asked_at_ms.fetch_max(now_ms, Ordering::Relaxed);
+                }
+                Ok(self.ends.get(at.index).max(track.hint.load(Ordering::Relaxed)))
+            }
+        }
     }
 
     /// Asks the broker for the end, however recently that was done.
@@ -178,24 +199,42 @@ impl Reader {
     }
 
     fn end_of(&self, at: At) -> Result<u64, LogError> {
-        let track = &self.tracks[at.index];
-        if let Ok(mut place) = track.place.try_lock()
-            && let Some(cursor) = place.as_mut()
-            && track.asked_at_ms.load(Ordering::Relaxed) > 0
-            && let Ok(looked) = cursor.look()
-        {
-            self.ends.raise(at.index, looked.next);
-            if looked.at_end {
-                return Ok(self.ends.get(at.index));
-            }
+        match self.look_ahead(at) {
+            Ahead::AtEnd => Ok(self.ends.get(at.index)),
+            Ahead::Tailed | Ahead::Unknown => self.asked_end(at),
         }
-        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX) + 1;
-        let asked_at_ms = track.asked_at_ms.load(Ordering::Relaxed);
-        if asked_at_ms == 0 || now_ms - asked_at_ms >= ASK_EVERY_MS {
+    }
+
+    fn asked_end(&self, at: At) -> Result<u64, LogError> {
+        if let Some(now_ms) = self.time_to_ask(at, ASK_EVERY_MS) {
             self.ask_for_end(at)?;
-            track.asked_at_ms.fetch_max(now_ms, Ordering::Relaxed);
+            self.tracks[at.index].asked_at_ms.fetch_max(now_ms, Ordering::Relaxed);
         }
         Ok(self.ends.get(at.index))
+    }
+
+    /// What the place of the partition shows, if it has one and nobody is reading there.
+    fn look_ahead(&self, at: At) -> Ahead {
+        let track = &self.tracks[at.index];
+        if track.asked_at_ms.load(Ordering::Relaxed) == 0 {
+            return Ahead::Unknown;
+        }
+        let Ok(mut place) = track.place.try_lock() else { return Ahead::Tailed };
+        let Some(cursor) = place.as_mut() else { return Ahead::Unknown };
+        let Ok(looked) = cursor.look() else { return Ahead::Unknown };
+        self.ends.raise(at.index, looked.next);
+        match (looked.at_end, cursor.is_lost()) {
+            (true, _) => Ahead::AtEnd,
+            (false, false) => Ahead::Tailed,
+            (false, true) => Ahead::Unknown,
+        }
+    }
+
+    /// The time, in milliseconds since the start plus one, if the broker was not asked for so long.
+    fn time_to_ask(&self, at: At, every_ms: u64) -> Option<u64> {
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX) + 1;
+        let asked_at_ms = self.tracks[at.index].asked_at_ms.load(Ordering::Relaxed);
+        (asked_at_ms == 0 || now_ms - asked_at_ms.min(now_ms) >= every_ms).then_some(now_ms)
     }
 
     /// Asks the broker, and looks for the last record below what it says: behind it lie markers of transactions.
@@ -224,8 +263,7 @@ impl Reader {
 
     fn watermarks(&self, at: At) -> Result<(u64, u64), LogError> {
         let topic = self.names.of(at.topic);
-        let (start, stable) = self.tail.fetch_watermarks(topic, at.partition, ASK_WAIT).map_err(|error| io(&error))?;
-        Ok((ends::offset(start), ends::offset(stable)))
+        ends::watermarks(&self.tail, topic, at.partition).map_err(|error| io(&error))
     }
 
     /// Reads from the place of the partition where it stands at `offset`, or may be moved there; else from a cursor.
@@ -353,6 +391,15 @@ impl Drop for Reader {
             let _ = poller.join();
         }
     }
+}
+
+/// What the place of a partition shows.
+enum Ahead {
+    /// Nothing more is known to be there.
+    AtEnd,
+    /// Somebody reads there, and it goes on.
+    Tailed,
+    Unknown,
 }
 
 /// A topic's partition.

@@ -238,6 +238,13 @@ pub trait Log: Send + Sync {
     /// One past the last readable offset.
     fn end(&self, topic: Topic, partition: u32) -> Result<u64, Error>;
 
+    /// [`Log::end`] for whoever reads a partition all the time and only wants to know how far behind it is. It may miss
+    /// what another process appended within the last second, and may count what no reader will see (a mark of a
+    /// transaction) until nothing has come for a moment.
+    fn known_end(&self, topic: Topic, partition: u32) -> Result<u64, Error> {
+        self.end(topic, partition)
+    }
+
     /// Makes the caller the only publisher of a partition: every earlier one is fenced first, then what is published is
     /// found. [`Error::NotOwner`] where the log gives partitions out and did not give this one.
     fn take_over(&self, partition: u32) -> Ack<TakenOver>;

@@ -1,10 +1,12 @@
 //! Reading besides the contract: what others append, what retention removed, what came before.
 
-use crate::support::{PATIENCE, cluster, connect, eventually, fresh, publication, record, touches};
+use crate::support::{
+    PARTITIONS, PATIENCE, cluster, connect, eventually, fresh, publication, record, settings, touches,
+};
 use std::time::{Duration, Instant};
 use touchline_broker::Options;
-use touchline_kafka::Publish;
-use touchline_log::{Error, Log, Topic, last_record, wait};
+use touchline_kafka::{Publish, topics};
+use touchline_log::{Error, Error as LogError, Log, Topic, last_record, wait};
 
 #[test]
 fn what_another_process_appends_is_seen_and_signalled() {
@@ -136,4 +138,36 @@ fn delete_before(brokers: &str, topic: &str, offset: i64) {
     before.add_partition_offset(topic, 0, rdkafka::Offset::Offset(offset)).unwrap();
     let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(10)));
     futures::executor::block_on(admin.delete_records(&before, &options)).unwrap();
+}
+
+#[test]
+fn partitions_of_a_broker_that_stays_away_go_on_elsewhere() {
+    let Some(cluster) = touchline_broker::start_or_skip(&Options { brokers: 3, ..Options::default() }) else { return };
+    if cluster.is_external() {
+        return;
+    }
+    let settings = settings(cluster.bootstrap(), Publish::Transactional);
+    let spec = topics::Spec { partitions: PARTITIONS, ..topics::Spec::built_in().unwrap().with_replication(3) };
+    assert!(topics::apply(&settings, &spec).unwrap().left.is_empty());
+    let log = connect(&settings);
+    // Who leads is remembered now by every client.
+    let publish = |partition: u32, offset: u64| -> Result<(), LogError> {
+        let mut taken = wait(log.take_over(partition))?;
+        let next = taken.published.tails[1] + 1;
+        wait(log.append(Topic::Events, partition, vec![record(b"event")]))?;
+        wait(taken.publisher.publish(publication(offset, next..=next)))?;
+        let end = log.end_now(Topic::Events, partition)?;
+        log.read(Topic::Events, partition, end - 1, 1)?;
+        assert_eq!(log.published(partition)?.offset, offset);
+        Ok(())
+    };
+    let patiently = |partition, offset| {
+        let give_up_at = Instant::now() + 2 * PATIENCE;
+        while let Err(error) = publish(partition, offset) {
+            assert!(Instant::now() < give_up_at, "partition {partition}: {error}");
+        }
+    };
+    (0..PARTITIONS).for_each(|partition| patiently(partition, 1));
+    cluster.kill(1).unwrap();
+    (0..PARTITIONS).for_each(|partition| patiently(partition, 2));
 }
