@@ -4,16 +4,16 @@ use crate::cell::{Cell, Contact};
 use crate::commands;
 use crate::links::{self, Link};
 use crate::overlay::{Overlay, View, ViewError};
-use crate::public::stored_bundle;
+use crate::public::{self, stored_bundle};
 use crate::rules::{self, Case, Judged};
-use crate::work::{Bundles, Work};
+use crate::work::{Bundles, Memory, Work};
 use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, journeys, keys, timers};
 use std::sync::Arc;
 use touchline_model::command::Command;
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKind, Position};
 use touchline_model::kind::Kind;
-use touchline_model::output::{Cause, DeadReason, Numbered, Relation};
+use touchline_model::output::{self, Cause, DeadReason, Numbered, Relation};
 use touchline_model::record::{Input, Loop, LoopBody, Record};
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Bundle;
@@ -56,8 +56,7 @@ pub struct Notes {
 pub struct Engine {
     meta: Meta,
     bundles: Bundles,
-    /// See `Work::no_timer_before`; empty: not known. No part of the state.
-    no_timer_before: Vec<u8>,
+    memory: Memory,
 }
 
 impl Engine {
@@ -75,7 +74,7 @@ impl Engine {
                 .map_err(|_| ViewError(format!("bundle {number} in force does not compile in this version")))?;
             bundles.insert(tenant, Arc::new(bundle));
         }
-        Ok(Self { meta, bundles, no_timer_before: Vec::new() })
+        Ok(Self { meta, bundles, memory: Memory::default() })
     }
 
     /// Counters, clock and chain after the last record.
@@ -86,6 +85,18 @@ impl Engine {
     /// The bundle in force for a tenant.
     pub fn bundle(&self, tenant: &str) -> Option<&Bundle> {
         self.bundles.get(tenant).map(AsRef::as_ref)
+    }
+
+    /// The public record of the contact at `key`: see [`crate::public_contact`]. `view` must hold everything applied.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn public_contact(&self, view: &dyn View, key: &CellKey) -> Result<Option<output::Contact>, ViewError> {
+        let bundle = self.bundle(&key.tenant());
+        match self.memory.cells.get(key) {
+            Some(Some(cell)) => public::public_cell(view, key, self.meta.partition, cell, bundle),
+            Some(None) | None => public::public_contact(view, key, self.meta.partition, bundle),
+        }
     }
 
     /// The earliest moment in the timer index; it may be stale, then a tick clears it.
@@ -106,9 +117,9 @@ impl Engine {
         let witness = record.input.as_ref().ok().map(clock::witness);
         let advance = clock::advance(self.meta.clock, record.append_time, witness);
         self.meta.clock = Some(advance.clock);
-        let (meta, no_timer_before, bundles) = (&mut self.meta, &mut self.no_timer_before, &self.bundles);
+        let (meta, memory, bundles) = (&mut self.meta, &mut self.memory, &self.bundles);
         let (clock, append_time) = (advance.clock, record.append_time);
-        let mut work = Work::new(meta, no_timer_before, overlay, bundles, record.offset, clock, append_time);
+        let mut work = Work::new(meta, memory, overlay, bundles, record.offset, clock, append_time);
         work.effects.notes.clock_refused = advance.refused;
         dispatch(&mut work, record)?;
         let (effects, activated) = work.finish();
@@ -208,12 +219,14 @@ fn on_event(
     origin: Position,
     hops: u8,
 ) -> Result<(), ViewError> {
-    let contact = match work.cell(cell)? {
-        Some(Cell::Forward { to, .. } | Cell::Order { buyer: to }) => {
-            pass_on(work, to, event, at, origin, hops);
+    let found = work.cell(cell)?;
+    let contact = match found {
+        Some(Cell::Forward { ref to, .. } | Cell::Order { buyer: ref to }) => {
+            pass_on(work, to.clone(), event, at, origin, hops);
+            work.keep(cell, found);
             return Ok(());
         }
-        Some(Cell::Contact(contact)) => *contact,
+        Some(Cell::Contact(contact)) => contact,
         None if cell.kind() == IdKind::Group => return Ok(()),
         None if cell.kind() == IdKind::Order => {
             // An order learns its buyer from any event that names one.
@@ -222,11 +235,11 @@ fn on_event(
                 return Ok(());
             };
             let buyer = CellKey::of(&event.tenant, buyer);
-            work.put_cell(cell, &Cell::Order { buyer: buyer.clone() });
+            work.put_cell(cell, Cell::Order { buyer: buyer.clone() });
             pass_on(work, buyer, event, at, origin, hops);
             return Ok(());
         }
-        None => Contact::default(),
+        None => Box::default(),
     };
     apply_event(work, cell, contact, event, at, origin)
 }
@@ -245,7 +258,7 @@ fn pass_on(work: &mut Work<'_, '_>, target: CellKey, event: &Event, at: Time, or
 fn apply_event(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
-    mut contact: Contact,
+    mut contact: Box<Contact>,
     event: &Event,
     at: Time,
     origin: Position,

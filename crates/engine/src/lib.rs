@@ -12,6 +12,7 @@
 //! * A replay of the same records gives the same [`Meta::chain`].
 
 pub mod apply;
+mod cache;
 mod cell;
 mod clock;
 mod commands;
@@ -43,4 +44,4 @@ pub const CLOCK_JUMP_MAX: touchline_model::time::Span = touchline_model::time::S
 pub const HOPS_MAX: u8 = 64;
 
 /// Version of the encoding of state values: the first byte of each. A store with another one is rebuilt from the log.
-pub const STATE_SCHEMA: u8 = 1;
+pub const STATE_SCHEMA: u8 = 2;

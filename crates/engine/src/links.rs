@@ -71,7 +71,7 @@ fn evidence_of(kind: IdKind) -> Evidence {
 pub(crate) fn link(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewError> {
     if link.target.kind() == IdKind::Order {
         if work.cell(&link.target)?.is_none() {
-            work.put_cell(&link.target, &Cell::Order { buyer: link.from });
+            work.put_cell(&link.target, Cell::Order { buyer: link.from });
         }
         return Ok(());
     }
@@ -148,7 +148,7 @@ pub(crate) fn grant(work: &mut Work<'_, '_>, grant: Link) -> Result<(), ViewErro
         let mut identities = vec![target.id()];
         identities.extend(contact.identities.into_iter().map(|identity| identity.id));
         let version = work.position.offset;
-        work.put_cell(&target, &Cell::Forward { to: from.clone(), version });
+        work.put_cell(&target, Cell::Forward { to: from.clone(), version });
         work.tell(LoopBody::MergeIn { target: from, from: target, identities, evidence, origin });
     }
     Ok(())

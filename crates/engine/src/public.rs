@@ -18,12 +18,23 @@ pub fn public_contact(
     bundle: Option<&Bundle>,
 ) -> Result<Option<output::Contact>, ViewError> {
     let Some(bytes) = view.get(&keys::cell(key))? else { return Ok(None) };
-    match cell::decode(&bytes)? {
-        Cell::Contact(contact) => known(view, key, partition, &contact, bundle).map(Some),
+    public_cell(view, key, partition, &cell::decode(&bytes)?, bundle)
+}
+
+/// The same of a cell that is known already.
+pub(crate) fn public_cell(
+    view: &dyn View,
+    key: &CellKey,
+    partition: u32,
+    cell: &Cell,
+    bundle: Option<&Bundle>,
+) -> Result<Option<output::Contact>, ViewError> {
+    match cell {
+        Cell::Contact(contact) => known(view, key, partition, contact, bundle).map(Some),
         Cell::Forward { to, version } => {
-            let contact = Contact { version, ..Contact::default() };
+            let contact = Contact { version: *version, ..Contact::default() };
             let mut record = known(view, key, partition, &contact, None)?;
-            record.merged_into = Some(to);
+            record.merged_into = Some(to.clone());
             Ok(Some(record))
         }
         Cell::Order { .. } => Ok(None),

@@ -21,8 +21,8 @@ pub(crate) fn arm(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact
     if key < work.meta.timers_from {
         work.meta.timers_from.clone_from(&key);
     }
-    if key < *work.no_timer_before {
-        work.no_timer_before.clone_from(&key);
+    if key < work.memory.no_timer_before {
+        work.memory.no_timer_before.clone_from(&key);
     }
     work.put(key, &());
 }
@@ -49,7 +49,7 @@ pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), Vi
         fired = true;
     }
     if fired {
-        work.put_contact(cell, *contact);
+        work.put_contact(cell, contact);
     } else {
         work.keep(cell, Some(Cell::Contact(contact)));
     }
@@ -59,7 +59,7 @@ pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), Vi
 /// Fires up to [`TIMERS_PER_RECORD_MAX`] due timers of any contact, in (due, cell, name) order.
 pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
     let until = keys::timers_until(work.clock.plus(Span(1)));
-    let nothing_due = until <= *work.no_timer_before;
+    let nothing_due = until <= work.memory.no_timer_before;
     let from = work.meta.timers_from.clone();
     let due = if nothing_due { Vec::new() } else { work.scan_keys(&from, &until, TIMERS_PER_RECORD_MAX)? };
     // Move past all of them first: firing one may arm another, which moves it back. When nothing due is left,
@@ -73,7 +73,7 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
         if !nothing_due {
             // Until the clock reaches the first entry there is nothing to look for.
             let first = work.scan_keys(&until.max(from), keys::TIMERS_END, 1)?.pop();
-            *work.no_timer_before = first.unwrap_or_else(|| keys::TIMERS_END.to_vec());
+            work.memory.no_timer_before = first.unwrap_or_else(|| keys::TIMERS_END.to_vec());
         }
         return Ok(());
     }
@@ -85,7 +85,7 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
         let Ok(at) = contact.timers.binary_search(&entry) else { continue };
         contact.timers.remove(at);
         fire(work, &cell, &mut contact, due, &entry.1);
-        work.put_contact(&cell, *contact);
+        work.put_contact(&cell, contact);
     }
     let from = work.meta.timers_from.clone();
     work.effects.notes.timers_left = !work.scan_keys(&from, &until, 1)?.is_empty();

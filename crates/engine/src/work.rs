@@ -1,6 +1,7 @@
 //! The workbench of one record: state through the overlay, outputs with their numbers.
 
 use crate::apply::Effects;
+use crate::cache::Cells;
 use crate::cell::{self, Cell, Contact};
 use crate::overlay::{Overlay, View, ViewError};
 use crate::{Meta, keys};
@@ -18,15 +19,22 @@ use xxhash_rust::xxh3::Xxh3;
 /// Bundles in force, by tenant.
 pub(crate) type Bundles = BTreeMap<String, Arc<Bundle>>;
 
+/// What spares looking into the store; no part of the state.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    /// The index holds no timer from `Meta::timers_from` up to this key (exclusive): most records need not look. Empty:
+    /// not known.
+    pub(crate) no_timer_before: Vec<u8>,
+    /// Cells as they were last read or written.
+    pub(crate) cells: Cells,
+}
+
 /// One record's workbench.
 pub(crate) struct Work<'w, 'v> {
     pub(crate) meta: &'w mut Meta,
-    /// The index holds no timer from `Meta::timers_from` up to this key (exclusive): most records need not look.
-    pub(crate) no_timer_before: &'w mut Vec<u8>,
+    pub(crate) memory: &'w mut Memory,
     overlay: &'w mut Overlay<'v>,
     bundles: &'w Bundles,
-    /// A cell that was read and not changed: a record usually asks for its own twice.
-    kept: Option<(CellKey, Option<Cell>)>,
     /// The record being applied.
     pub(crate) position: Position,
     /// The partition's clock after it.
@@ -43,7 +51,7 @@ pub(crate) struct Work<'w, 'v> {
 impl<'w, 'v> Work<'w, 'v> {
     pub(crate) fn new(
         meta: &'w mut Meta,
-        no_timer_before: &'w mut Vec<u8>,
+        memory: &'w mut Memory,
         overlay: &'w mut Overlay<'v>,
         bundles: &'w Bundles,
         offset: u64,
@@ -56,10 +64,9 @@ impl<'w, 'v> Work<'w, 'v> {
         let position = Position { partition: meta.partition, offset };
         Self {
             meta,
-            no_timer_before,
+            memory,
             overlay,
             bundles,
-            kept: None,
             position,
             clock,
             append_time,
@@ -122,27 +129,29 @@ impl<'w, 'v> Work<'w, 'v> {
         self.hash.update(value.unwrap_or_default());
     }
 
+    /// A cell to change and put, or to give back unchanged by [`Work::keep`].
     pub(crate) fn cell(&mut self, key: &CellKey) -> Result<Option<Cell>, ViewError> {
-        match self.kept.take_if(|(kept, _)| kept == key) {
-            Some((_, cell)) => Ok(cell),
+        match self.memory.cells.take(key) {
+            Some(cell) => Ok(cell),
             None => self.get(&keys::cell(key)),
         }
     }
 
-    /// Gives a cell back as [`Work::cell`] returned it, so that it need not be read again.
+    /// Gives a cell back as [`Work::cell`] returned it, so that it need not be read again soon.
     pub(crate) fn keep(&mut self, key: &CellKey, cell: Option<Cell>) {
-        self.kept = Some((key.clone(), cell));
+        self.memory.cells.keep(key, cell);
     }
 
-    pub(crate) fn put_cell(&mut self, key: &CellKey, cell: &Cell) {
-        self.kept.take_if(|(kept, _)| kept == key);
-        self.put(keys::cell(key), cell);
+    pub(crate) fn put_cell(&mut self, key: &CellKey, cell: Cell) {
+        self.put(keys::cell(key), &cell);
+        self.memory.cells.keep(key, Some(cell));
         self.dirty.insert(key.clone());
     }
 
-    pub(crate) fn put_contact(&mut self, key: &CellKey, mut contact: Contact) {
+    pub(crate) fn put_contact(&mut self, key: &CellKey, contact: impl Into<Box<Contact>>) {
+        let mut contact = contact.into();
         contact.version = self.position.offset;
-        self.put_cell(key, &Cell::Contact(Box::new(contact)));
+        self.put_cell(key, Cell::Contact(contact));
     }
 
     /// Says something, under the next number of its stream.

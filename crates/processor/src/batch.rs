@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::view::StoreView;
 use crate::wire;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use touchline_engine::{Engine, Notes, Overlay};
 use touchline_log::{NewRecord, StoredRecord};
 use touchline_model::event::Channel;
@@ -27,8 +27,8 @@ pub(crate) struct Applied {
     pub(crate) outputs: Vec<(Numbered, NewRecord)>,
     /// Loopback records: destination, number, encoded once.
     pub(crate) loops: Vec<(u32, u64, NewRecord)>,
-    /// Cells whose public record changed: first and last offset of a change.
-    pub(crate) dirty: BTreeMap<CellKey, (u64, u64)>,
+    /// Cells whose public record changed.
+    pub(crate) dirty: BTreeSet<CellKey>,
     /// What happened, per record.
     pub(crate) notes: Vec<Noted>,
 }
@@ -85,9 +85,7 @@ pub(crate) fn apply(engine: &mut Engine, store: &dyn Store, records: &[StoredRec
         for (destination, told) in effects.loops {
             applied.loops.push((destination, told.sequence, wire::loop_record(told)));
         }
-        for cell in effects.dirty {
-            applied.dirty.entry(cell).or_insert((stored.offset, stored.offset)).1 = stored.offset;
-        }
+        applied.dirty.extend(effects.dirty);
         // A refused tick cannot be helped by another: it already carried our own wall.
         let wants_tick = effects.notes.clock_refused && !matches!(record.input, Ok(Input::Tick { .. }));
         let (offset, bundle, notes) = (stored.offset, engine.meta().bundle, effects.notes);

@@ -117,7 +117,7 @@ pub fn state_hash(store: &dyn Store) -> Result<u128, Error> {
         let Some((last, _)) = pairs.last() else { return Ok(hasher.digest128()) };
         from = [last.as_slice(), &[0]].concat();
         for (key, value) in &pairs {
-            let residue = [keys::OUTBOX, keys::LANES, keys::DIRTY, keys::LOCAL, touchline_engine::keys::DEDUPE];
+            let residue = [keys::OUTBOX, keys::LANES, keys::LOCAL, touchline_engine::keys::DEDUPE];
             if residue.iter().any(|prefix| key.starts_with(prefix)) {
                 continue;
             }
@@ -202,7 +202,7 @@ fn replay(log: &dyn Log, partition: u32, applied: &mut Applied, loops: &mut Loop
         for (numbered, record) in batch.outputs {
             outputs[numbered.output.stream().index()].push(record);
         }
-        cells.extend(batch.dirty.into_keys());
+        cells.extend(batch.dirty);
         for (destination, _, record) in &batch.loops {
             let hash = hash_of(record.key.as_deref(), &record.headers, &record.value);
             loops.sent.entry((partition, *destination)).or_default().push(hash);

@@ -4,8 +4,6 @@
 pub(crate) const OUTBOX: &[u8] = b"o|";
 /// Prefix of the loopback lanes.
 pub(crate) const LANES: &[u8] = b"l|";
-/// Prefix of the dirty marks.
-pub(crate) const DIRTY: &[u8] = b"k|";
 /// Prefix of what only concerns this store.
 pub(crate) const LOCAL: &[u8] = b"p|";
 /// Which log and partition the store belongs to.
@@ -21,11 +19,6 @@ pub(crate) fn outbox(index: u64) -> Vec<u8> {
 /// `l|destination|sequence`: a loopback record on its way.
 pub(crate) fn lane(destination: u32, sequence: u64) -> Vec<u8> {
     [LANES, &destination.to_be_bytes(), &sequence.to_be_bytes()].concat()
-}
-
-/// `k|cell`: the cell's public record has to be published.
-pub(crate) fn dirty(cell: &str) -> Vec<u8> {
-    [DIRTY, cell.as_bytes()].concat()
 }
 
 /// The number at the end of an outbox or lane key.

@@ -1,10 +1,12 @@
 //! The outbox: outputs in order, with marks between batches, until they are known to be published.
 
+use crate::dirty::Dirty;
 use crate::error::Error;
 use crate::keys;
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use touchline_log::{NewRecord, Published, Topic};
+use touchline_model::id::CellKey;
 use touchline_model::output::{Numbered, Output, Progress, Stream, TouchState};
 use touchline_model::time::Time;
 use touchline_store::{Change, Store};
@@ -32,8 +34,8 @@ pub(crate) enum Entry {
         value: Vec<u8>,
         tally: Tally,
     },
-    /// End of a batch: up to here it can be published. `dirty` contacts changed since the mark before.
-    Mark { progress: Progress, dirty: usize },
+    /// End of a batch: up to here it can be published. `dirty` cells changed since the mark before.
+    Mark { progress: Progress, dirty: BTreeSet<CellKey> },
 }
 
 /// A stream's index.
@@ -105,14 +107,14 @@ pub(crate) struct Content {
 }
 
 impl Outbox {
-    /// Reads the outbox of a store; entries at its head that are published are dropped.
+    /// Reads the outbox of a store, and the cells its marks name; entries at its head that are published are dropped.
     pub(crate) fn load(
         store: &dyn Store,
         published: &Published,
         now: Time,
         changes: &mut Vec<Change>,
-    ) -> Result<Self, Error> {
-        let mut outbox = Self::default();
+    ) -> Result<(Self, Dirty), Error> {
+        let (mut outbox, mut dirty) = (Self::default(), Dirty::default());
         let (mut from, until) = (keys::OUTBOX.to_vec(), keys::end_of(keys::OUTBOX));
         loop {
             let pairs = store.scan(&from, &until, SCAN_PAIRS)?;
@@ -126,11 +128,16 @@ impl Outbox {
                 if index != outbox.next() {
                     return Err(Error::Residue("the outbox"));
                 }
-                outbox.count(&Entry::decode(&value)?, value.len(), now);
+                let entry = Entry::decode(&value)?;
+                outbox.count(&entry, value.len(), now);
+                if let Entry::Mark { progress, dirty: cells } = entry {
+                    dirty.note(cells, progress.offset);
+                }
             }
         }
         outbox.drop_published(store, published, changes)?;
-        Ok(outbox)
+        dirty.drop_published(published.marker.offset);
+        Ok((outbox, dirty))
     }
 
     /// Removes entries from the head for as long as they are published.
@@ -201,8 +208,8 @@ impl Outbox {
                 Summary::Output { bytes }
             }
             Entry::Mark { dirty, .. } => {
-                self.dirty += dirty;
-                Summary::Mark { dirty: *dirty, since: now }
+                self.dirty += dirty.len();
+                Summary::Mark { dirty: dirty.len(), since: now }
             }
         };
         self.entries.push_back(summary);
@@ -286,7 +293,8 @@ impl Outbox {
 
     /// Removes the entries of a plan.
     pub(crate) fn trim(&mut self, plan: Plan, changes: &mut Vec<Change>) {
-        changes.push(Change::DeleteRange(keys::outbox(plan.first), keys::outbox(plan.last + 1)));
+        // One by one: thousands of deleted ranges in memory make every read of the store slower.
+        changes.extend((plan.first..=plan.last).map(|index| Change::Delete(keys::outbox(index))));
         while self.head <= plan.last {
             match self.entries.pop_front() {
                 Some(Summary::Output { bytes }) => {
@@ -386,9 +394,13 @@ mod tests {
         Entry::Output { stream: Stored(1), sequence, key, headers, value, tally: Tally::CommandResult }
     }
 
+    fn cell(number: usize) -> CellKey {
+        CellKey::parse(&format!("t/phone_ref/t/{number}")).unwrap()
+    }
+
     fn mark(offset: u64, touches: u64, dirty: usize) -> Entry {
         let progress = Progress { offset, sequences: [0, touches, 0, 0], ..Progress::default() };
-        Entry::Mark { progress, dirty }
+        Entry::Mark { progress, dirty: (0..dirty).map(cell).collect() }
     }
 
     fn filled(entries: &[Entry]) -> (Outbox, MemoryStore) {
@@ -431,8 +443,9 @@ mod tests {
         let (_, store) = filled(&[output(1), mark(1, 1, 2), output(2), mark(2, 2, 1)]);
         let mut changes = Vec::new();
         let published = Published::whole(Marker { offset: 1, sequences: [0, 1, 0, 0] });
-        let mut outbox = Outbox::load(&store, &published, Time(5), &mut changes).unwrap();
-        assert_eq!((changes.len(), outbox.plan()), (1, Some(Plan { first: 2, last: 3 })));
+        let (mut outbox, dirty) = Outbox::load(&store, &published, Time(5), &mut changes).unwrap();
+        assert_eq!((changes.len(), outbox.plan()), (2, Some(Plan { first: 2, last: 3 })));
+        assert_eq!(dirty.before(2), [cell(0)], "the other one is published as it is");
         outbox.trim(Plan { first: 2, last: 3 }, &mut changes);
         assert_eq!((outbox.len(), outbox.has_content(), outbox.next()), (0, false, 4));
     }

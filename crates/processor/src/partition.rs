@@ -19,7 +19,7 @@ use crate::view::StoreView;
 use crate::{keys, lane, metrics, outbox, wire};
 use std::sync::Arc;
 use std::time::Instant;
-use touchline_engine::{Engine, Meta, public_contact};
+use touchline_engine::{Engine, Meta};
 use touchline_log::{
     Error as LogError, Log, Marker, Publication, Published, StoredRecord, TakenOver, Topic, Wall, last_record,
 };
@@ -174,7 +174,7 @@ impl Partition {
         claim_store(&*store, &*log, id, &mut changes)?;
         let engine = Engine::open(&StoreView(&*store), id, partitions)?;
         check_against_log(engine.meta(), &published.marker, &*log, &*store, id)?;
-        let outbox = match options.plant {
+        let (outbox, dirty) = match options.plant {
             Plant::PublishWithoutFilter => Outbox::load(&*store, &Published::default(), now, &mut changes)?,
             _ => Outbox::load(&*store, published, now, &mut changes)?,
         };
@@ -184,7 +184,6 @@ impl Partition {
             let published = published.tails[stream.index()];
             return Err(Error::OutboxBehind { partition: id, stream: stream.name(), published });
         }
-        let dirty = Dirty::load(&*store, live_from, &mut changes)?;
         let mut lanes = Vec::new();
         // A store that is not behind holds what it has to send: sending some of it again is harmless. One that has to
         // replay would send everything again.
@@ -271,7 +270,7 @@ impl Partition {
         let published = self.publishing.published();
         let mut changes = Vec::new();
         self.outbox.drop_published(&*self.store, published, &mut changes)?;
-        self.dirty.drop_published(published.marker.offset, &mut changes);
+        self.dirty.drop_published(published.marker.offset);
         for lane in self.lanes.iter_mut().filter(|lane| !lane.is_empty()) {
             lane.trim(received_by(lane.destination(), self.id, &*self.log)?, &mut changes);
         }
@@ -346,9 +345,9 @@ impl Partition {
         &*self.store
     }
 
-    /// End of the partition's events; `None` while the log is away.
+    /// End of the partition's events, as far as it is known; `None` while the log is away.
     fn end(&self) -> Result<Option<u64>, Error> {
-        match self.log.end(Topic::Events, self.id) {
+        match self.log.known_end(Topic::Events, self.id) {
             Err(LogError::Unavailable(_)) => Ok(None),
             end => Ok(Some(end?)),
         }
@@ -375,9 +374,9 @@ impl Partition {
         let mut changes = Vec::new();
         self.outbox.trim(plan, &mut changes);
         if self.options.plant == Plant::DirtyClearedBlindly {
-            self.dirty.forget(&contacts, &mut changes);
+            self.dirty.forget(&contacts);
         } else {
-            self.dirty.published(&contacts, encoded_at, &mut changes);
+            self.dirty.published(&contacts, encoded_at);
         }
         self.write(changes)?;
         metrics::published(tallies);
@@ -467,10 +466,10 @@ impl Partition {
         for (destination, sequence, record) in applied.loops {
             self.lanes[destination as usize].push(sequence, record, &mut changes);
         }
-        self.dirty.note(&applied.dirty, published_offset, &mut changes);
         let meta = self.engine.meta();
         if meta.offset > published_offset {
-            let mark = Entry::Mark { progress: meta.progress(), dirty: applied.dirty.len() };
+            self.dirty.note(applied.dirty.clone(), meta.offset);
+            let mark = Entry::Mark { progress: meta.progress(), dirty: applied.dirty };
             self.outbox.push(&mark, now, &mut changes);
         }
         changes.push(Change::Put(keys::LAST_RECORD.to_vec(), identity_of(last)));
@@ -503,8 +502,7 @@ impl Partition {
         let mut records = content.records;
         let contacts = self.dirty.before(content.progress.offset);
         for cell in &contacts {
-            let bundle = self.engine.bundle(&cell.tenant());
-            if let Some(contact) = public_contact(&StoreView(&*self.store), cell, self.id, bundle)? {
+            if let Some(contact) = self.engine.public_contact(&StoreView(&*self.store), cell)? {
                 records.push((Topic::Contacts, wire::contact_record(&contact)));
             }
         }
