@@ -6,13 +6,14 @@
 //! Two generations are a least-recently-used cache without its bookkeeping. What is here equals what the store and the
 //! overlay hold, so it is no part of the state: a cell that is missing is read, and nothing else differs.
 
-use crate::cell::{Cell, Contact};
+use crate::cell::{Cell, Contact, Enrolment};
 use std::collections::BTreeMap;
 use touchline_model::id::CellKey;
+use touchline_model::output::Touch;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Memory for decoded cells of one partition, in bytes, roughly: both generations together.
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 32 << 20;
 
 /// The cache of one engine.
 #[derive(Debug, Default)]
@@ -82,7 +83,9 @@ fn bytes_of(cell: Option<&Cell>) -> usize {
     let flat = (identities.len() + reserved.len() + timers.len()) * 4 * ALLOCATED;
     let tagged = tags.values().map(|set| map_bytes(set) + ALLOCATED).sum::<usize>();
     let maps = map_bytes(tags) + map_bytes(relations) + map_bytes(last_times);
-    ENTRY + size_of::<Contact>() + flat + tagged + maps + map_bytes(enrolments) + map_bytes(touches)
+    let journeys = map_bytes(enrolments) + enrolments.len() * (size_of::<Enrolment>() + 2 * ALLOCATED);
+    let touches = map_bytes(touches) + touches.len() * (size_of::<Touch>() + 16 * ALLOCATED);
+    ENTRY + size_of::<Contact>() + flat + tagged + maps + journeys + touches
 }
 
 fn map_bytes<V>(map: &BTreeMap<String, V>) -> usize {

@@ -30,7 +30,8 @@ pub(crate) enum Cell {
     },
 }
 
-/// A contact as the engine needs it. Why a tag is there lies beside it (`y|`), to keep this small.
+/// A contact as the engine needs it. Why a tag is there lies beside it (`y|`), to keep this small. Boxed values: a map
+/// allocates room for eleven, and most contacts have one.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Contact {
     /// Event time of the first and latest event; `None` while only links have named the cell.
@@ -49,9 +50,9 @@ pub(crate) struct Contact {
     /// Event name → event time of the last one.
     pub(crate) last_times: BTreeMap<String, Time>,
     /// `playbook/journey` → the latest enrolment.
-    pub(crate) enrolments: BTreeMap<String, Enrolment>,
+    pub(crate) enrolments: BTreeMap<String, Box<Enrolment>>,
     /// Touch id → due and not yet confirmed.
-    pub(crate) touches: BTreeMap<String, Touch>,
+    pub(crate) touches: BTreeMap<String, Box<Touch>>,
     /// Armed timers in due order; what the index holds beyond these is stale.
     pub(crate) timers: Vec<(Time, String)>,
 }

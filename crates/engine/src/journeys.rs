@@ -74,7 +74,7 @@ fn enter(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journe
     let journey_name = name(journey);
     let before = contact.enrolments.get(&journey_name);
     let number = before.map_or(0, |enrolment| enrolment.number);
-    let is_running = before.is_some_and(Enrolment::is_active);
+    let is_running = before.is_some_and(|before| before.is_active());
     // Decision 9: an anchor older than the grace is history and enters nobody.
     let refused = if case.at.plus(journey.late_grace) < work.clock {
         Some("not_entered_historic")
@@ -113,7 +113,7 @@ fn enter(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journe
             let touch = touch(case.cell, contact, journey, &enrolment, step, planned, case_cause(case, journey, step));
             work.say(Output::Touch(Touch { state: TouchState::Skipped, reason: reason.to_owned(), ..touch }));
         }
-        contact.enrolments.insert(journey_name, enrolment);
+        contact.enrolments.insert(journey_name, Box::new(enrolment));
         return;
     }
     if let Some(goal) = &journey.goal {
@@ -131,7 +131,7 @@ fn enter(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journe
         enrolment.next = Some(Next { step: step.id.clone(), index: 0, planned });
         timers::arm(work, case.cell, contact, planned, &timers::step(&journey_name));
     }
-    contact.enrolments.insert(journey_name, enrolment);
+    contact.enrolments.insert(journey_name, Box::new(enrolment));
 }
 
 /// Ends a running enrolment: what was planned or is unconfirmed is cancelled, and says so.
@@ -146,7 +146,7 @@ fn end(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journey:
     timers::disarm(contact, &timers::step(&journey_name));
     timers::disarm(contact, &timers::goal(&journey_name));
     let cause = case.decided_by(&journey.playbook, format!("journeys/{}/{reason}", journey.id), None);
-    let unconfirmed: Vec<Touch> = contact
+    let unconfirmed: Vec<Box<Touch>> = contact
         .touches
         .values()
         .filter(|touch| touch.playbook == journey.playbook && touch.journey == journey.id)
@@ -156,7 +156,7 @@ fn end(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journey:
         contact.touches.remove(&touch.id);
         timers::disarm(contact, &timers::expiry(&touch.id));
         let (state, reason, cause) = (TouchState::Cancelled, reason.to_owned(), cause.clone());
-        work.say(Output::Touch(Touch { state, reason, cause, ..touch }));
+        work.say(Output::Touch(Touch { state, reason, cause, ..*touch }));
     }
     let Some(next) = next else { return };
     cancel_from(work, case.cell, contact, journey, &enrolment, &next, (reason, &cause));
@@ -214,7 +214,7 @@ pub(crate) fn step_due(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Co
     let journey = bundle.as_ref().and_then(|bundle| bundle.journeys.iter().find(|known| name(known) == journey_name));
     let at = journey.and_then(|journey| journey.steps.iter().position(|step| step.id == next.step));
     let (Some(journey), Some(at)) = (journey, at) else {
-        remove(work, cell, contact, journey_name, journey, (enrolment, next), number);
+        remove(work, cell, contact, journey_name, journey, (*enrolment, next), number);
         return;
     };
     let step = &journey.steps[at];
@@ -233,7 +233,7 @@ pub(crate) fn step_due(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Co
         }
         None => {
             timers::arm(work, cell, contact, touch.expires_at, &timers::expiry(&touch.id));
-            contact.touches.insert(touch.id.clone(), touch.clone());
+            contact.touches.insert(touch.id.clone(), Box::new(touch.clone()));
             work.say(Output::Touch(touch));
         }
     }
@@ -276,7 +276,7 @@ fn remove(
     };
     let journey = journey.cloned().unwrap_or_else(gone);
     cancel_from(work, cell, contact, &journey, &enrolment, &next, ("removed", &cause));
-    contact.enrolments.insert(journey_name.to_owned(), enrolment);
+    contact.enrolments.insert(journey_name.to_owned(), Box::new(enrolment));
 }
 
 /// The goal's window has closed.
@@ -293,7 +293,7 @@ pub(crate) fn touch_expired(work: &mut Work<'_, '_>, contact: &mut Contact, touc
     let journey_name = format!("{}/{}", touch.playbook, touch.journey);
     let origin = Some(touch.cause.position);
     let cause = Cause { position: work.position, origin, ..touch.cause.clone() };
-    work.say(Output::Touch(Touch { state: TouchState::Missed, reason: "expired".to_owned(), cause, ..touch }));
+    work.say(Output::Touch(Touch { state: TouchState::Missed, reason: "expired".to_owned(), cause, ..*touch }));
     complete(contact, &journey_name, due);
 }
 

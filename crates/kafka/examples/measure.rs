@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use touchline_broker::{Cluster, Options};
 use touchline_kafka::{KafkaLog, Publish, Settings, topics};
 use touchline_log::publish::{MARKER_HEADER, SEQUENCE_HEADER};
-use touchline_log::{Log, Marker, NewRecord, Publication, SystemWall, Topic, wait};
+use touchline_log::{Headers, Log, Marker, NewRecord, Publication, SystemWall, Topic, wait};
 
 const PARTITIONS: u32 = 8;
 /// About what an event of a shop weighs.
@@ -41,7 +41,7 @@ fn main() {
 
 fn event(bytes: usize) -> NewRecord {
     let headers = ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time"];
-    let headers = headers.map(|name| (name.to_owned(), b"0123456789abcdef0123456789abcdef".to_vec())).to_vec();
+    let headers = Headers::from(headers.map(|name| (name, b"0123456789abcdef0123456789abcdef")));
     NewRecord { key: Some(b"acme/wecom_external_userid/wwcorp/wm12345".to_vec()), headers, value: vec![7; bytes] }
 }
 
@@ -202,13 +202,13 @@ fn publication(sequence: &mut u64, outputs: u64) -> Publication {
         .map(|_| {
             *sequence += 1;
             let mut record = event(VALUE_BYTES);
-            record.headers.push((SEQUENCE_HEADER.to_owned(), sequence.to_string().into_bytes()));
+            record.headers.push(SEQUENCE_HEADER, sequence.to_string().as_bytes());
             (Topic::Touches, record)
         })
         .collect();
     let marker = Marker { offset: *sequence, sequences: [0, *sequence, 0, 0] };
     let mut progress = event(50);
-    progress.headers.push((MARKER_HEADER.to_owned(), marker.to_header().1));
+    progress.headers.push(MARKER_HEADER, &marker.to_header().1);
     records.push((Topic::Contacts, progress));
     Publication { records, marker }
 }

@@ -7,7 +7,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use std::time::{Duration, Instant};
-use touchline_log::{READ_BYTES_MAX, StoredRecord};
+use touchline_log::{Headers, READ_BYTES_MAX, StoredRecord};
 use touchline_model::time::Time;
 
 /// How long librdkafka is waited for at once.
@@ -216,11 +216,12 @@ fn understand(polled: Option<KafkaResult<BorrowedMessage<'_>>>, next: u64) -> Re
 }
 
 fn stored(message: &BorrowedMessage<'_>) -> StoredRecord {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        let mut all = Vec::with_capacity(headers.count());
-        all.extend(headers.iter().map(|header| (header.key.to_owned(), header.value.unwrap_or_default().to_vec())));
-        all
-    });
+    let mut headers = Headers::new();
+    if let Some(carried) = message.headers() {
+        let bytes = carried.iter().map(|header| header.key.len() + header.value.map_or(0, <[u8]>::len)).sum();
+        headers = Headers::with_capacity(carried.count(), bytes);
+        carried.iter().for_each(|header| headers.push(header.key, header.value.unwrap_or_default()));
+    }
     StoredRecord {
         offset: ends::offset(message.offset()),
         append_time: Time(message.timestamp().to_millis().unwrap_or_default()),

@@ -11,7 +11,6 @@ use crate::metrics;
 use crate::producer::{check_sizes, headers, learn_topics};
 use futures::channel::oneshot;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};

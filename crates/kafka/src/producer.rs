@@ -176,7 +176,7 @@ pub(crate) fn headers(headers: &Headers) -> Option<OwnedHeaders> {
         return None;
     }
     let empty = OwnedHeaders::new_with_capacity(headers.len());
-    Some(headers.iter().fold(empty, |all, (key, value)| all.insert(Header { key, value: Some(value.as_slice()) })))
+    Some(headers.iter().fold(empty, |all, (key, value)| all.insert(Header { key, value: Some(value) })))
 }
 
 /// What was accepted and not answered.

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
-use touchline_log::{Error as LogError, Marker, Signal, StoredRecord, Topic};
+use touchline_log::{Error as LogError, Headers, Marker, Signal, StoredRecord, Topic};
 
 /// How long a read waits for records that are known to be there.
 pub(crate) const READ_WAIT: Duration = Duration::from_secs(10);
@@ -184,8 +184,7 @@ impl Reader {
         let committed = self.tail.committed_offsets(asked, wait).map_err(|error| io(&error))?;
         let Some(element) = committed.find_partition(self.names.of(at.topic), at.partition) else { return Ok(None) };
         element.error().map_err(|error| io(&error))?;
-        let header = (touchline_log::publish::MARKER_HEADER.to_owned(), element.metadata().as_bytes().to_vec());
-        Ok(Marker::in_headers(&vec![header]))
+        Ok(Marker::in_headers(&Headers::from([(touchline_log::publish::MARKER_HEADER, element.metadata())])))
     }
 
     /// Metadata of nobody in the group, for offsets that no member commits.

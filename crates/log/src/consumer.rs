@@ -79,12 +79,12 @@ pub struct Alarms {
 /// use touchline_log::consumer::{Consumer, Position};
 /// use touchline_log::memory::MemoryLog;
 /// use touchline_log::publish::SEQUENCE_HEADER;
-/// use touchline_log::{ManualWall, Log, NewRecord, Topic, wait};
+/// use touchline_log::{Headers, ManualWall, Log, NewRecord, Topic, wait};
 /// # use touchline_model::time::Time;
 /// # let log = MemoryLog::new(1, Arc::new(ManualWall::new(Time(0))));
 /// # let touch = |sequence: u64| {
-/// #     let header = (SEQUENCE_HEADER.to_owned(), sequence.to_string().into_bytes());
-/// #     NewRecord { headers: vec![header], value: vec![sequence as u8], ..NewRecord::default() }
+/// #     let headers = Headers::from([(SEQUENCE_HEADER, sequence.to_string())]);
+/// #     NewRecord { headers, value: vec![sequence as u8], ..NewRecord::default() }
 /// # };
 /// /// A row of a database: the effect, and the position it belongs to.
 /// #[derive(Clone, Default)]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::memory::MemoryLog;
 use crate::publish::{SEQUENCE_HEADER, publish_once};
-use crate::{Ack, Appended, ManualWall, Marker, NewRecord, Publication, Signal, TakenOver, wait};
+use crate::{Ack, Appended, Headers, ManualWall, Marker, NewRecord, Publication, Signal, TakenOver, wait};
 use std::sync::Arc;
 use touchline_model::time::Time;
 
@@ -54,8 +54,7 @@ impl Log for Sparse {
 }
 
 fn record(sequence: u64) -> NewRecord {
-    let header = (SEQUENCE_HEADER.to_owned(), sequence.to_string().into_bytes());
-    NewRecord { headers: vec![header], ..NewRecord::default() }
+    NewRecord { headers: Headers::from([(SEQUENCE_HEADER, sequence.to_string())]), ..NewRecord::default() }
 }
 
 fn log_of(sequences: &[u64]) -> Sparse {
@@ -209,7 +208,7 @@ fn it_covers_what_it_took_and_what_is_gone() {
     let publish = |log: &Sparse, sequences: &[u64]| {
         let marker = Marker { offset: 1, sequences: [0, *sequences.last().unwrap(), 0, 0] };
         let mut records: Vec<_> = sequences.iter().map(|&sequence| (Topic::Touches, record(sequence))).collect();
-        let progress = NewRecord { headers: vec![marker.to_header()], ..NewRecord::default() };
+        let progress = NewRecord { headers: Headers::from([marker.to_header()]), ..NewRecord::default() };
         records.push((Topic::Contacts, progress));
         publish_once(&log.inner, 0, Publication { records, marker }).unwrap();
     };

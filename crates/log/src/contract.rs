@@ -4,7 +4,7 @@
 
 use crate::publish::{SEQUENCE_HEADER, publish_once, sequence_in};
 use crate::{
-    Appended, Error, Log, ManualWall, Marker, NewRecord, Publication, Published, Publisher, READ_BYTES_MAX,
+    Appended, Error, Headers, Log, ManualWall, Marker, NewRecord, Publication, Published, Publisher, READ_BYTES_MAX,
     RECORD_BYTES_MAX, StoredRecord, Topic, last_record, wait,
 };
 use std::thread;
@@ -73,14 +73,10 @@ pub fn any_bytes_come_back<L: Log>(subject: &Subject<'_, L>) {
     let every_byte: Vec<u8> = (0..=255).collect();
     let records = vec![
         NewRecord::default(),
-        NewRecord { key: Some(Vec::new()), headers: vec![(String::new(), Vec::new())], value: Vec::new() },
+        NewRecord { key: Some(Vec::new()), headers: Headers::from([("", [])]), value: Vec::new() },
         NewRecord {
             key: Some(every_byte.clone()),
-            headers: vec![
-                ("标签".to_owned(), every_byte.clone()),
-                ("a".to_owned(), vec![0]),
-                ("标签".to_owned(), b"2".to_vec()),
-            ],
+            headers: Headers::from([("标签", every_byte.as_slice()), ("a", &[0]), ("标签", b"2")]),
             value: every_byte,
         },
         NewRecord { value: vec![7; RECORD_BYTES_MAX], ..NewRecord::default() },
@@ -368,12 +364,12 @@ fn take_over<L: Log>(log: &L, partition: u32, expected: &Published) -> Box<dyn P
 /// Publication `number` of a partition: one tag change, two touches, and the record that carries the marker.
 fn publication(number: u64, partition: u32) -> Publication {
     let numbered = |topic, sequence: u64| {
-        let headers = vec![(SEQUENCE_HEADER.to_owned(), sequence.to_string().into_bytes())];
+        let headers = Headers::from([(SEQUENCE_HEADER, sequence.to_string())]);
         (topic, NewRecord { headers, ..record(&[u8::try_from(number).expect("small")]) })
     };
     let marker = marker(number);
     let key = Some(format!("_progress/{partition}").into_bytes());
-    let progress = NewRecord { key, headers: vec![marker.to_header()], value: vec![1] };
+    let progress = NewRecord { key, headers: Headers::from([marker.to_header()]), value: vec![1] };
     let records = vec![
         numbered(Topic::Touches, 2 * number - 1),
         numbered(Topic::TagChanges, number),

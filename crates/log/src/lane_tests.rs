@@ -1,6 +1,7 @@
 //! The lane over a broker that does at once what it is told, except where a test says otherwise.
 
 use super::*;
+use crate::Headers;
 use crate::publish::{SEQUENCE_HEADER, sequence_in};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -139,10 +140,10 @@ fn marker(offset: u64, touches: u64) -> Marker {
 fn publication(offset: u64, sequences: std::ops::RangeInclusive<u64>) -> Publication {
     let marker = marker(offset, *sequences.end());
     let touch = |sequence: u64| {
-        let headers = vec![(SEQUENCE_HEADER.to_owned(), sequence.to_string().into_bytes())];
+        let headers = Headers::from([(SEQUENCE_HEADER, sequence.to_string())]);
         (Topic::Touches, NewRecord { headers, ..NewRecord::default() })
     };
-    let progress = NewRecord { headers: vec![marker.to_header()], ..NewRecord::default() };
+    let progress = NewRecord { headers: Headers::from([marker.to_header()]), ..NewRecord::default() };
     let records = sequences.map(touch).chain([(Topic::Contacts, progress)]).collect();
     Publication { records, marker }
 }

@@ -19,6 +19,7 @@ use touchline_model::time::Time;
 
 pub use publish::{Marker, Publication, Published, Publisher, TakenOver};
 pub use signal::Signal;
+pub use touchline_model::headers::Headers;
 pub use wall::{FollowingWall, ManualWall, SystemWall, Wall};
 
 /// The topics. Same partition count everywhere; output partition = source partition.
@@ -61,9 +62,6 @@ impl From<Stream> for Topic {
         }
     }
 }
-
-/// Headers in order; names may repeat.
-pub type Headers = Vec<(String, Vec<u8>)>;
 
 /// A record to append.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -295,6 +293,5 @@ const LAST_RECORDS_MIN: u64 = 16;
 const LAST_RECORDS_READ: usize = 1_024;
 
 fn bytes_of(key: Option<&[u8]>, headers: &Headers, value: &[u8]) -> usize {
-    let headers: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-    key.map_or(0, <[u8]>::len) + headers + value.len()
+    key.map_or(0, <[u8]>::len) + headers.bytes() + value.len()
 }

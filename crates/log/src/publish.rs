@@ -65,10 +65,10 @@ pub fn publish_once(log: &dyn Log, partition: u32, publication: Publication) -> 
 
 impl Marker {
     /// The value of [`MARKER_HEADER`].
-    pub fn to_header(&self) -> (String, Vec<u8>) {
+    pub fn to_header(&self) -> (&'static str, Vec<u8>) {
         let [tag_changes, touches, results, letters] = self.sequences;
         let text = format!("{},{tag_changes},{touches},{results},{letters}", self.offset);
-        (MARKER_HEADER.to_owned(), text.into_bytes())
+        (MARKER_HEADER, text.into_bytes())
     }
 
     /// The marker in a record's headers, if it carries one.
@@ -99,8 +99,7 @@ pub fn stream_of(topic: Topic) -> Option<Stream> {
 }
 
 fn text_of<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
-    let (_, value) = headers.iter().find(|(found, _)| found == name)?;
-    std::str::from_utf8(value).ok()
+    std::str::from_utf8(headers.get(name)?).ok()
 }
 
 #[cfg(test)]
@@ -111,12 +110,12 @@ mod tests {
     fn a_marker_goes_through_a_header() {
         let marker = Marker { offset: 7, sequences: [1, 0, u64::MAX, 3] };
         let header = marker.to_header();
-        assert_eq!(header, (MARKER_HEADER.to_owned(), b"7,1,0,18446744073709551615,3".to_vec()));
-        assert_eq!(Marker::in_headers(&vec![("x".to_owned(), vec![]), header]), Some(marker));
+        assert_eq!(header, (MARKER_HEADER, b"7,1,0,18446744073709551615,3".to_vec()));
+        assert_eq!(Marker::in_headers(&Headers::from([("x", vec![]), header])), Some(marker));
         for broken in ["", "1,2,3,4", "1,2,3,4,5,6", "1,2,x,4,5", "-1,2,3,4,5"] {
-            let headers = vec![(MARKER_HEADER.to_owned(), broken.as_bytes().to_vec())];
+            let headers = Headers::from([(MARKER_HEADER, broken)]);
             assert_eq!(Marker::in_headers(&headers), None, "{broken}");
         }
-        assert_eq!(Marker::in_headers(&Vec::new()), None);
+        assert_eq!(Marker::in_headers(&Headers::new()), None);
     }
 }

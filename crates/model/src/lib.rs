@@ -15,6 +15,7 @@
 
 pub mod command;
 pub mod event;
+pub mod headers;
 pub mod id;
 pub mod kind;
 pub mod output;

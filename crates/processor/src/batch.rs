@@ -23,6 +23,8 @@ pub(crate) struct Applied {
     pub(crate) records: usize,
     /// The engine's writes, net, in key order. Meta is not among them.
     pub(crate) writes: Vec<Change>,
+    /// Whether a timer is among them.
+    pub(crate) timers: bool,
     /// Outputs, encoded once.
     pub(crate) outputs: Vec<(Numbered, NewRecord)>,
     /// Loopback records: destination, number, encoded once.
@@ -97,6 +99,7 @@ pub(crate) fn apply(engine: &mut Engine, store: &dyn Store, records: &[StoredRec
     }
     applied.writes = overlay
         .into_writes()
+        .inspect(|(key, _)| applied.timers |= key.starts_with(touchline_engine::keys::TIMERS))
         .map(|(key, value)| match value {
             Some(value) => Change::Put(key, value),
             None => Change::Delete(key),

@@ -13,7 +13,7 @@ use crate::view::StoreView;
 use crate::wire;
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_engine::{Engine, Meta, public_contact};
-use touchline_log::{Log, NewRecord, StoredRecord, Topic};
+use touchline_log::{Headers, Log, NewRecord, StoredRecord, Topic};
 use touchline_model::id::{CellKey, EventId};
 use touchline_model::output::{Contact, DeadReason, Stream};
 use touchline_proto::{ContactRecord, decode_contact_record};
@@ -178,9 +178,9 @@ impl Loops {
     }
 }
 
-fn hash_of(key: Option<&[u8]>, headers: &[(String, Vec<u8>)], value: &[u8]) -> u128 {
+fn hash_of(key: Option<&[u8]>, headers: &Headers, value: &[u8]) -> u128 {
     let mut hasher = Xxh3::new();
-    let headers = headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_slice()]);
+    let headers = headers.iter().flat_map(|(name, value)| [name.as_bytes(), value]);
     for part in [key.unwrap_or_default(), value].into_iter().chain(headers) {
         hasher.update(&(part.len() as u64).to_le_bytes());
         hasher.update(part);

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::keys;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
-use touchline_log::{NewRecord, Published, Topic};
+use touchline_log::{Headers, NewRecord, Published, Topic};
 use touchline_model::id::CellKey;
 use touchline_model::output::{Numbered, Output, Progress, Stream, TouchState};
 use touchline_model::time::Time;
@@ -26,14 +26,7 @@ const SCAN_PAIRS: usize = 1_024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Entry {
     /// A numbered output, encoded.
-    Output {
-        stream: Stored,
-        sequence: u64,
-        key: Vec<u8>,
-        headers: Vec<(String, Vec<u8>)>,
-        value: Vec<u8>,
-        tally: Tally,
-    },
+    Output { stream: Stored, sequence: u64, key: Vec<u8>, headers: Headers, value: Vec<u8>, tally: Tally },
     /// End of a batch: up to here it can be published. `dirty` cells changed since the mark before.
     Mark { progress: Progress, dirty: BTreeSet<CellKey> },
 }
@@ -241,6 +234,11 @@ impl Outbox {
         self.outputs + self.dirty > 0
     }
 
+    /// Whether there is enough for a publication of full size.
+    pub(crate) const fn fills_publication(&self) -> bool {
+        self.outputs + self.dirty >= PUBLISH_RECORDS_MAX || self.bytes >= PUBLISH_BYTES_MAX
+    }
+
     /// Since when the oldest mark waits.
     pub(crate) fn mark_since(&self) -> Option<Time> {
         self.entries.iter().find_map(|summary| match summary {
@@ -390,7 +388,7 @@ mod tests {
     use touchline_store::memory::MemoryStore;
 
     fn output(sequence: u64) -> Entry {
-        let (key, headers, value) = (vec![1], vec![], vec![2]);
+        let (key, headers, value) = (vec![1], Headers::new(), vec![2]);
         Entry::Output { stream: Stored(1), sequence, key, headers, value, tally: Tally::CommandResult }
     }
 

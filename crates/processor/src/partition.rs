@@ -36,6 +36,8 @@ const FLUSH_EVERY: Span = Span::seconds(30);
 const FLUSH_BYTES: usize = 64 << 20;
 /// A mark that nothing follows goes out alone after this: readers see progress, publications stay full.
 const PROGRESS_DELAY: Span = Span(100);
+/// While more records wait than one batch holds, a publication waits so long to be a full one: each costs a commit.
+const FILL_DELAY: Span = Span(100);
 /// Cells that may wait to be published before applying pauses.
 const DIRTY_MAX: usize = 50_000;
 /// How often a standby drops what the owner published.
@@ -57,6 +59,8 @@ pub struct Partition {
     outbox: Outbox,
     dirty: Dirty,
     read_backoff: Backoff,
+    /// Whether the last read gave as many records as it may.
+    behind: bool,
     lanes: Vec<Lane>,
     ticks: Ticks,
     next_due: Option<Time>,
@@ -208,6 +212,7 @@ impl Partition {
             outbox,
             dirty,
             read_backoff: Backoff::default(),
+            behind: false,
             lanes,
             ticks: Ticks::default(),
             next_due,
@@ -410,6 +415,7 @@ impl Partition {
     }
 
     fn apply_batch(&mut self, now: Time) -> Result<End, Error> {
+        self.behind = false;
         if self.is_full() || self.read_backoff.until(now).is_some() {
             return Ok(End::NotReached);
         }
@@ -433,14 +439,18 @@ impl Partition {
         if records.is_empty() {
             return Ok(End::Reached);
         }
+        self.behind = records.len() == BATCH_RECORDS_MAX;
         let started = Instant::now();
         let applied = batch::apply(&mut self.engine, &*self.store, &records)?;
         let last = &records[applied.records - 1];
         self.wall.observed(last.append_time);
         self.options.faults.reached(Point::BeforeWrite)?;
         metrics::applied(&applied, self.live_from, started.elapsed());
+        let timers = applied.timers;
         self.keep(applied, last, now)?;
-        self.next_due = self.engine.next_due(&StoreView(&*self.store))?;
+        if timers {
+            self.next_due = self.engine.next_due(&StoreView(&*self.store))?;
+        }
         self.last_record = now;
         self.work += 1;
         self.compare_with_published()?;
@@ -494,7 +504,7 @@ impl Partition {
     }
 
     fn publish(&mut self, now: Time) -> Result<(), Error> {
-        if !self.publishing.is_ready() || self.progress_may_wait(now)? {
+        if !self.publishing.is_ready() || self.progress_may_wait(now)? || self.is_filling(now) {
             return Ok(());
         }
         let Some(plan) = self.outbox.plan() else { return Ok(()) };
@@ -533,6 +543,12 @@ impl Partition {
             (Pacing::Virtual, Some(_)) => Ok(self.end()?.is_none_or(|end| end > self.meta().offset)),
             (Pacing::Real, Some(since)) => Ok(since <= now && now < since.plus(PROGRESS_DELAY)),
         }
+    }
+
+    /// A publication that is not full yet waits a little for more, while there is more.
+    fn is_filling(&self, now: Time) -> bool {
+        let waits = self.behind && self.options.pacing == Pacing::Real && !self.outbox.fills_publication();
+        waits && self.outbox.mark_since().is_some_and(|since| since <= now && now < since.plus(FILL_DELAY))
     }
 
     fn tick(&mut self, now: Time) -> Result<Option<Time>, Error> {

@@ -82,7 +82,8 @@ pub(crate) fn contact_record(contact: &Contact) -> NewRecord {
 /// How far a partition has come.
 pub(crate) fn progress_record(progress: &Progress) -> NewRecord {
     let mut headers = proto::progress_headers(progress);
-    headers.push(Marker { offset: progress.offset, sequences: progress.sequences }.to_header());
+    let (name, marker) = Marker { offset: progress.offset, sequences: progress.sequences }.to_header();
+    headers.push(name, &marker);
     NewRecord {
         key: Some(proto::progress_key(progress.partition).into_bytes()),
         headers,
@@ -312,7 +313,7 @@ mod tests {
             offset: 7,
             append_time: Time(1),
             key: Some(key().as_str().as_bytes().to_vec()),
-            headers: Vec::new(),
+            headers: touchline_log::Headers::new(),
             value: vec![9; record_bytes],
         };
         let numbered = Numbered { sequence: 1, clock: Time(1), source: HERE, output };

@@ -7,6 +7,7 @@ use crate::value::{
     cause_in, cause_out, evidence_in, id_in, id_out, key_in, position_in, position_out, required, undecodable,
 };
 use prost::Message;
+use touchline_model::headers::Headers;
 use touchline_model::output::{
     CommandResult, Contact, DeadLetter, DeadReason, Enrolment, Identity, Numbered, Outcome, Output, Progress, Relation,
     Stage, StageMove, Stream, Tag, TagChange, Touch, TouchState,
@@ -20,7 +21,7 @@ pub struct RawRecord {
     /// Key; `None`: null.
     pub key: Option<Vec<u8>>,
     /// Headers, in order.
-    pub headers: Vec<(String, Vec<u8>)>,
+    pub headers: Headers,
     /// Value.
     pub value: Vec<u8>,
 }
@@ -268,7 +269,7 @@ fn command_result_from(wire: v1::CommandResult) -> Result<Numbered, Undecodable>
 fn dead_letter_to(numbered: &Numbered, letter: &DeadLetter, record: Option<RawRecord>) -> v1::DeadLetter {
     let record = record.map(|record| v1::RawRecord {
         key: record.key,
-        headers: record.headers.into_iter().map(|(name, value)| v1::Header { name, value }).collect(),
+        headers: record.headers.iter().map(header_out).collect(),
         value: record.value,
     });
     v1::DeadLetter {
@@ -279,6 +280,10 @@ fn dead_letter_to(numbered: &Numbered, letter: &DeadLetter, record: Option<RawRe
         detail: letter.detail.clone(),
         record,
     }
+}
+
+fn header_out((name, value): (&str, &[u8])) -> v1::Header {
+    v1::Header { name: name.to_owned(), value: value.to_vec() }
 }
 
 fn dead_letter_from(wire: v1::DeadLetter) -> Result<(Numbered, Option<RawRecord>), Undecodable> {

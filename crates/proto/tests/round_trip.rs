@@ -15,9 +15,9 @@ use touchline_model::taxonomy::{self, FieldType};
 use touchline_model::time::{Span, Time};
 use touchline_model::value::{Fields, Number, Value};
 use touchline_proto::{
-    ContactRecord, RawRecord, check_command, check_event, contact_headers, decode_contact_record, decode_event,
-    decode_input, decode_output, encode_contact, encode_event, encode_input, encode_output, encode_progress, event_to,
-    input_headers, output_headers, progress_headers,
+    ContactRecord, Headers, RawRecord, check_command, check_event, contact_headers, decode_contact_record,
+    decode_event, decode_input, decode_output, encode_contact, encode_event, encode_input, encode_output,
+    encode_progress, event_to, input_headers, output_headers, progress_headers,
 };
 
 const NOW: Time = Time(1_772_416_800_000);
@@ -80,7 +80,7 @@ fn every_record_survives() {
 
 #[test]
 fn every_output_survives() {
-    let raw = RawRecord { key: Some(vec![1]), headers: vec![("h".to_owned(), vec![2])], value: vec![3] };
+    let raw = RawRecord { key: Some(vec![1]), headers: Headers::from([("h", [2])]), value: vec![3] };
     for numbered in outputs() {
         let stream = numbered.output.stream();
         let record = (stream == Stream::DeadLetters).then(|| raw.clone());
@@ -264,8 +264,8 @@ fn messages_that_are_no_record_of_ours_are_refused() {
 
 #[test]
 fn headers_are_cloud_events() {
-    let text = |headers: Vec<(String, Vec<u8>)>| -> Vec<String> {
-        headers.into_iter().map(|(name, value)| format!("{name}: {}", String::from_utf8(value).unwrap())).collect()
+    let text = |headers: Headers| -> Vec<String> {
+        headers.iter().map(|(name, value)| format!("{name}: {}", str::from_utf8(value).unwrap())).collect()
     };
     let event = Event { account: "corp/一".to_owned(), ..example(Kind::ChatMessage) };
     assert_eq!(

@@ -113,7 +113,7 @@ fn headers_are_those_that_are_written() {
     let marker = Marker::default().to_header();
     assert_eq!(marker.0, MARKER_HEADER);
     let mut of_progress = progress_headers(&progress);
-    of_progress.push(marker);
+    of_progress.push(marker.0, &marker.1);
     let numbered = |output| output_headers(&Numbered { sequence: 3, clock: Time(5), source: position, output });
     let letter = DeadLetter { reason: DeadReason::Undecodable, detail: String::new() };
     let result = CommandResult {
@@ -133,7 +133,7 @@ fn headers_are_those_that_are_written() {
     ];
     for (name, headers) in written {
         let (required, known) = described_headers(&document, name);
-        let written: BTreeSet<String> = headers.into_iter().map(|(name, _)| name).collect();
+        let written: BTreeSet<String> = headers.iter().map(|(name, _)| name.to_owned()).collect();
         assert!(required.is_subset(&written), "{name}: {required:?} are required, {written:?} are written");
         assert!(written.is_subset(&known), "{name}: {written:?} are written, {known:?} are described");
     }

@@ -126,18 +126,17 @@ fn write_and_sync(path: &Path, bytes: usize, limit: Duration) -> io::Result<f64>
 }
 
 fn record(number: u64) -> NewRecord {
-    let header = |name: &str, value: &str| (name.to_owned(), value.as_bytes().to_vec());
     let mut value: Vec<u8> = number.to_be_bytes().to_vec();
     value.resize(VALUE_BYTES, b'v');
     NewRecord {
         key: Some(format!("acme/wecom_external_userid/wwcorp/wm{:08}", number % 100_000).into_bytes()),
-        headers: vec![
-            header("ce_specversion", "1.0"),
-            header("ce_id", "0123456789abcdef0123456789abcdef"),
-            header("ce_source", "/wecom/wwcorp"),
-            header("ce_type", "touchline.v1.message.received"),
-            header("ce_time", "2026-03-02T10:00:00.250+08:00"),
-        ],
+        headers: touchline_log::Headers::from([
+            ("ce_specversion", "1.0"),
+            ("ce_id", "0123456789abcdef0123456789abcdef"),
+            ("ce_source", "/wecom/wwcorp"),
+            ("ce_type", "touchline.v1.message.received"),
+            ("ce_time", "2026-03-02T10:00:00.250+08:00"),
+        ]),
         value,
     }
 }

@@ -98,12 +98,12 @@ pub(crate) fn decode_record(offset: u64, bytes: &[u8]) -> Option<StoredRecord> {
     };
     let count = rest.varint()?;
     // Every header takes two bytes at least: a damaged count must not reserve memory.
-    let mut headers = Headers::with_capacity(count.min(bytes.len() / 2));
+    let mut headers = Headers::with_capacity(count.min(bytes.len() / 2), 0);
     for _ in 0..count {
         let length = rest.varint()?;
-        let name = String::from_utf8(rest.take(length)?.to_vec()).ok()?;
+        let name = std::str::from_utf8(rest.take(length)?).ok()?;
         let length = rest.varint()?;
-        headers.push((name, rest.take(length)?.to_vec()));
+        headers.push(name, rest.take(length)?);
     }
     Some(StoredRecord { offset, append_time, key, headers, value: rest.0.to_vec() })
 }
@@ -193,11 +193,8 @@ mod tests {
     /// The bytes on disk, written out by hand: a change here is a change of the disk format.
     #[test]
     fn the_disk_format_is_frozen() {
-        let record = NewRecord {
-            key: Some(b"k".to_vec()),
-            headers: vec![("id".to_owned(), vec![9; 130])],
-            value: b"v".to_vec(),
-        };
+        let record =
+            NewRecord { key: Some(b"k".to_vec()), headers: Headers::from([("id", [9; 130])]), value: b"v".to_vec() };
         let mut bytes = encode_record(&record);
         set_append_time(&mut bytes, Time(0x0102));
         let mut expected = vec![1, 0, 0, 0, 0, 0, 0, 1, 2, 2, b'k', 1, 2, b'i', b'd', 0x82, 0x01];
@@ -216,7 +213,7 @@ mod tests {
 
     #[test]
     fn damaged_bytes_are_refused_and_never_panic() {
-        let record = NewRecord { key: None, headers: vec![("a".to_owned(), vec![1])], value: Vec::new() };
+        let record = NewRecord { key: None, headers: Headers::from([("a", [1])]), value: Vec::new() };
         let bytes = encode_record(&record);
         for length in 0..bytes.len() {
             assert_eq!(decode_record(0, &bytes[..length]), None, "cut to {length}");

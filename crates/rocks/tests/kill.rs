@@ -205,7 +205,7 @@ fn say(line: &str) {
 fn numbered(number: u64) -> NewRecord {
     let mut value = number.to_be_bytes().to_vec();
     value.resize(600, 7);
-    NewRecord { key: Some(b"acme/click_visitor/site/v1".to_vec()), headers: Vec::new(), value }
+    NewRecord { key: Some(b"acme/click_visitor/site/v1".to_vec()), value, ..NewRecord::default() }
 }
 
 fn open(dir: &Path) -> EmbeddedLog {

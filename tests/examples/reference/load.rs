@@ -206,9 +206,10 @@ impl Writer {
     /// Hands a record over; waits where too many are on their way.
     pub(crate) fn send(&self, encoded: &Encoded, time: Option<Time>) -> Outcome<()> {
         let headers = OwnedHeaders::new_with_capacity(encoded.headers.len());
-        let headers = encoded.headers.iter().fold(headers, |headers, (name, value)| {
-            headers.insert(Header { key: name, value: Some(value.as_slice()) })
-        });
+        let headers = encoded
+            .headers
+            .iter()
+            .fold(headers, |headers, (name, value)| headers.insert(Header { key: name, value: Some(value) }));
         let mut record = BaseRecord::to(&self.topic)
             .partition(i32::try_from(encoded.partition)?)
             .key(encoded.key.as_slice())

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use touchline_broker::{Cluster, Options};
 use touchline_kafka::{KafkaLog, Publish, Settings, topics};
 use touchline_log::publish::SEQUENCE_HEADER;
-use touchline_log::{Log, ManualWall, Marker, NewRecord, Publication, StoredRecord, SystemWall, Topic};
+use touchline_log::{Headers, Log, ManualWall, Marker, NewRecord, Publication, StoredRecord, SystemWall, Topic};
 
 /// Partitions of every log under test.
 pub(crate) const PARTITIONS: u32 = touchline_log::contract::PARTITIONS;
@@ -64,10 +64,10 @@ pub(crate) fn record(value: &[u8]) -> NewRecord {
 pub(crate) fn publication(offset: u64, sequences: std::ops::RangeInclusive<u64>) -> Publication {
     let marker = marker(offset, *sequences.end());
     let touch = |sequence: u64| {
-        let headers = vec![(SEQUENCE_HEADER.to_owned(), sequence.to_string().into_bytes())];
+        let headers = Headers::from([(SEQUENCE_HEADER, sequence.to_string())]);
         (Topic::Touches, NewRecord { headers, ..record(b"touch") })
     };
-    let progress = NewRecord { headers: vec![marker.to_header()], ..record(b"progress") };
+    let progress = NewRecord { headers: Headers::from([marker.to_header()]), ..record(b"progress") };
     let records = sequences.map(touch).chain([(Topic::Contacts, progress)]).collect();
     Publication { records, marker }
 }

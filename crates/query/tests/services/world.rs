@@ -200,7 +200,7 @@ pub fn activate(log: &MemoryLog, partition: u32, number: u64, origin: Position, 
     let sources = vec![PlaybookSource { id: "price".into(), yaml: yaml.into() }];
     let body = LoopBody::Activation { number, tenant: "acme".into(), sources };
     let input = Input::Loop(Box::new(Loop { source: 0, sequence: number, origin, clock: NOON, body }));
-    let record = NewRecord { key: None, headers: Vec::new(), value: proto::encode_input(&input) };
+    let record = NewRecord { key: None, headers: touchline_log::Headers::new(), value: proto::encode_input(&input) };
     wait(log.append(Topic::Events, partition, vec![record])).unwrap();
 }
 
@@ -223,7 +223,7 @@ pub fn publish(log: &MemoryLog, lane: &Mutex<Lane>, partition: u32, outputs: Vec
     progress.offset = end;
     progress.clock = NOON;
     let marker = Marker { offset: progress.offset, sequences: progress.sequences };
-    let headers = vec![marker.to_header()];
+    let headers = touchline_log::Headers::from([marker.to_header()]);
     records.push((Topic::Contacts, NewRecord { headers, value: proto::encode_progress(progress), key: None }));
     publish_once(log, partition, Publication { records, marker }).unwrap();
 }
