@@ -61,8 +61,10 @@ mod tests {
 
     #[test]
     fn a_port_in_use_is_passed_over() {
-        let taken = free(1).unwrap()[0];
-        let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, taken)).unwrap();
+        // Somebody else may take a port between two looks: then another one is tried.
+        let (taken, _listener) = std::iter::repeat_with(|| free(1).unwrap()[0])
+            .find_map(|port| Some((port, TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?)))
+            .unwrap();
         *NEXT.lock().unwrap() = Some(taken);
         assert_ne!(free(1).unwrap()[0], taken);
     }

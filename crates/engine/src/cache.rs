@@ -13,7 +13,7 @@ use touchline_model::output::Touch;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Memory for decoded cells of one partition, in bytes, roughly: both generations together.
-const CACHE_BYTES: usize = 32 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 
 /// The cache of one engine.
 #[derive(Debug, Default)]
