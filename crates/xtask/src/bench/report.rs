@@ -53,9 +53,9 @@ impl Report {
         }
     }
 
-    /// Adds how two values of one run relate.
+    /// Adds how two values of one run relate, where both were measured.
     pub(crate) fn ratio(&mut self, section: &str, what: &str, unit: &str, value: f64, other: f64) {
-        if other > 0.0 {
+        if value > 0.0 && other > 0.0 {
             self.add(section, what, unit, value / other);
         }
     }
