@@ -388,9 +388,10 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
         LoopBody::Grant { target, from, exclusive, evidence, origin } => {
             links::grant(work, link(target, from, exclusive, evidence, origin))
         }
-        LoopBody::MergeIn { target, from, identities, evidence, origin } => {
-            links::merge_in(work, target.clone(), from.clone(), identities.clone(), *evidence, *origin)
+        LoopBody::MergeIn { target, from, snapshot, evidence, origin } => {
+            links::merge_in(work, target.clone(), (from.clone(), snapshot.clone()), *evidence, *origin)
         }
+        LoopBody::Release { target, from } => links::release(work, target, from),
         LoopBody::Activation { number, tenant, sources } => {
             commands::activated(work, *number, tenant, sources);
             Ok(())

@@ -6,10 +6,11 @@
 //! Two generations are a least-recently-used cache without its bookkeeping. What is here equals what the store and the
 //! overlay hold, so it is no part of the state: a cell that is missing is read, and nothing else differs.
 
-use crate::cell::{Cell, Contact, Enrolment};
+use crate::cell::{Cell, Contact};
 use std::collections::BTreeMap;
 use touchline_model::id::CellKey;
 use touchline_model::output::Touch;
+use touchline_model::snapshot::Enrolment;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Memory for decoded cells of one partition, in bytes, roughly: both generations together.
@@ -80,7 +81,7 @@ fn bytes_of(cell: Option<&Cell>) -> usize {
     const ALLOCATED: usize = 48;
     let Some(Cell::Contact(contact)) = cell else { return ENTRY };
     let Contact { identities, reserved, tags, relations, last_times, enrolments, touches, timers, .. } = &**contact;
-    let flat = (identities.len() + reserved.len() + timers.len()) * 4 * ALLOCATED;
+    let flat = (identities.len() + timers.len()) * 4 * ALLOCATED + reserved.len() * ENTRY;
     let tagged = tags.values().map(|set| map_bytes(set) + ALLOCATED).sum::<usize>();
     let maps = map_bytes(tags) + map_bytes(relations) + map_bytes(last_times);
     let journeys = map_bytes(enrolments) + enrolments.len() * (size_of::<Enrolment>() + 2 * ALLOCATED);

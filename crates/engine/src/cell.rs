@@ -5,9 +5,10 @@ use crate::overlay::ViewError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use touchline_model::id::{CellKey, IdKey, Position};
+use touchline_model::id::{CellKey, IdKey};
 use touchline_model::output::{Identity, Relation, Touch};
 use touchline_model::record::Evidence;
+use touchline_model::snapshot::Enrolment;
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Facts;
 
@@ -40,9 +41,8 @@ pub(crate) struct Contact {
     pub(crate) version: u64,
     /// Further identifiers, in the order they were joined.
     pub(crate) identities: Vec<Identity>,
-    /// Exclusive identifiers reserved by a grant, until the merge arrives. A grant that comes to nothing keeps
-    /// them: giving them back is part of merging, which is not built yet.
-    pub(crate) reserved: Vec<IdKey>,
+    /// Exclusive identifiers reserved by a grant, by the cell it was granted to, until it merges or goes elsewhere.
+    pub(crate) reserved: BTreeMap<CellKey, Vec<IdKey>>,
     /// Group → tag → event time of setting.
     pub(crate) tags: BTreeMap<String, BTreeMap<String, Time>>,
     /// Staff relations by staff id.
@@ -57,58 +57,7 @@ pub(crate) struct Contact {
     pub(crate) timers: Vec<(Time, String)>,
 }
 
-/// The latest enrolment of a contact in a journey.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Enrolment {
-    /// From 1.
-    pub(crate) number: u32,
-    /// Event time of entering: the anchor.
-    pub(crate) entered_at: Time,
-    /// The record that entered it.
-    pub(crate) entered_by: Position,
-    /// What comes next.
-    pub(crate) next: Option<Next>,
-    /// Until when the goal counts; `None`: no goal, or no longer.
-    pub(crate) goal_until: Option<GoalUntil>,
-    /// Whether the goal was reached.
-    pub(crate) goal_reached: bool,
-    /// How and when it ended.
-    pub(crate) ended: Option<(String, Time)>,
-}
-
-/// The next step of an enrolment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Next {
-    /// Step id: what is looked up when its moment comes.
-    pub(crate) step: String,
-    /// Where it stood in the journey: where to go on saying what is cancelled once a bundle has dropped it.
-    pub(crate) index: u32,
-    /// When.
-    pub(crate) planned: Time,
-}
-
-/// How long a goal counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum GoalUntil {
-    /// To this moment, whether or not steps remain.
-    Moment(Time),
-    /// As long as something else keeps the enrolment open.
-    Enrolment,
-}
-
-impl Enrolment {
-    /// Whether steps or the goal are still open.
-    pub(crate) const fn is_active(&self) -> bool {
-        self.ended.is_none()
-    }
-}
-
 impl Contact {
-    /// Whether anything but links has happened here.
-    pub(crate) fn is_untouched(&self) -> bool {
-        self.seen.is_none() && self.tags.is_empty()
-    }
-
     /// The staff member who takes the touches: the latest relation still there.
     pub(crate) fn owner(&self) -> Option<&str> {
         let present = self.relations.values().filter(|relation| relation.removed_at.is_none());
@@ -119,7 +68,7 @@ impl Contact {
     pub(crate) fn exclusive(&self, own: &CellKey) -> Vec<IdKey> {
         let all = std::iter::once(own.id()).chain(self.identities.iter().map(|identity| identity.id.clone()));
         let mut exclusive: Vec<IdKey> =
-            all.chain(self.reserved.iter().cloned()).filter(|id| id.kind.is_exclusive()).collect();
+            all.chain(self.reserved.values().flatten().cloned()).filter(|id| id.kind.is_exclusive()).collect();
         exclusive.sort();
         exclusive.dedup();
         exclusive

@@ -1,13 +1,18 @@
 //! Journeys: entry, steps relative to their anchor, goal, exit; and the touches they give.
 
-use crate::cell::{Contact, Enrolment, GoalUntil, Next};
+mod merge;
+
+use crate::cell::Contact;
 use crate::rules::{Case, Judged, change_fits, event_fits};
 use crate::timers;
 use crate::work::Work;
 use touchline_model::id::{CellKey, IdKind, Position};
 use touchline_model::output::{Cause, Output, TagChange, Touch, TouchState};
+use touchline_model::snapshot::{Enrolment, GoalUntil, Next};
 use touchline_model::time::{Span, Time, Zone};
 use touchline_playbook::bundle::{Journey, ReEntry, Step, Timing, Trigger};
+
+pub(crate) use merge::{leave, merge};
 
 /// `playbook/journey`: how state and timers name a journey.
 pub(crate) fn name(journey: &Journey) -> String {
@@ -170,6 +175,19 @@ fn cancel_from(
     journey: &Journey,
     enrolment: &Enrolment,
     next: &Next,
+    why: (&str, &Cause),
+) {
+    cancel_between(work, cell, contact, journey, enrolment, (next, usize::MAX), why);
+}
+
+/// Says of every step from `next` up to the one with index `until` that it will not go out.
+fn cancel_between(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &Contact,
+    journey: &Journey,
+    enrolment: &Enrolment,
+    (next, until): (&Next, usize),
     (reason, cause): (&str, &Cause),
 ) {
     let mut say = |step: &Step, planned: Time| {
@@ -183,7 +201,7 @@ fn cancel_from(
     }
     let mut planned = next.planned;
     let from = known.unwrap_or(next.index as usize);
-    for (index, step) in journey.steps.iter().enumerate().skip(from) {
+    for (index, step) in journey.steps.iter().enumerate().take(until).skip(from) {
         if known != Some(index) {
             planned = plan(journey, step, enrolment.entered_at, planned);
         }
@@ -261,7 +279,15 @@ fn remove(
     timers::disarm(contact, &timers::goal(journey_name));
     let (playbook, id) = journey_name.split_once('/').unwrap_or((journey_name, ""));
     let cause = timer_cause(work.position, enrolment.entered_by, (playbook, id, &next.step), bundle);
-    let gone = || Journey {
+    let journey = journey.cloned().unwrap_or_else(|| gone(journey_name));
+    cancel_from(work, cell, contact, &journey, &enrolment, &next, ("removed", &cause));
+    contact.enrolments.insert(journey_name.to_owned(), Box::new(enrolment));
+}
+
+/// A journey that the bundle in force does not have, by its name.
+fn gone(journey_name: &str) -> Journey {
+    let (playbook, id) = journey_name.split_once('/').unwrap_or((journey_name, ""));
+    Journey {
         id: id.to_owned(),
         playbook: playbook.to_owned(),
         zone: Zone::SHANGHAI,
@@ -273,10 +299,7 @@ fn remove(
         re_entry: ReEntry::Never,
         late_grace: Span(0),
         steps: Vec::new(),
-    };
-    let journey = journey.cloned().unwrap_or_else(gone);
-    cancel_from(work, cell, contact, &journey, &enrolment, &next, ("removed", &cause));
-    contact.enrolments.insert(journey_name.to_owned(), Box::new(enrolment));
+    }
 }
 
 /// The goal's window has closed.
@@ -299,23 +322,29 @@ pub(crate) fn touch_expired(work: &mut Work<'_, '_>, contact: &mut Contact, touc
 
 /// A channel or a person reported on a touch: it is no longer waiting.
 pub(crate) fn touch_reported(contact: &mut Contact, touch_id: &str, at: Time) {
-    let Some(touch) = contact.touches.remove(touch_id) else { return };
-    timers::disarm(contact, &timers::expiry(touch_id));
+    // A report may name the touch of a merged contact that this one stands for.
+    let stands_for = || contact.touches.values().find(|touch| touch.replaces.as_deref() == Some(touch_id));
+    let id = match contact.touches.contains_key(touch_id) {
+        true => Some(touch_id.to_owned()),
+        false => stands_for().map(|touch| touch.id.clone()),
+    };
+    let Some(touch) = id.and_then(|id| contact.touches.remove(&id)) else { return };
+    timers::disarm(contact, &timers::expiry(&touch.id));
     complete(contact, &format!("{}/{}", touch.playbook, touch.journey), at);
 }
 
 /// An enrolment is complete when no step is left, no touch waits for its confirmation (an exit would still cancel
 /// it), and no window of a goal is open.
 fn complete(contact: &mut Contact, journey_name: &str, at: Time) {
-    let is_waiting = |enrolment: &Enrolment| {
-        contact.touches.values().any(|touch| {
-            touch.enrolment == enrolment.number
-                && journey_name.split_once('/') == Some((touch.playbook.as_str(), touch.journey.as_str()))
-        })
-    };
+    let of_journey =
+        |touch: &Touch| journey_name.split_once('/') == Some((touch.playbook.as_str(), touch.journey.as_str()));
     let Some(enrolment) = contact.enrolments.get(journey_name) else { return };
     let has_window = matches!(enrolment.goal_until, Some(GoalUntil::Moment(_)));
-    if !enrolment.is_active() || enrolment.next.is_some() || has_window || is_waiting(enrolment) {
+    if !enrolment.is_active()
+        || enrolment.next.is_some()
+        || has_window
+        || contact.touches.values().any(|touch| of_journey(touch))
+    {
         return;
     }
     if let Some(enrolment) = contact.enrolments.get_mut(journey_name) {
@@ -383,6 +412,7 @@ fn touch(
         planned_at: planned,
         due_at: planned,
         expires_at: planned.plus(step.expires_after),
+        replaces: None,
         cause,
     }
 }

@@ -19,6 +19,7 @@ mod commands;
 mod journeys;
 pub mod keys;
 mod links;
+mod merging;
 mod meta;
 mod overlay;
 mod public;

@@ -1,5 +1,4 @@
-//! Links between cells: ask and grant (design, section 5). A cell that already holds state is not
-//! merged yet: the link says `link_deferred` and can be reviewed.
+//! Links between cells: ask and grant (design, section 5).
 //!
 //! The order is each cell's own immutable (rank of its kind, key), so there is no cycle: the lower
 //! cell asks, the root of the higher one reserves the asker's exclusive values and grants, and the
@@ -7,6 +6,7 @@
 
 use crate::cell::{Cell, Contact};
 use crate::keys;
+use crate::merging;
 use crate::overlay::ViewError;
 use crate::work::Work;
 use touchline_model::event::Event;
@@ -14,6 +14,7 @@ use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
 use touchline_model::output::DeadReason;
 use touchline_model::record::{Evidence, LoopBody};
+use touchline_model::snapshot::Snapshot;
 
 /// A link on its way between two cells.
 pub(crate) struct Link {
@@ -83,8 +84,6 @@ pub(crate) fn link(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewError>
     let exclusive = contact.exclusive(&target);
     if !is_lower(&target, &from) {
         work.tell(LoopBody::Link { target: from, from: target, exclusive, evidence, origin });
-    } else if !contact.is_untouched() {
-        work.dead(DeadReason::LinkDeferred, format!("{} to {}: both hold state", target.kind(), from.kind()));
     } else {
         work.tell(LoopBody::Ask { target: from, from: target, exclusive, evidence, origin });
     }
@@ -115,7 +114,8 @@ pub(crate) fn ask(work: &mut Work<'_, '_>, ask: Link) -> Result<(), ViewError> {
         return Ok(());
     }
     let held = contact.exclusive(&target);
-    contact.reserved.extend(asked.into_iter().filter(|id| !held.contains(id)));
+    let promised = contact.reserved.entry(from.clone()).or_default();
+    promised.extend(asked.into_iter().filter(|id| !held.contains(id)));
     let exclusive = contact.exclusive(&target);
     work.put_contact(&target, contact);
     work.tell(LoopBody::Grant { target: from, from: target, exclusive, evidence, origin });
@@ -124,7 +124,8 @@ pub(crate) fn ask(work: &mut Work<'_, '_>, ask: Link) -> Result<(), ViewError> {
 
 /// The root `from` has reserved what `target` asked for.
 pub(crate) fn grant(work: &mut Work<'_, '_>, grant: Link) -> Result<(), ViewError> {
-    // A forward answers a grant by a link to its own target: the root is looked for again from there.
+    // A forward answers a grant by a link to its own target, where the root is looked for again, and gives back what
+    // was promised to it.
     let pass = |to, grant: &Link| LoopBody::Link {
         target: to,
         from: grant.from.clone(),
@@ -132,7 +133,10 @@ pub(crate) fn grant(work: &mut Work<'_, '_>, grant: Link) -> Result<(), ViewErro
         evidence: grant.evidence,
         origin: grant.origin,
     };
-    let Some(contact) = resident(work, &grant, pass)? else { return Ok(()) };
+    let Some(contact) = resident(work, &grant, pass)? else {
+        work.tell(LoopBody::Release { target: grant.from, from: grant.target });
+        return Ok(());
+    };
     let Link { target, from, exclusive: granted, evidence, origin } = grant;
     if from == target {
         return Ok(());
@@ -142,14 +146,11 @@ pub(crate) fn grant(work: &mut Work<'_, '_>, grant: Link) -> Result<(), ViewErro
         work.tell(LoopBody::Ask { target: from, from: target, exclusive, evidence, origin });
     } else if !is_lower(&target, &from) {
         work.tell(LoopBody::Link { target: from, from: target, exclusive, evidence, origin });
-    } else if !contact.is_untouched() {
-        work.dead(DeadReason::LinkDeferred, format!("{} to {}: both hold state", target.kind(), from.kind()));
     } else {
-        let mut identities = vec![target.id()];
-        identities.extend(contact.identities.into_iter().map(|identity| identity.id));
+        let snapshot = Box::new(merging::export(work, &target, contact, origin)?);
         let version = work.position.offset;
         work.put_cell(&target, Cell::Forward { to: from.clone(), version });
-        work.tell(LoopBody::MergeIn { target: from, from: target, identities, evidence, origin });
+        work.tell(LoopBody::MergeIn { target: from, from: target, snapshot, evidence, origin });
     }
     Ok(())
 }
@@ -158,26 +159,39 @@ pub(crate) fn grant(work: &mut Work<'_, '_>, grant: Link) -> Result<(), ViewErro
 pub(crate) fn merge_in(
     work: &mut Work<'_, '_>,
     target: CellKey,
-    from: CellKey,
-    identities: Vec<IdKey>,
+    (from, snapshot): (CellKey, Box<Snapshot>),
     evidence: Evidence,
     origin: Position,
 ) -> Result<(), ViewError> {
-    let mut contact = match work.cell(&target)? {
-        Some(Cell::Forward { to, .. } | Cell::Order { buyer: to }) => {
-            work.tell(LoopBody::MergeIn { target: to, from, identities, evidence, origin });
+    let found = work.cell(&target)?;
+    let mut contact = match found {
+        Some(Cell::Forward { ref to, .. } | Cell::Order { buyer: ref to }) => {
+            work.tell(LoopBody::MergeIn { target: to.clone(), from, snapshot, evidence, origin });
+            work.keep(&target, found);
             return Ok(());
         }
-        Some(Cell::Contact(contact)) => *contact,
-        None => Contact::default(),
+        Some(Cell::Contact(contact)) => contact,
+        None => Box::default(),
     };
-    for id in identities {
-        contact.reserved.retain(|reserved| *reserved != id);
-        let joined = CellKey::of(&target.tenant(), &id);
-        work.put(keys::told(&target, &joined), &evidence);
-        contact.add_identity(id, evidence);
-    }
+    merging::import(work, &target, &mut contact, (&from, *snapshot), evidence, origin);
     work.put_contact(&target, contact);
+    Ok(())
+}
+
+/// `from` was granted a merge here and has merged elsewhere.
+pub(crate) fn release(work: &mut Work<'_, '_>, target: &CellKey, from: &CellKey) -> Result<(), ViewError> {
+    let found = work.cell(target)?;
+    match found {
+        Some(Cell::Forward { ref to, .. } | Cell::Order { buyer: ref to }) => {
+            work.tell(LoopBody::Release { target: to.clone(), from: from.clone() });
+            work.keep(target, found);
+        }
+        Some(Cell::Contact(mut contact)) if contact.reserved.contains_key(from) => {
+            contact.reserved.remove(from);
+            work.put_contact(target, contact);
+        }
+        other => work.keep(target, other),
+    }
     Ok(())
 }
 
@@ -186,15 +200,17 @@ fn resident(
     work: &mut Work<'_, '_>,
     link: &Link,
     pass: impl Fn(CellKey, &Link) -> LoopBody,
-) -> Result<Option<Contact>, ViewError> {
-    match work.cell(&link.target)? {
-        Some(Cell::Contact(contact)) => Ok(Some(*contact)),
-        None => Ok(Some(Contact::default())),
-        Some(Cell::Forward { to, .. } | Cell::Order { buyer: to }) => {
+) -> Result<Option<Box<Contact>>, ViewError> {
+    let found = work.cell(&link.target)?;
+    match found {
+        Some(Cell::Contact(contact)) => Ok(Some(contact)),
+        None => Ok(Some(Box::default())),
+        Some(Cell::Forward { ref to, .. } | Cell::Order { buyer: ref to }) => {
             // Already joined to the sender: nothing to do.
-            if to != link.from {
-                work.tell(pass(to, link));
+            if *to != link.from {
+                work.tell(pass(to.clone(), link));
             }
+            work.keep(&link.target, found);
             Ok(None)
         }
     }

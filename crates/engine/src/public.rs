@@ -7,6 +7,7 @@ use touchline_model::command::PlaybookSource;
 use touchline_model::id::{CellKey, Position};
 use touchline_model::output::{self, Cause, Identity, Stage, Tag};
 use touchline_model::record::Evidence;
+use touchline_model::snapshot::Enrolment;
 use touchline_playbook::bundle::Bundle;
 
 /// The public record of the contact at `key`, at partition `partition`; `None` where no contact lives.
@@ -83,7 +84,7 @@ fn known(
     })
 }
 
-fn public_enrolment(name: &str, enrolment: &cell::Enrolment) -> output::Enrolment {
+fn public_enrolment(name: &str, enrolment: &Enrolment) -> output::Enrolment {
     let (playbook, journey) = name.split_once('/').unwrap_or((name, ""));
     output::Enrolment {
         playbook: playbook.to_owned(),

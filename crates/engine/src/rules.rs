@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use touchline_model::command::TagRef;
 use touchline_model::event::Event;
 use touchline_model::id::CellKey;
-use touchline_model::output::{Cause, Hit, Output, StageMove, TagChange};
+use touchline_model::output::{Cause, Hit, Output, StageMove, Tag, TagChange};
 use touchline_model::time::Time;
 use touchline_playbook::bundle::{Action, Bundle, Rule, Trigger};
 use touchline_playbook::keywords::Scan;
@@ -80,6 +80,36 @@ pub(crate) fn by_hand(
     }
     let changes = draft.settle(work, case, contact);
     cascade(work, case, contact, changes)
+}
+
+/// Takes over the tags of a merged contact, each with the moment it was set and why. Rules do not react: they did where
+/// the tag was set.
+pub(crate) fn merge(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, tags: Vec<Tag>) {
+    let mut draft = Draft::default();
+    for Tag { group, tag, set_at, cause } in tags {
+        draft.remember(contact, &group);
+        let carried = contact.tags.entry(group.clone()).or_default();
+        if let Some(known) = carried.get(&tag).copied() {
+            if known < set_at {
+                carried.insert(tag.clone(), set_at);
+                draft.moved(&group, &tag, set_at);
+                work.put(keys::why(case.cell, &group, &tag), &cause);
+            }
+            continue;
+        }
+        if case.bundle.groups.get(&group).is_some_and(|group| group.exclusive) {
+            // The latest stays; of one moment the greater, so that the order of merges does not matter.
+            if carried.iter().any(|(other, at)| (*at, other) > (set_at, &tag)) {
+                continue;
+            }
+            for (replaced, _) in std::mem::take(carried) {
+                draft.causes.insert(TagRef::new(&group, replaced), cause.clone());
+            }
+        }
+        carried.insert(tag.clone(), set_at);
+        draft.causes.insert(TagRef::new(&group, &tag), cause);
+    }
+    draft.settle(work, case, contact);
 }
 
 fn cascade(
@@ -158,6 +188,14 @@ impl Draft {
         if !self.before.iter().any(|(known, _)| known == group) {
             let tags = contact.tags.get(group).cloned().unwrap_or_default();
             self.before.push((group.to_owned(), tags));
+        }
+    }
+
+    /// The tag was there before, but since another moment.
+    fn moved(&mut self, group: &str, tag: &str, set_at: Time) {
+        let before = self.before.iter_mut().find(|(known, _)| known == group);
+        if let Some(before) = before.and_then(|(_, tags)| tags.get_mut(tag)) {
+            *before = set_at;
         }
     }
 

@@ -20,6 +20,7 @@ pub mod id;
 pub mod kind;
 pub mod output;
 pub mod record;
+pub mod snapshot;
 pub mod taxonomy;
 pub mod time;
 pub mod value;

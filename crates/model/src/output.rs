@@ -55,6 +55,7 @@ pub struct Numbered {
 
 /// What is said.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "lists of outputs are short; a box would be an allocation each")]
 pub enum Output {
     /// A tag was set, unset or swapped.
     TagChange(TagChange),
@@ -223,6 +224,8 @@ pub struct Touch {
     pub due_at: Time,
     /// Unconfirmed after this, it is missed.
     pub expires_at: Time,
+    /// Id of the touch of a merged contact that this one stands for; a report about that one is one about this.
+    pub replaces: Option<String>,
     /// Why.
     pub cause: Cause,
 }
@@ -269,7 +272,6 @@ pub enum DeadReason {
     KeyMismatch,
     LoopbackForged,
     LoopbackGap,
-    LinkDeferred,
     LinkRefused,
     LinkWeak,
     OrderWithoutBuyer,
@@ -279,13 +281,12 @@ pub enum DeadReason {
 
 impl DeadReason {
     /// Every reason.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 10] = [
         Self::Undecodable,
         Self::Misrouted,
         Self::KeyMismatch,
         Self::LoopbackForged,
         Self::LoopbackGap,
-        Self::LinkDeferred,
         Self::LinkRefused,
         Self::LinkWeak,
         Self::OrderWithoutBuyer,
@@ -311,8 +312,6 @@ impl DeadReason {
             Self::LoopbackForged => "loopback_forged",
             // A loopback number above last + 1: an alarm; the repair can only come after it.
             Self::LoopbackGap => "loopback_gap",
-            // Both cells have state; merging them is not built yet.
-            Self::LinkDeferred => "link_deferred",
             // The link would join two values of an exclusive kind.
             Self::LinkRefused => "link_refused",
             // The evidence is too weak to merge on.

@@ -3,6 +3,7 @@
 use crate::command::{Command, PlaybookSource};
 use crate::event::Event;
 use crate::id::{CellKey, IdKey, Position};
+use crate::snapshot::Snapshot;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -125,12 +126,19 @@ pub enum LoopBody {
         target: CellKey,
         /// The cell that became a forward.
         from: CellKey,
-        /// Identifiers that `from` stood for, itself first.
-        identities: Vec<IdKey>,
+        /// What it held.
+        snapshot: Box<Snapshot>,
         /// Why the two are one.
         evidence: Evidence,
         /// The event that said so.
         origin: Position,
+    },
+    /// `from` was granted a merge and has merged elsewhere: what was promised to it is free.
+    Release {
+        /// The root that promised.
+        target: CellKey,
+        /// The cell that went elsewhere.
+        from: CellKey,
     },
     /// Bundle `number` of `tenant` is in force from here on.
     Activation {
@@ -152,7 +160,8 @@ impl LoopBody {
             | Self::Link { target, .. }
             | Self::Ask { target, .. }
             | Self::Grant { target, .. }
-            | Self::MergeIn { target, .. } => Some(target),
+            | Self::MergeIn { target, .. }
+            | Self::Release { target, .. } => Some(target),
             Self::Activation { .. } => None,
         }
     }
@@ -166,6 +175,7 @@ impl LoopBody {
             Self::Ask { .. } => "ask",
             Self::Grant { .. } => "grant",
             Self::MergeIn { .. } => "merge_in",
+            Self::Release { .. } => "release",
             Self::Activation { .. } => "activation",
         }
     }

@@ -5,6 +5,7 @@ use touchline_log::{Marker, NewRecord, RECORD_BYTES_MAX, StoredRecord, Topic};
 use touchline_model::event::Private;
 use touchline_model::output::{Cause, Contact, DeadReason, Numbered, Outcome, Output, Progress};
 use touchline_model::record::{Input, Loop, LoopBody, Record, Undecodable};
+use touchline_model::snapshot::Snapshot;
 use touchline_model::value::Fields;
 use touchline_proto as proto;
 
@@ -103,9 +104,7 @@ pub(crate) fn progress_in(stored: &StoredRecord) -> Option<Progress> {
 /// once more what it says about a person.
 const fn carries_record(output: &Output) -> bool {
     match output {
-        Output::DeadLetter(letter) => {
-            !matches!(letter.reason, DeadReason::LinkDeferred | DeadReason::LinkRefused | DeadReason::LinkWeak)
-        }
+        Output::DeadLetter(letter) => !matches!(letter.reason, DeadReason::LinkRefused | DeadReason::LinkWeak),
         Output::TagChange(_) | Output::Touch(_) | Output::CommandResult(_) => false,
     }
 }
@@ -152,11 +151,21 @@ fn cut_rest(input: &mut Input) {
         LoopBody::Forward { event, .. } => event.fields = Fields::new(),
         LoopBody::Link { exclusive: ids, .. }
         | LoopBody::Ask { exclusive: ids, .. }
-        | LoopBody::Grant { exclusive: ids, .. }
-        | LoopBody::MergeIn { identities: ids, .. } => ids.truncate(LINKED_MAX),
+        | LoopBody::Grant { exclusive: ids, .. } => ids.truncate(LINKED_MAX),
+        LoopBody::MergeIn { snapshot, .. } => cut_snapshot(snapshot),
         // Their parts are bounded: commands on decoding, bundles by the compiler.
-        LoopBody::ForwardCommand { .. } | LoopBody::Activation { .. } => {}
+        LoopBody::ForwardCommand { .. } | LoopBody::Activation { .. } | LoopBody::Release { .. } => {}
     }
+}
+
+/// A contact whose record was cut is one that merges cut: what it has to do and who it is stay.
+fn cut_snapshot(snapshot: &mut Snapshot) {
+    snapshot.last_times.clear();
+    snapshot.identities.truncate(LINKED_MAX);
+    snapshot.relations.iter_mut().for_each(|relation| relation.state.clear());
+    snapshot.relations.truncate(LINKED_MAX);
+    snapshot.tags.iter_mut().for_each(|tag| cut_cause(&mut tag.cause));
+    snapshot.touches.iter_mut().for_each(|touch| cut_cause(&mut touch.cause));
 }
 
 fn forwarded(input: &mut Input) -> Option<&mut touchline_model::event::Event> {
@@ -404,9 +413,10 @@ mod tests {
             fields.with(format!("f{nth}"), touchline_model::value::Value::text("x".repeat(16_000)))
         });
         check(&forward(plain(5, 5), fields), &forward(Private::default(), Fields::new()));
-        let identities = (0..8_000).map(id).collect();
-        let body =
-            LoopBody::MergeIn { target: key(), from: key(), identities, evidence: Evidence::Strong, origin: HERE };
+        let (evidence, origin) = (Evidence::Strong, HERE);
+        let identities = (0..8_000).map(|number| Identity { id: id(number), evidence }).collect();
+        let snapshot = Box::new(Snapshot { identities, ..Snapshot::default() });
+        let body = LoopBody::MergeIn { target: key(), from: key(), snapshot, evidence, origin };
         let told = Loop { body, ..forward(plain(1, 1), Fields::new()) };
         assert!(loop_record(told).bytes() <= RECORD_BYTES_MAX);
     }

@@ -14,6 +14,7 @@ mod event;
 mod headers;
 mod output;
 mod record;
+mod snapshot;
 mod value;
 
 pub use bounds::{

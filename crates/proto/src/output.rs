@@ -124,28 +124,18 @@ pub fn touch_to(numbered: &Numbered, touch: &Touch) -> v1::Touch {
         planned_at_ms: touch.planned_at.0,
         due_at_ms: touch.due_at.0,
         expires_at_ms: touch.expires_at.0,
+        replaces: touch.replaces.clone(),
         cause: Some(cause_out(&touch.cause)),
     }
 }
 
 /// The message of a contact.
 pub fn contact_to(contact: &Contact) -> v1::Contact {
-    let identities = contact
-        .identities
-        .iter()
-        .map(|identity| v1::Identity { id: Some(id_out(&identity.id)), evidence: identity.evidence.name().to_owned() });
     let stages = contact.stages.iter().map(|stage| v1::Stage {
         board: stage.board.clone(),
         column: stage.column.clone(),
         entered_at_ms: stage.entered_at.0,
     });
-    let relations = contact.relations.iter().map(|relation| v1::Relation {
-        staff: relation.staff.clone(),
-        added_at_ms: relation.added_at.0,
-        state: relation.state.clone(),
-        removed_at_ms: relation.removed_at.map(|time| time.0),
-    });
-    let last_times = contact.last_times.iter().map(|(name, at)| v1::LastTime { name: name.clone(), at_ms: at.0 });
     v1::Contact {
         key: contact.key.to_string(),
         contact_id: contact.id().to_string(),
@@ -153,12 +143,12 @@ pub fn contact_to(contact: &Contact) -> v1::Contact {
         merged_into: contact.merged_into.as_ref().map(ToString::to_string),
         first_seen_ms: contact.first_seen.0,
         last_seen_ms: contact.last_seen.0,
-        identities: identities.collect(),
+        identities: contact.identities.iter().map(identity_to).collect(),
         tags: contact.tags.iter().map(tag_to).collect(),
         stages: stages.collect(),
         owner: contact.owner.clone(),
-        relations: relations.collect(),
-        last_times: last_times.collect(),
+        relations: contact.relations.iter().map(relation_to).collect(),
+        last_times: contact.last_times.iter().map(last_time_to).collect(),
         enrolments: contact.enrolments.iter().map(enrolment_to).collect(),
     }
 }
@@ -205,8 +195,14 @@ fn tag_change_from(wire: v1::TagChange) -> Result<Numbered, Undecodable> {
     numbered(wire.sequence, wire.clock_ms, wire.source, Output::TagChange(change))
 }
 
-fn touch_from(wire: v1::Touch) -> Result<Numbered, Undecodable> {
-    let touch = Touch {
+fn touch_from(mut wire: v1::Touch) -> Result<Numbered, Undecodable> {
+    let (sequence, clock_ms, source) = (wire.sequence, wire.clock_ms, wire.source.take());
+    numbered(sequence, clock_ms, source, Output::Touch(touch_in(wire)?))
+}
+
+/// A touch without its number.
+pub(crate) fn touch_in(wire: v1::Touch) -> Result<Touch, Undecodable> {
+    Ok(Touch {
         id: wire.id,
         state: TouchState::parse(&wire.state).ok_or_else(|| undecodable("unknown touch state"))?,
         reason: wire.reason,
@@ -223,9 +219,9 @@ fn touch_from(wire: v1::Touch) -> Result<Numbered, Undecodable> {
         planned_at: Time(wire.planned_at_ms),
         due_at: Time(wire.due_at_ms),
         expires_at: Time(wire.expires_at_ms),
+        replaces: wire.replaces,
         cause: cause_in(wire.cause)?,
-    };
-    numbered(wire.sequence, wire.clock_ms, wire.source, Output::Touch(touch))
+    })
 }
 
 fn command_result_to(numbered: &Numbered, result: &CommandResult) -> v1::CommandResult {
@@ -297,7 +293,7 @@ fn dead_letter_from(wire: v1::DeadLetter) -> Result<(Numbered, Option<RawRecord>
     Ok((numbered(wire.sequence, wire.clock_ms, wire.source, letter)?, record))
 }
 
-fn tag_to(tag: &Tag) -> v1::Tag {
+pub(crate) fn tag_to(tag: &Tag) -> v1::Tag {
     v1::Tag {
         group: tag.group.clone(),
         tag: tag.tag.clone(),
@@ -321,26 +317,10 @@ fn enrolment_to(enrolment: &Enrolment) -> v1::Enrolment {
 }
 
 fn contact_from(wire: v1::Contact) -> Result<Contact, Undecodable> {
-    let mut identities = Vec::with_capacity(wire.identities.len());
-    for identity in wire.identities {
-        let id = id_in(required("identity.id", identity.id)?)?;
-        identities.push(Identity { id, evidence: evidence_in(&identity.evidence)? });
-    }
-    let mut tags = Vec::with_capacity(wire.tags.len());
-    for tag in wire.tags {
-        let cause = cause_in(tag.cause)?;
-        tags.push(Tag { group: tag.group, tag: tag.tag, set_at: Time(tag.set_at_ms), cause });
-    }
     let stages = wire.stages.into_iter().map(|stage| Stage {
         board: stage.board,
         column: stage.column,
         entered_at: Time(stage.entered_at_ms),
-    });
-    let relations = wire.relations.into_iter().map(|relation| Relation {
-        staff: relation.staff,
-        added_at: Time(relation.added_at_ms),
-        state: relation.state,
-        removed_at: relation.removed_at_ms.map(Time),
     });
     Ok(Contact {
         key: key_in("key", &wire.key)?,
@@ -348,14 +328,61 @@ fn contact_from(wire: v1::Contact) -> Result<Contact, Undecodable> {
         merged_into: wire.merged_into.map(|key| key_in("merged_into", &key)).transpose()?,
         first_seen: Time(wire.first_seen_ms),
         last_seen: Time(wire.last_seen_ms),
-        identities,
-        tags,
+        identities: identities_in(wire.identities)?,
+        tags: tags_in(wire.tags)?,
         stages: stages.collect(),
         owner: wire.owner,
-        relations: relations.collect(),
-        last_times: wire.last_times.into_iter().map(|last| (last.name, Time(last.at_ms))).collect(),
+        relations: relations_in(wire.relations),
+        last_times: last_times_in(wire.last_times),
         enrolments: wire.enrolments.into_iter().map(enrolment_from).collect(),
     })
+}
+
+pub(crate) fn identities_in(wire: Vec<v1::Identity>) -> Result<Vec<Identity>, Undecodable> {
+    let each = wire.into_iter().map(|identity| {
+        let id = id_in(required("identity.id", identity.id)?)?;
+        Ok(Identity { id, evidence: evidence_in(&identity.evidence)? })
+    });
+    each.collect()
+}
+
+pub(crate) fn tags_in(wire: Vec<v1::Tag>) -> Result<Vec<Tag>, Undecodable> {
+    let each = wire.into_iter().map(|tag| {
+        let cause = cause_in(tag.cause)?;
+        Ok(Tag { group: tag.group, tag: tag.tag, set_at: Time(tag.set_at_ms), cause })
+    });
+    each.collect()
+}
+
+pub(crate) fn relations_in(wire: Vec<v1::Relation>) -> Vec<Relation> {
+    let each = wire.into_iter().map(|relation| Relation {
+        staff: relation.staff,
+        added_at: Time(relation.added_at_ms),
+        state: relation.state,
+        removed_at: relation.removed_at_ms.map(Time),
+    });
+    each.collect()
+}
+
+pub(crate) fn last_times_in(wire: Vec<v1::LastTime>) -> Vec<(String, Time)> {
+    wire.into_iter().map(|last| (last.name, Time(last.at_ms))).collect()
+}
+
+pub(crate) fn identity_to(identity: &Identity) -> v1::Identity {
+    v1::Identity { id: Some(id_out(&identity.id)), evidence: identity.evidence.name().to_owned() }
+}
+
+pub(crate) fn relation_to(relation: &Relation) -> v1::Relation {
+    v1::Relation {
+        staff: relation.staff.clone(),
+        added_at_ms: relation.added_at.0,
+        state: relation.state.clone(),
+        removed_at_ms: relation.removed_at.map(|time| time.0),
+    }
+}
+
+pub(crate) fn last_time_to((name, at): &(String, Time)) -> v1::LastTime {
+    v1::LastTime { name: name.clone(), at_ms: at.0 }
 }
 
 fn enrolment_from(wire: v1::Enrolment) -> Enrolment {

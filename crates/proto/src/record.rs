@@ -2,6 +2,7 @@
 
 use crate::bounds::check_command_texts;
 use crate::event::{check_tenant, event_from, event_to};
+use crate::snapshot::{snapshot_in, snapshot_to};
 use crate::v1;
 use crate::v1::command::Body as CommandWire;
 use crate::v1::log_record::Record as Wire;
@@ -13,7 +14,9 @@ use crate::value::{
 use prost::Message;
 use touchline_model::command::{Command, CommandBody};
 use touchline_model::id::{CellKey, IdKey, Position};
+use touchline_model::output::Identity;
 use touchline_model::record::{Evidence, Input, Loop, LoopBody, Undecodable};
+use touchline_model::snapshot::Snapshot;
 
 /// Longest request id, in characters.
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -155,13 +158,17 @@ fn loop_to(told: &Loop) -> v1::Loop {
         LoopBody::Grant { target, from, exclusive, evidence, origin } => {
             LoopWire::Grant(step_to(target, from, exclusive, *evidence, *origin))
         }
-        LoopBody::MergeIn { target, from, identities, evidence, origin } => LoopWire::MergeIn(v1::MergeIn {
+        LoopBody::MergeIn { target, from, snapshot, evidence, origin } => LoopWire::MergeIn(v1::MergeIn {
             target: target.to_string(),
             from: from.to_string(),
-            identities: ids_out(identities),
+            identities: Vec::new(),
+            snapshot: Some(snapshot_to(snapshot)),
             evidence: evidence.name().to_owned(),
             origin: Some(position_out(*origin)),
         }),
+        LoopBody::Release { target, from } => {
+            LoopWire::Release(v1::Release { target: target.to_string(), from: from.to_string() })
+        }
         LoopBody::Activation { number, tenant, sources } => LoopWire::Activation(v1::Activation {
             number: *number,
             tenant: tenant.clone(),
@@ -229,17 +236,33 @@ fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
             let (target, from, exclusive, evidence, origin) = step_in(step)?;
             LoopBody::Grant { target, from, exclusive, evidence, origin }
         }
-        LoopWire::MergeIn(body) => LoopBody::MergeIn {
-            target: key_in("target", &body.target)?,
-            from: key_in("from", &body.from)?,
-            identities: ids_in(body.identities)?,
-            evidence: evidence_in(&body.evidence)?,
-            origin: origin_in(body.origin)?,
-        },
+        LoopWire::MergeIn(body) => merge_in(body)?,
+        LoopWire::Release(body) => {
+            LoopBody::Release { target: key_in("target", &body.target)?, from: key_in("from", &body.from)? }
+        }
         LoopWire::Activation(body) => {
             check_tenant(&body.tenant)?;
             LoopBody::Activation { number: body.number, tenant: body.tenant, sources: sources_in(body.sources) }
         }
+    })
+}
+
+fn merge_in(body: v1::MergeIn) -> Result<LoopBody, Undecodable> {
+    let evidence = evidence_in(&body.evidence)?;
+    let snapshot = match body.snapshot {
+        Some(snapshot) => snapshot_in(snapshot)?,
+        // Cells that held nothing but identifiers were the only ones to merge once.
+        None => {
+            let further = ids_in(body.identities)?.into_iter().skip(1);
+            Snapshot { identities: further.map(|id| Identity { id, evidence }).collect(), ..Snapshot::default() }
+        }
+    };
+    Ok(LoopBody::MergeIn {
+        target: key_in("target", &body.target)?,
+        from: key_in("from", &body.from)?,
+        snapshot: Box::new(snapshot),
+        evidence,
+        origin: origin_in(body.origin)?,
     })
 }
 

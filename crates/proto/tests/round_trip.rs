@@ -11,6 +11,7 @@ use touchline_model::output::{
     Relation, Stage, StageMove, Stream, Tag, TagChange, Touch, TouchState,
 };
 use touchline_model::record::{Evidence, Input, Loop, LoopBody};
+use touchline_model::snapshot::{self, GoalUntil, Next, Snapshot};
 use touchline_model::taxonomy::{self, FieldType};
 use touchline_model::time::{Span, Time};
 use touchline_model::value::{Fields, Number, Value};
@@ -448,6 +449,7 @@ fn loops() -> Vec<Loop> {
     let evidence = Evidence::Medium;
     let step = || (target.clone(), from.clone(), exclusive.clone());
     let ((t1, f1, e1), (t2, f2, e2), (t3, f3, e3), (t4, f4, e4)) = (step(), step(), step(), step());
+    let ((t5, f5, _), (t6, f6, _)) = (step(), step());
     let event = Box::new(example(Kind::OrderPaid));
     let command = Box::new(commands().swap_remove(0));
     let sources = vec![PlaybookSource { id: "p".to_owned(), yaml: "y".to_owned() }];
@@ -457,10 +459,39 @@ fn loops() -> Vec<Loop> {
         LoopBody::Link { target: t1, from: f1, exclusive: e1, evidence, origin },
         LoopBody::Ask { target: t2, from: f2, exclusive: e2, evidence, origin },
         LoopBody::Grant { target: t3, from: f3, exclusive: e3, evidence, origin },
-        LoopBody::MergeIn { target: t4, from: f4, identities: e4, evidence, origin },
+        LoopBody::MergeIn { target: t4, from: f4, snapshot: Box::new(snapshot(e4)), evidence, origin },
+        LoopBody::MergeIn { target: t5, from: f5, snapshot: Box::default(), evidence, origin },
+        LoopBody::Release { target: t6, from: f6 },
         LoopBody::Activation { number: 2, tenant: "acme".to_owned(), sources },
     ];
     bodies.into_iter().map(|body| Loop { source: 3, sequence: 12, origin, clock: NOW, body }).collect()
+}
+
+fn snapshot(promised: Vec<IdKey>) -> Snapshot {
+    let Contact { identities, tags, relations, last_times, .. } = contact();
+    let touch = outputs().into_iter().find_map(|numbered| match numbered.output {
+        Output::Touch(touch) => Some(touch),
+        _ => None,
+    });
+    let enrolment = |next: Option<Next>, goal_until, ended| {
+        let entered_by = Position { partition: 2, offset: 77 };
+        snapshot::Enrolment { number: 2, entered_at: NOW, entered_by, next, goal_until, goal_reached: true, ended }
+    };
+    let next = Next { step: "p2".to_owned(), index: 1, planned: NOW };
+    Snapshot {
+        seen: Some((NOW, NOW)),
+        identities,
+        reserved: vec![(key(), promised)],
+        tags,
+        relations,
+        last_times,
+        enrolments: vec![
+            ("p/a".to_owned(), enrolment(Some(next), Some(GoalUntil::Moment(NOW)), None)),
+            ("p/b".to_owned(), enrolment(None, Some(GoalUntil::Enrolment), None)),
+            ("p/c".to_owned(), enrolment(None, None, Some(("exit".to_owned(), NOW)))),
+        ],
+        touches: touch.into_iter().collect(),
+    }
 }
 
 fn cause() -> Cause {
@@ -539,6 +570,7 @@ fn touch(state: TouchState) -> Touch {
         planned_at: NOW,
         due_at: NOW.plus(Span::hours(1)),
         expires_at: NOW.plus(Span::days(1)),
+        replaces: Some("acme/x/sop/1/p1#1".to_owned()),
         cause: cause(),
     }
 }

@@ -103,6 +103,7 @@ pub(crate) fn touch(touch: &v1::Touch) -> Value {
         "planned_at": time(touch.planned_at_ms),
         "due_at": time(touch.due_at_ms),
         "expires_at": time(touch.expires_at_ms),
+        "replaces": touch.replaces,
         "cause": cause(touch.cause.as_ref()),
     })
 }

@@ -2,5 +2,6 @@
 
 mod corners;
 mod main_job;
+mod merging;
 mod support;
 mod total;

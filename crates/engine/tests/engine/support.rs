@@ -54,6 +54,14 @@ pub(crate) fn youzan(value: &str) -> IdKey {
     IdKey::new(IdKind::YzOpenId, "youzan", value)
 }
 
+pub(crate) fn tb(value: &str) -> IdKey {
+    IdKey::new(IdKind::TbOpenUid, "app", value)
+}
+
+pub(crate) fn unionid(value: &str) -> IdKey {
+    IdKey::new(IdKind::WxUnionid, "open", value)
+}
+
 /// An event as a channel would give it; `basis` makes its id.
 pub(crate) fn event(kind: Kind, basis: &str, when: Time, subject: Vec<IdKey>, fields: &[(&str, &str)]) -> Event {
     let mut private = Fields::new();

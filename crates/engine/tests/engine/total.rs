@@ -7,8 +7,9 @@ use touchline_model::command::{Command, CommandBody, PlaybookSource, TagRef};
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
-use touchline_model::output::Output;
+use touchline_model::output::{Cause, Identity, Output, Tag};
 use touchline_model::record::{Evidence, Input, Loop, LoopBody, Record, Undecodable};
+use touchline_model::snapshot::{Enrolment, GoalUntil, Next, Snapshot};
 use touchline_model::time::Time;
 
 const PLAYBOOK: &str = include_str!("../../../../tests/playbooks/kills.yaml");
@@ -74,6 +75,51 @@ fn any_command() -> impl Strategy<Value = Command> {
     })
 }
 
+/// What another version, or a forger, may say that a contact held.
+fn any_snapshot() -> impl Strategy<Value = Snapshot> {
+    let tag = (prop_oneof!["行为", "gone"], prop_oneof!["来过", "x"], moment());
+    let enrolment = (prop_oneof!["kills/j", "kills/gone", "no slash"], moment(), moment(), 0..5u32, 0..4u8);
+    let identities = prop::collection::vec(identifier(), 0..4);
+    (identities, prop::collection::vec(tag, 0..3), prop::collection::vec(enrolment, 0..3), moment()).prop_map(
+        |(ids, tags, enrolments, seen)| {
+            let enrolments = enrolments.into_iter().map(|(name, entered_at, planned, index, end)| {
+                let next = (end < 2).then(|| Next { step: format!("s{index}"), index, planned });
+                let ended = (end % 2 == 0).then(|| ("exit".to_owned(), planned));
+                let entered_by = Position { partition: 1, offset: 7 };
+                let goal_until = (end == 3).then_some(GoalUntil::Moment(planned));
+                (
+                    name,
+                    Enrolment { number: index, entered_at, entered_by, next, goal_until, goal_reached: false, ended },
+                )
+            });
+            let tags = tags.into_iter().map(|(group, tag, set_at)| Tag { group, tag, set_at, cause: some_cause() });
+            Snapshot {
+                seen: Some((seen, seen)),
+                identities: ids.iter().map(|id| Identity { id: id.clone(), evidence: Evidence::Strong }).collect(),
+                reserved: ids.into_iter().map(|id| (CellKey::of(TENANT, &id), vec![id])).collect(),
+                tags: tags.collect(),
+                enrolments: enrolments.collect(),
+                ..Snapshot::default()
+            }
+        },
+    )
+}
+
+fn some_cause() -> Cause {
+    Cause {
+        position: Position { partition: 1, offset: 7 },
+        origin: None,
+        event_id: None,
+        kind: "chat.message".to_owned(),
+        playbook: "kills".to_owned(),
+        rule: "rules/r".to_owned(),
+        bundle: 1,
+        hit: None,
+        actor: String::new(),
+        reason: String::new(),
+    }
+}
+
 fn any_loop() -> impl Strategy<Value = Loop> {
     let contact = || identifier().prop_map(|id| CellKey::of(TENANT, &id));
     let origin = Position { partition: 1, offset: 7 };
@@ -106,13 +152,14 @@ fn any_loop() -> impl Strategy<Value = Loop> {
             evidence: Evidence::Strong,
             origin
         }),
-        pair().prop_map(move |(target, from, identities)| LoopBody::MergeIn {
+        (contact(), contact(), any_snapshot()).prop_map(move |(target, from, snapshot)| LoopBody::MergeIn {
             target,
             from,
-            identities,
-            evidence: Evidence::Strong,
+            snapshot: Box::new(snapshot),
+            evidence: Evidence::Medium,
             origin
         }),
+        (contact(), contact()).prop_map(|(target, from)| LoopBody::Release { target, from }),
     ];
     (0..5u32, 1..4u64, moment(), body).prop_map(move |(source, sequence, clock, body)| Loop {
         source,

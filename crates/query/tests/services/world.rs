@@ -335,6 +335,7 @@ pub fn touch(name: &str, step: &str, state: TouchState) -> Output {
         planned_at: NOON,
         due_at: NOON,
         expires_at: Time(NOON.0 + 86_400_000),
+        replaces: None,
         cause: cause(position),
     })
 }

@@ -1,0 +1,142 @@
+//! Merging: what a contact held moves to the contact that goes on, and how each part of it is united.
+//!
+//! ```text
+//!   lower cell ── export: all of it leaves, what was planned is cancelled ──▶ MergeIn ──▶ import at the root
+//! ```
+//! Both functions take a contact apart by naming every field: whoever adds one has to say here how it merges. Uniting
+//! does not depend on the order of merges, but for journeys that can be entered again (see `journeys::merge`).
+
+use crate::cell::Contact;
+use crate::journeys;
+use crate::keys;
+use crate::overlay::ViewError;
+use crate::rules::{self, Case};
+use crate::work::Work;
+use std::sync::Arc;
+use touchline_model::id::{CellKey, Position};
+use touchline_model::output::{Cause, Identity, Relation, Tag};
+use touchline_model::record::Evidence;
+use touchline_model::snapshot::Snapshot;
+use touchline_model::time::Time;
+use touchline_playbook::bundle::Bundle;
+use touchline_playbook::compile::compile;
+
+/// Kind of a cause that is a merge.
+const MERGED: &str = "contact.merged";
+
+/// Everything the contact at `cell` holds; says that what it had planned will not go out from here.
+pub(crate) fn export(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    mut contact: Box<Contact>,
+    origin: Position,
+) -> Result<Snapshot, ViewError> {
+    let held = contact.clone();
+    let bundle = bundle_of(work, cell);
+    journeys::leave(work, &case(work, cell, &bundle, origin), &mut contact);
+    let Contact {
+        seen,
+        // Of this cell's log.
+        version: _,
+        identities,
+        reserved,
+        tags,
+        relations,
+        last_times,
+        enrolments,
+        touches,
+        // Follow from enrolments and touches.
+        timers: _,
+    } = *held;
+    let mut carried = Vec::new();
+    for (group, set) in tags {
+        for (tag, set_at) in set {
+            let key = keys::why(cell, &group, &tag);
+            let why: Option<Cause> = work.get(&key)?;
+            let cause = why.ok_or_else(|| ViewError(format!("tag {group}/{tag} has no cause")))?;
+            work.delete(key);
+            carried.push(Tag { group: group.clone(), tag, set_at, cause });
+        }
+    }
+    Ok(Snapshot {
+        seen,
+        identities,
+        reserved: reserved.into_iter().collect(),
+        tags: carried,
+        relations: relations.into_values().collect(),
+        last_times: last_times.into_iter().collect(),
+        enrolments: enrolments.into_iter().map(|(name, enrolment)| (name, *enrolment)).collect(),
+        touches: touches.into_values().map(|touch| *touch).collect(),
+    })
+}
+
+/// Unites what `from` held with the contact at `cell`.
+pub(crate) fn import(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &mut Contact,
+    (from, snapshot): (&CellKey, Snapshot),
+    evidence: Evidence,
+    origin: Position,
+) {
+    let Snapshot { seen, identities, reserved, tags, relations, last_times, enrolments, touches } = snapshot;
+    // The first and the last of both.
+    contact.seen = match (contact.seen, seen) {
+        (Some((first, last)), Some((other_first, other_last))) => Some((first.min(other_first), last.max(other_last))),
+        (one, other) => one.or(other),
+    };
+    // What was promised to it has come; what it promised to others is promised from here.
+    contact.reserved.remove(from);
+    contact.reserved.extend(reserved);
+    // All of them; no better known than the link that brought them.
+    let own = Identity { id: from.id(), evidence };
+    for Identity { id, evidence: known } in std::iter::once(own).chain(identities) {
+        let evidence = known.min(evidence);
+        work.put(keys::told(cell, &CellKey::of(&cell.tenant(), &id)), &evidence);
+        contact.add_identity(id, evidence);
+    }
+    // The latest add of each; of the same moment one that was removed since.
+    for relation in relations {
+        let newer = |known: &Relation| (known.added_at, known.removed_at) < (relation.added_at, relation.removed_at);
+        if contact.relations.get(&relation.staff).is_none_or(newer) {
+            contact.relations.insert(relation.staff.clone(), relation);
+        }
+    }
+    // The latest of each name.
+    for (name, at) in last_times {
+        let latest = contact.last_times.entry(name).or_insert(at);
+        *latest = at.max(*latest);
+    }
+    let bundle = bundle_of(work, cell);
+    let case = case(work, cell, &bundle, origin);
+    // Every tag; of an exclusive group the one that was set last. Rules do not see them again: they did where they were
+    // set.
+    rules::merge(work, &case, contact, tags);
+    // One enrolment of each journey, and each unconfirmed touch once.
+    journeys::merge(work, &case, contact, enrolments, touches);
+    // A condition may hold for both together that held for neither.
+    journeys::on_record(work, &case, contact, None, &[]);
+}
+
+/// The bundle in force, or one without playbooks: tags of a bundle that has not come here yet are kept as they are.
+fn bundle_of(work: &Work<'_, '_>, cell: &CellKey) -> Arc<Bundle> {
+    work.bundle(&cell.tenant())
+        .unwrap_or_else(|| Arc::new(compile(&[], 0).expect("a bundle without playbooks compiles")))
+}
+
+fn case<'a>(work: &Work<'_, '_>, cell: &'a CellKey, bundle: &'a Bundle, origin: Position) -> Case<'a> {
+    let at: Time = work.append_time.min(work.clock);
+    let cause = Cause {
+        position: work.position,
+        origin: (origin != work.position).then_some(origin),
+        event_id: None,
+        kind: MERGED.to_owned(),
+        playbook: String::new(),
+        rule: String::new(),
+        bundle: bundle.number,
+        hit: None,
+        actor: String::new(),
+        reason: String::new(),
+    };
+    Case { cell, bundle, at, cause }
+}

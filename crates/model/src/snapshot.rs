@@ -1,0 +1,75 @@
+//! What a contact held when it became a forward, on its way to the contact that goes on.
+//!
+//! It lies in the log for good, so it has words of its own here and on the wire, apart from what a store keeps.
+
+use crate::id::{CellKey, IdKey, Position};
+use crate::output::{Identity, Relation, Tag, Touch};
+use crate::time::Time;
+use serde::{Deserialize, Serialize};
+
+/// Everything that has to live on. What can be derived (timers, stages, the owner) is left out.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Event time of the first and latest event; `None` while only links have named the cell.
+    pub seen: Option<(Time, Time)>,
+    /// Further identifiers, in the order they were joined; the cell's own is not among them.
+    pub identities: Vec<Identity>,
+    /// Exclusive identifiers promised to cells that have not come yet.
+    pub reserved: Vec<(CellKey, Vec<IdKey>)>,
+    /// Tags by group then tag, each with why.
+    pub tags: Vec<Tag>,
+    /// Staff relations by staff id.
+    pub relations: Vec<Relation>,
+    /// Event name and event time of the last one, by name.
+    pub last_times: Vec<(String, Time)>,
+    /// Journeys, by `playbook/journey`.
+    pub enrolments: Vec<(String, Enrolment)>,
+    /// Touches that were due and not confirmed, by id.
+    pub touches: Vec<Touch>,
+}
+
+/// The latest enrolment of a contact in a journey.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enrolment {
+    /// From 1: how often the contact entered.
+    pub number: u32,
+    /// Event time of entering: the anchor.
+    pub entered_at: Time,
+    /// The record that entered it.
+    pub entered_by: Position,
+    /// What comes next.
+    pub next: Option<Next>,
+    /// Until when the goal counts; `None`: no goal, or no longer.
+    pub goal_until: Option<GoalUntil>,
+    /// Whether the goal was reached.
+    pub goal_reached: bool,
+    /// How and when it ended.
+    pub ended: Option<(String, Time)>,
+}
+
+/// The next step of an enrolment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Next {
+    /// Step id: what is looked up when its moment comes.
+    pub step: String,
+    /// Where it stood in the journey: where to go on saying what is cancelled once a bundle has dropped it.
+    pub index: u32,
+    /// When.
+    pub planned: Time,
+}
+
+/// How long a goal counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GoalUntil {
+    /// To this moment, whether or not steps remain.
+    Moment(Time),
+    /// As long as something else keeps the enrolment open.
+    Enrolment,
+}
+
+impl Enrolment {
+    /// Whether steps or the goal are still open.
+    pub const fn is_active(&self) -> bool {
+        self.ended.is_none()
+    }
+}

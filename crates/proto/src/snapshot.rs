@@ -1,0 +1,97 @@
+//! What a contact held when it became a forward.
+
+use crate::output::{
+    identities_in, identity_to, last_time_to, last_times_in, relation_to, relations_in, tag_to, tags_in, touch_in,
+    touch_to,
+};
+use crate::v1;
+use crate::v1::held_enrolment::GoalUntil as GoalWire;
+use crate::value::{ids_in, ids_out, key_in, position_in, position_out, required};
+use touchline_model::id::{CellKey, IdKey, Position};
+use touchline_model::output::{Numbered, Output};
+use touchline_model::record::Undecodable;
+use touchline_model::snapshot::{Enrolment, GoalUntil, Next, Snapshot};
+use touchline_model::time::Time;
+
+pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
+    let Snapshot { seen, identities, reserved, tags, relations, last_times, enrolments, touches } = snapshot;
+    let touches = touches.iter().map(|touch| {
+        // Its number belongs to another partition and says nothing here.
+        let source = Position { partition: 0, offset: 0 };
+        let output = Output::Touch(touch.clone());
+        let numbered = Numbered { sequence: 0, clock: Time::default(), source, output };
+        v1::Touch { source: None, ..touch_to(&numbered, touch) }
+    });
+    v1::Snapshot {
+        first_seen_ms: seen.map(|(first, _)| first.0),
+        last_seen_ms: seen.map(|(_, last)| last.0),
+        identities: identities.iter().map(identity_to).collect(),
+        reserved: reserved.iter().map(promise_to).collect(),
+        tags: tags.iter().map(tag_to).collect(),
+        relations: relations.iter().map(relation_to).collect(),
+        last_times: last_times.iter().map(last_time_to).collect(),
+        enrolments: enrolments.iter().map(enrolment_to).collect(),
+        touches: touches.collect(),
+    }
+}
+
+pub(crate) fn snapshot_in(wire: v1::Snapshot) -> Result<Snapshot, Undecodable> {
+    let enrolments = wire.enrolments.into_iter().map(enrolment_in);
+    let touches = wire.touches.into_iter().map(touch_in);
+    Ok(Snapshot {
+        seen: wire.first_seen_ms.zip(wire.last_seen_ms).map(|(first, last)| (Time(first), Time(last))),
+        identities: identities_in(wire.identities)?,
+        reserved: wire.reserved.into_iter().map(promise_in).collect::<Result<_, _>>()?,
+        tags: tags_in(wire.tags)?,
+        relations: relations_in(wire.relations),
+        last_times: last_times_in(wire.last_times),
+        enrolments: enrolments.collect::<Result<_, _>>()?,
+        touches: touches.collect::<Result<_, _>>()?,
+    })
+}
+
+fn promise_to((cell, exclusive): &(CellKey, Vec<IdKey>)) -> v1::Promise {
+    v1::Promise { cell: cell.to_string(), exclusive: ids_out(exclusive) }
+}
+
+fn promise_in(wire: v1::Promise) -> Result<(CellKey, Vec<IdKey>), Undecodable> {
+    Ok((key_in("reserved.cell", &wire.cell)?, ids_in(wire.exclusive)?))
+}
+
+fn enrolment_to((journey, enrolment): &(String, Enrolment)) -> v1::HeldEnrolment {
+    let Enrolment { number, entered_at, entered_by, next, goal_until, goal_reached, ended } = enrolment;
+    v1::HeldEnrolment {
+        journey: journey.clone(),
+        number: *number,
+        entered_at_ms: entered_at.0,
+        entered_by: Some(position_out(*entered_by)),
+        next_step: next.as_ref().map(|next| next.step.clone()),
+        next_index: next.as_ref().map_or(0, |next| next.index),
+        next_planned_ms: next.as_ref().map_or(0, |next| next.planned.0),
+        goal_until: goal_until.map(|until| match until {
+            GoalUntil::Moment(until) => GoalWire::GoalUntilMs(until.0),
+            GoalUntil::Enrolment => GoalWire::GoalUntilEnd(true),
+        }),
+        goal_reached: *goal_reached,
+        ended: ended.as_ref().map(|(reason, _)| reason.clone()),
+        ended_at_ms: ended.as_ref().map_or(0, |(_, at)| at.0),
+    }
+}
+
+fn enrolment_in(wire: v1::HeldEnrolment) -> Result<(String, Enrolment), Undecodable> {
+    let (index, planned) = (wire.next_index, Time(wire.next_planned_ms));
+    let ended_at = Time(wire.ended_at_ms);
+    let enrolment = Enrolment {
+        number: wire.number,
+        entered_at: Time(wire.entered_at_ms),
+        entered_by: position_in(required("enrolment.entered_by", wire.entered_by)?),
+        next: wire.next_step.map(|step| Next { step, index, planned }),
+        goal_until: wire.goal_until.map(|until| match until {
+            GoalWire::GoalUntilMs(until) => GoalUntil::Moment(Time(until)),
+            GoalWire::GoalUntilEnd(_) => GoalUntil::Enrolment,
+        }),
+        goal_reached: wire.goal_reached,
+        ended: wire.ended.map(|reason| (reason, ended_at)),
+    };
+    Ok((wire.journey, enrolment))
+}
