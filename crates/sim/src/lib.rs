@@ -32,6 +32,7 @@ mod clients;
 mod coordinator;
 mod crashes;
 mod handle;
+pub mod identity;
 mod judge;
 pub mod kafka;
 mod network;
