@@ -7,7 +7,7 @@ use crate::overlay::{Overlay, View, ViewError};
 use crate::public::{self, stored_bundle};
 use crate::rules::{self, Case, Judged};
 use crate::work::{Bundles, Memory, Work};
-use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, journeys, keys, timers};
+use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, journeys, keys, orders, timers};
 use std::sync::Arc;
 use touchline_model::command::Command;
 use touchline_model::event::Event;
@@ -228,23 +228,15 @@ fn on_event(
         }
         Some(Cell::Contact(contact)) => contact,
         None if cell.kind() == IdKind::Group => return Ok(()),
-        None if cell.kind() == IdKind::Order => {
-            // An order learns its buyer from any event that names one.
-            let Some(buyer) = event.subject.iter().find(|id| id.kind.is_contact()) else {
-                work.dead(DeadReason::OrderWithoutBuyer, "no event has named the buyer of this order");
-                return Ok(());
-            };
-            let buyer = CellKey::of(&event.tenant, buyer);
-            work.put_cell(cell, Cell::Order { buyer: buyer.clone() });
-            pass_on(work, buyer, event, at, origin, hops);
-            return Ok(());
-        }
+        Some(Cell::Waiting { held }) => return orders::on_event(work, cell, held, event, (at, origin, hops)),
+        None if cell.kind() == IdKind::Order => return orders::on_event(work, cell, 0, event, (at, origin, hops)),
         None => Box::default(),
     };
     apply_event(work, cell, contact, event, at, origin)
 }
 
-fn pass_on(work: &mut Work<'_, '_>, target: CellKey, event: &Event, at: Time, origin: Position, hops: u8) {
+/// Tells the cell that owns the event now.
+pub(crate) fn pass_on(work: &mut Work<'_, '_>, target: CellKey, event: &Event, at: Time, origin: Position, hops: u8) {
     if hops >= HOPS_MAX {
         work.dead(DeadReason::TooManyHops, format!("passed on {hops} times"));
         return;

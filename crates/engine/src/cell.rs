@@ -24,6 +24,11 @@ pub(crate) enum Cell {
         /// Offset of the record that made it one.
         version: u64,
     },
+    /// An order whose buyer is not known: so many of its events wait beside it (`h|`).
+    Waiting {
+        /// From 0, without gaps.
+        held: u32,
+    },
     /// An order whose buyer is known; everything is passed on.
     Order {
         /// The buyer's cell.

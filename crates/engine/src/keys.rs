@@ -44,6 +44,11 @@ pub fn told(key: &CellKey, other: &CellKey) -> Vec<u8> {
     format!("n|{key}|{other}").into_bytes()
 }
 
+/// `h|key|n`: the n-th event that waits for the buyer of the order.
+pub fn held(key: &CellKey, number: u32) -> Vec<u8> {
+    [b"h|", key.as_str().as_bytes(), b"|", &number.to_be_bytes()].concat()
+}
+
 /// `m|bundle|tenant`: the bundle in force for a tenant.
 pub fn bundle(tenant: &str) -> Vec<u8> {
     [BUNDLES, tenant.as_bytes()].concat()

@@ -21,6 +21,7 @@ pub mod keys;
 mod links;
 mod merging;
 mod meta;
+mod orders;
 mod overlay;
 mod public;
 mod rules;

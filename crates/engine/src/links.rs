@@ -7,6 +7,7 @@
 use crate::cell::{Cell, Contact};
 use crate::keys;
 use crate::merging;
+use crate::orders;
 use crate::overlay::ViewError;
 use crate::work::Work;
 use touchline_model::event::Event;
@@ -71,10 +72,13 @@ fn evidence_of(kind: IdKind) -> Evidence {
 /// `from` says that `target` is the same person (or, for an order, that it is the buyer).
 pub(crate) fn link(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewError> {
     if link.target.kind() == IdKind::Order {
-        if work.cell(&link.target)?.is_none() {
-            work.put_cell(&link.target, Cell::Order { buyer: link.from });
-        }
-        return Ok(());
+        return match work.cell(&link.target)? {
+            None | Some(Cell::Waiting { .. }) => orders::learn(work, &link.target, link.from),
+            known => {
+                work.keep(&link.target, known);
+                Ok(())
+            }
+        };
     }
     let Some(contact) = resident(work, &link, pass_link)? else { return Ok(()) };
     if link.from == link.target || refused(work, &contact, &link) {
@@ -171,6 +175,12 @@ pub(crate) fn merge_in(
             return Ok(());
         }
         Some(Cell::Contact(contact)) => contact,
+        // Nobody merges into an order: forged.
+        Some(Cell::Waiting { .. }) => {
+            work.keep(&target, found);
+            work.dead(DeadReason::LoopbackForged, "a merge into an order");
+            return Ok(());
+        }
         None => Box::default(),
     };
     merging::import(work, &target, &mut contact, (&from, *snapshot), evidence, origin);
@@ -204,6 +214,8 @@ fn resident(
     let found = work.cell(&link.target)?;
     match found {
         Some(Cell::Contact(contact)) => Ok(Some(contact)),
+        // Orders neither ask nor grant.
+        Some(Cell::Waiting { .. }) => Ok(None),
         None => Ok(Some(Box::default())),
         Some(Cell::Forward { ref to, .. } | Cell::Order { buyer: ref to }) => {
             // Already joined to the sender: nothing to do.

@@ -38,7 +38,7 @@ pub(crate) fn public_cell(
             record.merged_into = Some(to.clone());
             Ok(Some(record))
         }
-        Cell::Order { .. } => Ok(None),
+        Cell::Order { .. } | Cell::Waiting { .. } => Ok(None),
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::cell::{Cell, Contact};
 use crate::overlay::ViewError;
 use crate::work::Work;
-use crate::{TIMERS_PER_RECORD_MAX, journeys, keys};
+use crate::{TIMERS_PER_RECORD_MAX, journeys, keys, orders};
 use touchline_model::id::CellKey;
 use touchline_model::time::{Span, Time};
 
@@ -17,6 +17,11 @@ pub(crate) fn arm(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact
     let entry = (due, name.to_owned());
     let at = contact.timers.partition_point(|armed| *armed < entry);
     contact.timers.insert(at, entry);
+    arm_cell(work, cell, due, name);
+}
+
+/// Arms a timer of a cell that keeps no list: what it means is asked when it fires.
+pub(crate) fn arm_cell(work: &mut Work<'_, '_>, cell: &CellKey, due: Time, name: &str) {
     let key = keys::timer(due, cell, name);
     if key < work.meta.timers_from {
         work.meta.timers_from.clone_from(&key);
@@ -80,7 +85,17 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
     for key in due {
         work.delete(key.clone());
         let Some((due, cell, name)) = keys::parse_timer(&key) else { continue };
-        let Some(Cell::Contact(mut contact)) = work.cell(&cell)? else { continue };
+        let mut contact = match work.cell(&cell)? {
+            Some(Cell::Contact(contact)) => contact,
+            Some(Cell::Waiting { .. }) => {
+                orders::give_up(work, &cell)?;
+                continue;
+            }
+            other => {
+                work.keep(&cell, other);
+                continue;
+            }
+        };
         let entry = (due, name);
         let Ok(at) = contact.timers.binary_search(&entry) else { continue };
         contact.timers.remove(at);

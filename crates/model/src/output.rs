@@ -275,13 +275,14 @@ pub enum DeadReason {
     LinkRefused,
     LinkWeak,
     OrderWithoutBuyer,
+    OrderTimedOut,
     TooManyHops,
     NotYet,
 }
 
 impl DeadReason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Undecodable,
         Self::Misrouted,
         Self::KeyMismatch,
@@ -290,6 +291,7 @@ impl DeadReason {
         Self::LinkRefused,
         Self::LinkWeak,
         Self::OrderWithoutBuyer,
+        Self::OrderTimedOut,
         Self::TooManyHops,
         Self::NotYet,
     ];
@@ -316,8 +318,10 @@ impl DeadReason {
             Self::LinkRefused => "link_refused",
             // The evidence is too weak to merge on.
             Self::LinkWeak => "link_weak",
-            // An order event that names no buyer, for an order whose buyer is not known.
+            // An order event that names no buyer, for an order that holds all the events it may hold.
             Self::OrderWithoutBuyer => "order_without_buyer",
+            // An event that waited in vain for the buyer of its order.
+            Self::OrderTimedOut => "order_timed_out",
             // Forwarded more often than any real chain is long.
             Self::TooManyHops => "too_many_hops",
             // Understood, but not supported by this version.

@@ -100,11 +100,13 @@ pub(crate) fn progress_in(stored: &StoredRecord) -> Option<Progress> {
     }
 }
 
-/// An event whose link is not made is applied all the same: only the position of its record is told, not
-/// once more what it says about a person.
+/// An event whose link is not made is applied all the same, and one that has waited lies elsewhere: only the position is
+/// told, not once more what it says about a person.
 const fn carries_record(output: &Output) -> bool {
     match output {
-        Output::DeadLetter(letter) => !matches!(letter.reason, DeadReason::LinkRefused | DeadReason::LinkWeak),
+        Output::DeadLetter(letter) => {
+            !matches!(letter.reason, DeadReason::LinkRefused | DeadReason::LinkWeak | DeadReason::OrderTimedOut)
+        }
         Output::TagChange(_) | Output::Touch(_) | Output::CommandResult(_) => false,
     }
 }
@@ -358,7 +360,8 @@ mod tests {
 
         for reason in DeadReason::ALL {
             let letter = Output::DeadLetter(DeadLetter { reason, detail: String::new() });
-            assert_eq!(said(letter, 5).1.is_none(), reason.name().starts_with("link_"), "{}", reason.name());
+            let elsewhere = reason.name().starts_with("link_") || reason.name() == "order_timed_out";
+            assert_eq!(said(letter, 5).1.is_none(), elsewhere, "{}", reason.name());
         }
 
         let change = |cause: Cause| TagChange {

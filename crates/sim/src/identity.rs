@@ -8,7 +8,7 @@
 //!   event ─▶ log of its partition ─▶ engine ─▶ lanes, one per pair ─▶ log of the target ─▶ engine …
 //! ```
 //! What must come out follows from the events alone. Every event has a keyword of its own that sets a tag of its own, the
-//! one tag of its identifier's group, and enters a journey once more: so a lost event lacks its tag, one that was
+//! one tag of its identifier's group, and enters a journey once more (orders are identifiers that wait for their buyer): so a lost event lacks its tag, one that was
 //! overtaken leaves an older tag in its identifier's group, and one that was applied twice counts twice.
 
 use crate::random::Random;
@@ -25,8 +25,10 @@ use touchline_model::value::{Fields, Value};
 
 const TENANT: &str = "acme";
 const PARTITIONS: u32 = 4;
-/// Identifiers of a run, and events of each at most.
+/// Identifiers of people, then orders, and events of each at most.
 const IDS: usize = 8;
+const ORDERS: usize = 2;
+const ALL: usize = IDS + ORDERS;
 const EVENTS_EACH: usize = 6;
 const START: Time = Time(1_772_416_800_000);
 /// Steps after which a run that has not come to rest never will.
@@ -103,6 +105,10 @@ struct Lane {
 enum Action {
     Happens(usize),
     Links(usize, usize),
+    /// Something is said of an order, with or without its buyer.
+    Ordered(usize, bool),
+    /// The buyer says something that names the order.
+    Names(usize),
 }
 
 struct World {
@@ -116,6 +122,8 @@ struct World {
     /// Moments of the events of each identifier, in order.
     happened: Vec<Vec<Time>>,
     linked: Vec<(usize, usize)>,
+    /// Who bought each order, and whether anything has said so.
+    buyer: Vec<(usize, bool)>,
     conflicts: bool,
     now: Time,
     count: u64,
@@ -143,11 +151,15 @@ impl World {
             ids.push(IdKey::new(kind, "scope", format!("{number}-{}", random.below(1_000))));
             person.push(whose);
         }
+        for number in 0..ORDERS {
+            ids.push(IdKey::new(IdKind::Order, "youzan:1", format!("E{number}-{}", random.below(1_000))));
+        }
+        let buyer = (0..ORDERS).map(|_| (usize::try_from(random.below(IDS as u64)).expect("small"), false)).collect();
         let plan = plan(&mut random, &person, conflicts);
         let lanes = BTreeMap::new();
-        let (happened, linked) = (vec![Vec::new(); IDS], Vec::new());
+        let (happened, linked) = (vec![Vec::new(); ALL], Vec::new());
         let (now, count, report) = (START, 0, Report::default());
-        Self { random, parts, lanes, ids, person, plan, happened, linked, conflicts, now, count, report }
+        Self { random, parts, lanes, ids, person, plan, happened, linked, buyer, conflicts, now, count, report }
     }
 
     /// Puts the playbook in force everywhere before anything happens.
@@ -174,14 +186,21 @@ impl World {
         }
         match self.plan.pop() {
             None => {}
-            Some(Action::Happens(id)) => {
-                let number = self.happened[id].len();
-                let fields = Fields::new().with("direction", Value::text("in"));
-                let text = Fields::new().with("text", Value::text(keyword(id, number)));
-                let event = self.event(Kind::ChatMessage, vec![self.ids[id].clone()], fields, text);
+            Some(Action::Happens(id)) => self.happens(id, vec![self.ids[id].clone()]),
+            Some(Action::Ordered(order, named)) => {
+                let mut subject = vec![self.ids[IDS + order].clone()];
+                if named {
+                    subject.push(self.ids[self.buyer[order].0].clone());
+                    self.buyer[order].1 = true;
+                }
+                self.happens(IDS + order, subject);
+            }
+            Some(Action::Names(order)) => {
+                self.buyer[order].1 = true;
+                let subject = vec![self.ids[self.buyer[order].0].clone(), self.ids[IDS + order].clone()];
+                let fields = Fields::new().with("direction", Value::text("out"));
+                let event = self.event(Kind::ChatMessage, subject, fields, Fields::new());
                 self.append_event(event);
-                self.happened[id].push(self.now);
-                self.report.events += 1;
             }
             Some(Action::Links(one, other)) => {
                 let evidence = if self.random.chance(500) { "strong" } else { "medium" };
@@ -193,6 +212,17 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// The next event under an identifier, with its own keyword.
+    fn happens(&mut self, id: usize, subject: Vec<IdKey>) {
+        let number = self.happened[id].len();
+        let fields = Fields::new().with("direction", Value::text("in"));
+        let text = Fields::new().with("text", Value::text(keyword(id, number)));
+        let event = self.event(Kind::ChatMessage, subject, fields, text);
+        self.append_event(event);
+        self.happened[id].push(self.now);
+        self.report.events += 1;
     }
 
     fn append_event(&mut self, event: Event) {
@@ -452,8 +482,10 @@ impl World {
         if known != stands_for {
             return Err(format!("{root} says that it is {known:?}, and is {stands_for:?}"));
         }
+        let bought = (0..ORDERS).filter(|order| self.buyer[*order].1 && members.contains(&self.buyer[*order].0));
+        let members: Vec<usize> = members.iter().copied().chain(bought.map(|order| IDS + order)).collect();
         let mut expected = BTreeSet::new();
-        for id in members {
+        for id in &members {
             let each = self.happened[*id].iter().enumerate();
             expected.extend(each.map(|(number, at)| ("all".to_owned(), tag(*id, number), *at)));
             if let Some(last) = self.happened[*id].last() {
@@ -482,6 +514,13 @@ fn plan(random: &mut Random, person: &[usize], conflicts: bool) -> Vec<Action> {
     for id in 0..IDS {
         let count = random.below(EVENTS_EACH as u64 + 1);
         plan.extend((0..count).map(|_| Action::Happens(id)));
+    }
+    for order in 0..ORDERS {
+        let count = random.below(EVENTS_EACH as u64);
+        plan.extend((0..count).map(|_| Action::Ordered(order, random.chance(200))));
+        if random.chance(500) {
+            plan.push(Action::Names(order));
+        }
     }
     for whose in 0..2 {
         let own: Vec<usize> = (0..IDS).filter(|id| person[*id] == whose).collect();
@@ -529,11 +568,11 @@ fn keyword(id: usize, number: usize) -> String {
 }
 
 fn playbook() -> String {
-    let pairs = || (0..IDS).flat_map(|id| (0..EVENTS_EACH).map(move |number| (id, number)));
+    let pairs = || (0..ALL).flat_map(|id| (0..EVENTS_EACH).map(move |number| (id, number)));
     let all: Vec<String> = pairs().map(|(id, number)| tag(id, number)).collect();
     let own: Vec<String> = (0..EVENTS_EACH).map(|number| format!("n{number}")).collect();
     let mut yaml = format!("playbook: identity\ntag_groups:\n  - {{id: all, tags: [{}]}}\n", all.join(", "));
-    for id in 0..IDS {
+    for id in 0..ALL {
         yaml += &format!("  - {{id: g{id}, exclusive: true, tags: [{}]}}\n", own.join(", "));
     }
     yaml += "keywords:\n";

@@ -3,5 +3,6 @@
 mod corners;
 mod main_job;
 mod merging;
+mod orders;
 mod support;
 mod total;
