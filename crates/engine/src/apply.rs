@@ -260,18 +260,7 @@ fn apply_event(
     learn(&mut contact, event, at);
     links::on_event(work, cell, &contact, event, origin)?;
     if let Some(bundle) = bundle {
-        let cause = Cause {
-            position: work.position,
-            origin: (origin != work.position).then_some(origin),
-            event_id: Some(event.id),
-            kind: event.name().to_owned(),
-            playbook: String::new(),
-            rule: String::new(),
-            bundle: bundle.number,
-            hit: None,
-            actor: String::new(),
-            reason: String::new(),
-        };
+        let cause = Cause { event_id: Some(event.id), ..work.cause(event.name(), origin, bundle.number) };
         let case = Case { cell, bundle: &bundle, at, cause };
         let mut judged = Judged { event, scan: Scan::new(&bundle.keywords, event) };
         let changes = rules::on_event(work, &case, &mut contact, &mut judged);

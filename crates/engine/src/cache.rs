@@ -34,7 +34,8 @@ impl Cells {
     /// The cell (`Some(None)`: there is none), which is not here any more: whoever changes it keeps it again.
     pub(crate) fn take(&mut self, key: &CellKey) -> Option<Option<Cell>> {
         let hash = hash_of(key);
-        self.young.remove(hash, key).or_else(|| self.old.remove(hash, key))
+        let found = self.young.remove(hash).or_else(|| self.old.remove(hash));
+        found.filter(|(kept, _)| kept == key).map(|(_, cell)| cell)
     }
 
     /// The cell as it is, which stays.
@@ -47,8 +48,8 @@ impl Cells {
     /// Keeps a cell as it is in the store from now on.
     pub(crate) fn keep(&mut self, key: &CellKey, cell: Option<Cell>) {
         let hash = hash_of(key);
-        self.old.forget(hash);
-        self.young.forget(hash);
+        self.old.remove(hash);
+        self.young.remove(hash);
         self.young.bytes += bytes_of(cell.as_ref());
         self.young.cells.insert(hash, (key.clone(), cell));
         if self.young.bytes > CACHE_BYTES / 2 {
@@ -58,16 +59,10 @@ impl Cells {
 }
 
 impl Generation {
-    fn remove(&mut self, hash: u64, key: &CellKey) -> Option<Option<Cell>> {
-        let (kept, cell) = self.cells.remove(&hash)?;
-        self.bytes = self.bytes.saturating_sub(bytes_of(cell.as_ref()));
-        (kept == *key).then_some(cell)
-    }
-
-    fn forget(&mut self, hash: u64) {
-        if let Some((_, cell)) = self.cells.remove(&hash) {
-            self.bytes = self.bytes.saturating_sub(bytes_of(cell.as_ref()));
-        }
+    fn remove(&mut self, hash: u64) -> Option<(CellKey, Option<Cell>)> {
+        let removed = self.cells.remove(&hash)?;
+        self.bytes = self.bytes.saturating_sub(bytes_of(removed.1.as_ref()));
+        Some(removed)
     }
 }
 

@@ -78,23 +78,13 @@ fn on_contact(work: &mut Work<'_, '_>, cell: &CellKey, command: &Command) -> Res
         CommandBody::MoveCard { reason, .. } | CommandBody::EditTags { reason, .. } => reason.clone(),
         CommandBody::Activate { .. } => String::new(),
     };
-    let cause = Cause {
-        position: work.position,
-        origin: None,
-        event_id: None,
-        kind: command.body.name().to_owned(),
-        playbook: String::new(),
-        rule: String::new(),
-        bundle: bundle.number,
-        hit: None,
-        actor: command.actor.clone(),
-        reason,
-    };
+    let actor = command.actor.clone();
+    let cause = Cause { actor, reason, ..work.cause(command.body.name(), work.position, bundle.number) };
     let case = Case { cell, bundle: &bundle, at: work.append_time.min(work.clock), cause };
     let (set, unset) = changes;
     let happened = rules::by_hand(work, &case, &mut contact, &set, &unset);
     journeys::on_record(work, &case, &mut contact, None, &happened);
-    work.put_contact(cell, *contact);
+    work.put_contact(cell, contact);
     Ok(Ok(()))
 }
 

@@ -73,7 +73,8 @@ fn evidence_of(kind: IdKind) -> Evidence {
 pub(crate) fn link(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewError> {
     if link.target.kind() == IdKind::Order {
         return match work.cell(&link.target)? {
-            None | Some(Cell::Waiting { .. }) => orders::learn(work, &link.target, link.from),
+            None => orders::learn(work, &link.target, 0, link.from),
+            Some(Cell::Waiting { held }) => orders::learn(work, &link.target, held, link.from),
             known => {
                 work.keep(&link.target, known);
                 Ok(())

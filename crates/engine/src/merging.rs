@@ -17,7 +17,6 @@ use touchline_model::id::{CellKey, Position};
 use touchline_model::output::{Cause, Identity, Relation, Tag};
 use touchline_model::record::Evidence;
 use touchline_model::snapshot::Snapshot;
-use touchline_model::time::Time;
 use touchline_playbook::bundle::Bundle;
 use touchline_playbook::compile::compile;
 
@@ -125,18 +124,5 @@ fn bundle_of(work: &Work<'_, '_>, cell: &CellKey) -> Arc<Bundle> {
 }
 
 fn case<'a>(work: &Work<'_, '_>, cell: &'a CellKey, bundle: &'a Bundle, origin: Position) -> Case<'a> {
-    let at: Time = work.append_time.min(work.clock);
-    let cause = Cause {
-        position: work.position,
-        origin: (origin != work.position).then_some(origin),
-        event_id: None,
-        kind: MERGED.to_owned(),
-        playbook: String::new(),
-        rule: String::new(),
-        bundle: bundle.number,
-        hit: None,
-        actor: String::new(),
-        reason: String::new(),
-    };
-    Case { cell, bundle, at, cause }
+    Case { cell, bundle, at: work.append_time.min(work.clock), cause: work.cause(MERGED, origin, bundle.number) }
 }

@@ -42,7 +42,7 @@ pub(crate) fn on_event(
 ) -> Result<(), ViewError> {
     if let Some(buyer) = event.subject.iter().find(|id| id.kind.is_contact()) {
         let buyer = CellKey::of(&event.tenant, buyer);
-        learn(work, cell, buyer.clone())?;
+        learn(work, cell, held, buyer.clone())?;
         pass_on(work, buyer, event, at, origin, hops);
         return Ok(());
     }
@@ -59,18 +59,18 @@ pub(crate) fn on_event(
     Ok(())
 }
 
-/// The order learns its buyer: whatever waited goes there, in order.
-pub(crate) fn learn(work: &mut Work<'_, '_>, cell: &CellKey, buyer: CellKey) -> Result<(), ViewError> {
-    for Held { event, at, origin, hops } in take(work, cell)? {
+/// The order learns its buyer: the `held` events that waited go there, in order.
+pub(crate) fn learn(work: &mut Work<'_, '_>, cell: &CellKey, held: u32, buyer: CellKey) -> Result<(), ViewError> {
+    for Held { event, at, origin, hops } in take(work, cell, held)? {
         pass_on(work, buyer.clone(), &event, at, origin, hops);
     }
     work.put_cell(cell, Cell::Order { buyer });
     Ok(())
 }
 
-/// The time is up; the timer of an order that has learned its buyer meanwhile finds nothing.
-pub(crate) fn give_up(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), ViewError> {
-    for Held { event, origin, .. } in take(work, cell)? {
+/// The time is up.
+pub(crate) fn give_up(work: &mut Work<'_, '_>, cell: &CellKey, held: u32) -> Result<(), ViewError> {
+    for Held { event, origin, .. } in take(work, cell, held)? {
         let detail = format!("{} at {origin} waited seven days for the buyer of its order", event.name());
         work.dead(DeadReason::OrderTimedOut, detail);
     }
@@ -78,13 +78,12 @@ pub(crate) fn give_up(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), Vie
     Ok(())
 }
 
-fn take(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<Vec<Held>, ViewError> {
+fn take(work: &mut Work<'_, '_>, cell: &CellKey, held: u32) -> Result<Vec<Held>, ViewError> {
     let mut all = Vec::new();
-    for number in 0..HELD_MAX {
+    for number in 0..held {
         let key = keys::held(cell, number);
-        let Some(held) = work.get(&key)? else { break };
+        all.push(work.get(&key)?.ok_or_else(|| ViewError(format!("event {number} of an order that waits is gone")))?);
         work.delete(key);
-        all.push(held);
     }
     Ok(all)
 }

@@ -87,8 +87,8 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
         let Some((due, cell, name)) = keys::parse_timer(&key) else { continue };
         let mut contact = match work.cell(&cell)? {
             Some(Cell::Contact(contact)) => contact,
-            Some(Cell::Waiting { .. }) => {
-                orders::give_up(work, &cell)?;
+            Some(Cell::Waiting { held }) => {
+                orders::give_up(work, &cell, held)?;
                 continue;
             }
             other => {

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use touchline_model::id::{CellKey, Position};
-use touchline_model::output::{DeadLetter, DeadReason, Numbered, Output};
+use touchline_model::output::{Cause, DeadLetter, DeadReason, Numbered, Output};
 use touchline_model::record::{Loop, LoopBody};
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Bundle;
@@ -148,10 +148,25 @@ impl<'w, 'v> Work<'w, 'v> {
         self.dirty.insert(key.clone());
     }
 
-    pub(crate) fn put_contact(&mut self, key: &CellKey, contact: impl Into<Box<Contact>>) {
-        let mut contact = contact.into();
+    pub(crate) fn put_contact(&mut self, key: &CellKey, mut contact: Box<Contact>) {
         contact.version = self.position.offset;
         self.put_cell(key, Cell::Contact(contact));
+    }
+
+    /// Why something happens that this record leads to; `origin`: the event's own place, if it was passed on.
+    pub(crate) fn cause(&self, kind: &str, origin: Position, bundle: u64) -> Cause {
+        Cause {
+            position: self.position,
+            origin: (origin != self.position).then_some(origin),
+            event_id: None,
+            kind: kind.to_owned(),
+            playbook: String::new(),
+            rule: String::new(),
+            bundle,
+            hit: None,
+            actor: String::new(),
+            reason: String::new(),
+        }
     }
 
     /// Says something, under the next number of its stream.

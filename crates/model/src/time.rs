@@ -90,7 +90,7 @@ impl fmt::Display for Time {
         if !(0..=9_999).contains(&utc.year()) {
             return write!(f, "{}", utc.format("%Y-%m-%dT%H:%M:%S%.3fZ"));
         }
-        // Every header with a time is written here, and interpreting the format takes five times as long.
+        // Every record has a header with a time: no format is interpreted for it.
         let (year, month, day, milliseconds) = (utc.year(), utc.month(), utc.day(), utc.timestamp_subsec_millis());
         let (hour, minute, second) = (utc.hour(), utc.minute(), utc.second());
         write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")

@@ -112,7 +112,7 @@ impl Lane {
         if last < self.first {
             return;
         }
-        // One by one: thousands of deleted ranges in memory make every read of the store slower.
+        // One by one: a read of RocksDB has to look through deleted ranges until they are flushed.
         changes.extend((self.first..=last).map(|sequence| Change::Delete(keys::lane(self.destination, sequence))));
         self.first = last + 1;
         self.last = self.last.max(last);

@@ -291,7 +291,7 @@ impl Outbox {
 
     /// Removes the entries of a plan.
     pub(crate) fn trim(&mut self, plan: Plan, changes: &mut Vec<Change>) {
-        // One by one: thousands of deleted ranges in memory make every read of the store slower.
+        // One by one: a read of RocksDB has to look through deleted ranges until they are flushed.
         changes.extend((plan.first..=plan.last).map(|index| Change::Delete(keys::outbox(index))));
         while self.head <= plan.last {
             match self.entries.pop_front() {

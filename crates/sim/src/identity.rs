@@ -12,18 +12,17 @@
 //! overtaken leaves an older tag in its identifier's group, and one that was applied twice counts twice.
 
 use crate::random::Random;
+use crate::workload::{self, TENANT};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_engine::{Engine, Overlay, View, ViewError, public_contact};
-use touchline_model::command::{Command, CommandBody, PlaybookSource};
-use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
-use touchline_model::id::{CellKey, EventId, IdKey, IdKind};
+use touchline_model::command::{CommandBody, PlaybookSource};
+use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::kind::Kind;
 use touchline_model::output::{Contact, Numbered, Stream};
 use touchline_model::record::{Input, Loop, LoopBody, Record};
 use touchline_model::time::Time;
 use touchline_model::value::{Fields, Value};
 
-const TENANT: &str = "acme";
 const PARTITIONS: u32 = 4;
 /// Identifiers of people, then orders, and events of each at most.
 const IDS: usize = 8;
@@ -166,9 +165,7 @@ impl World {
     fn begin(&mut self) -> Result<(), String> {
         let sources = vec![PlaybookSource { id: "identity".to_owned(), yaml: playbook() }];
         let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 };
-        let (request_id, tenant, actor) = ("activate".to_owned(), TENANT.to_owned(), "sim".to_owned());
-        let command = Command { request_id, tenant, actor, received_at: self.now, body };
-        self.append(0, None, Input::Command(Box::new(command)));
+        self.append(0, None, workload::command("activate".to_owned(), self.now, body));
         while self.settle()? {}
         let in_force = self.parts.iter().all(|part| part.engine.bundle(TENANT).is_some());
         if in_force { Ok(()) } else { Err("the playbook of the simulation is refused".to_owned()) }
@@ -199,14 +196,14 @@ impl World {
                 self.buyer[order].1 = true;
                 let subject = vec![self.ids[self.buyer[order].0].clone(), self.ids[IDS + order].clone()];
                 let fields = Fields::new().with("direction", Value::text("out"));
-                let event = self.event(Kind::ChatMessage, subject, fields, Fields::new());
+                let event = self.event(Kind::ChatMessage, subject, fields, "");
                 self.append_event(event);
             }
             Some(Action::Links(one, other)) => {
                 let evidence = if self.random.chance(500) { "strong" } else { "medium" };
                 let fields = Fields::new().with("evidence", Value::text(evidence));
                 let subject = vec![self.ids[one].clone(), self.ids[other].clone()];
-                let event = self.event(Kind::IdentityLinked, subject, fields, Fields::new());
+                let event = self.event(Kind::IdentityLinked, subject, fields, "");
                 self.append_event(event);
                 self.linked.push((one, other));
             }
@@ -218,46 +215,29 @@ impl World {
     fn happens(&mut self, id: usize, subject: Vec<IdKey>) {
         let number = self.happened[id].len();
         let fields = Fields::new().with("direction", Value::text("in"));
-        let text = Fields::new().with("text", Value::text(keyword(id, number)));
-        let event = self.event(Kind::ChatMessage, subject, fields, text);
+        let event = self.event(Kind::ChatMessage, subject, fields, &keyword(id, number));
         self.append_event(event);
         self.happened[id].push(self.now);
         self.report.events += 1;
     }
 
-    fn append_event(&mut self, event: Event) {
-        let key = event.key();
+    fn append_event(&mut self, event: Input) {
+        let key = touchline_proto::input_key(&event).expect("events have keys");
         let (partition, text) = (key.partition(PARTITIONS), Some(key.to_string()));
         if self.random.chance(100) {
             // A channel that is not sure sends it again.
-            self.append(partition, text.clone(), Input::Event(Box::new(event.clone())));
+            self.append(partition, text.clone(), event.clone());
             let first = self.now;
-            self.append(partition, text, Input::Event(Box::new(event)));
+            self.append(partition, text, event);
             self.now = first;
             return;
         }
-        self.append(partition, text, Input::Event(Box::new(event)));
+        self.append(partition, text, event);
     }
 
-    fn event(&mut self, kind: Kind, subject: Vec<IdKey>, fields: Fields, private: Fields) -> Event {
+    fn event(&mut self, kind: Kind, subject: Vec<IdKey>, fields: Fields, text: &str) -> Input {
         self.count += 1;
-        Event {
-            id: EventId::derive(TENANT, "api", "sim", kind.name(), &self.count.to_be_bytes()),
-            kind,
-            custom_name: String::new(),
-            tenant: TENANT.to_owned(),
-            channel: Channel::Api,
-            account: "sim".to_owned(),
-            occurred_at: None,
-            precision: Precision::Millisecond,
-            received_at: self.now,
-            subject,
-            actor: Actor::Customer,
-            native: Native::default(),
-            cause: EventCause::default(),
-            fields,
-            private: Private::Plain { fields: private, raw: Vec::new() },
-        }
+        workload::event(kind, &self.count.to_string(), subject, self.now, None, fields, text)
     }
 
     /// Whatever may happen at any time.

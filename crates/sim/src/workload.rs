@@ -144,12 +144,12 @@ fn shop(customer: u64) -> IdKey {
     IdKey::new(IdKind::YzOpenId, "youzan", format!("yz{customer}"))
 }
 
-fn command(request_id: String, now: Time, body: CommandBody) -> Input {
+pub(crate) fn command(request_id: String, now: Time, body: CommandBody) -> Input {
     let (tenant, actor) = (TENANT.to_owned(), "staff".to_owned());
     Input::Command(Box::new(Command { request_id, tenant, actor, received_at: now, body }))
 }
 
-fn event(
+pub(crate) fn event(
     kind: Kind,
     basis: &str,
     subject: Vec<IdKey>,
