@@ -78,8 +78,10 @@ struct Slot {
 impl Fleet {
     /// Starts everything; the playbook is in force and the load runs.
     pub(crate) fn start(publish: &'static str, brokers: u32, seeded: Seeded) -> Option<Self> {
-        let cluster = touchline_broker::start_or_skip(&Options { brokers, ..Options::default() })?;
         let directory = Kept::new();
+        // With the rest: what a broker wrote says why a transaction hangs.
+        let kept = Some(directory.path().join("brokers"));
+        let cluster = touchline_broker::start_or_skip(&Options { brokers, directory: kept, ..Options::default() })?;
         let setting = Setting::new(&cluster.bootstrap(), publish, publish, brokers, directory.path());
         let query = setting.start(&Member::new("query", "query")).expect("query starts");
         let ingest = setting.start(&behind(&cluster, Member::new("ingest", "ingest"))).expect("ingest starts");
