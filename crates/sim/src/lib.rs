@@ -31,6 +31,7 @@ mod client;
 mod clients;
 mod coordinator;
 mod crashes;
+pub mod crowd;
 mod handle;
 pub mod identity;
 mod judge;
