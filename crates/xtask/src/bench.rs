@@ -27,6 +27,8 @@ enum Name {
     State(Local),
     /// From `touchline dev` to the first answer; size of the program.
     Start(Local),
+    /// What links, merges and forwards cost the engine, against a plain event.
+    Identity(Local),
     /// On a real broker, beside Kafka Streams and a pass-through that do the same job.
     Kafka(kafka::Args),
 }
@@ -50,6 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Name::Replay(local) => run_example("bench", &["replay"], local),
         Name::State(local) => run_example("bench", &["state"], local),
         Name::Start(local) => run_example("bench", &["start"], local),
+        Name::Identity(local) => run_example("bench_identity", &[], local),
         Name::Kafka(args) => kafka::run(args),
     }
 }

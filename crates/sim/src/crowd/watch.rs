@@ -104,7 +104,7 @@ impl Watch {
     }
 
     /// A touch that somebody reports now.
-    pub(super) fn to_report(&mut self, random: &mut Random) -> Option<(Id, String)> {
+    pub(super) fn report_one(&mut self, random: &mut Random) -> Option<(Id, String)> {
         if self.to_report.is_empty() {
             return None;
         }

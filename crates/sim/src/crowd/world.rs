@@ -126,7 +126,7 @@ impl World {
             }
             // Half of what is due is reported, some time later.
             if self.random.chance(100)
-                && let Some((id, touch)) = self.watch.to_report(&mut self.random)
+                && let Some((id, touch)) = self.watch.report_one(&mut self.random)
             {
                 self.now = self.now.plus(Span(1));
                 self.happens(id, What::Sent, Fields::new().with("touch_id", Value::text(touch)));
