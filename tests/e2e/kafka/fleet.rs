@@ -117,8 +117,12 @@ impl Fleet {
         self.queue.is_empty() && self.slots.iter().all(|slot| slot.armed.is_none())
     }
 
-    /// Starts again whoever ended.
+    /// Starts again whichever processor ended. Nobody ends the others: if one has, that is a finding.
     pub(crate) fn supervise(&mut self) {
+        for (name, other) in [("ingest", &mut self.ingest), ("query", &mut self.query)] {
+            let ended = other.ended();
+            assert!(ended.is_none(), "{name} ended by itself: {ended:?}\nkept: {}", self.directory.path().display());
+        }
         for index in 0..self.slots.len() {
             if let Some(status) = self.slots[index].server.as_mut().and_then(Server::ended) {
                 self.slots[index].server = None;
@@ -254,6 +258,7 @@ impl Fleet {
         let load = std::mem::replace(&mut self.load, Load::start(0, Duration::ZERO));
         let acknowledged = load.finish();
         self.wait_for("rest", |fleet| is_at_rest(&fleet.log).unwrap_or(false));
+        self.supervise();
         self.query.settle();
         let servers: Vec<Server> = self.slots.iter_mut().filter_map(|slot| slot.server.take()).collect();
         servers.iter().for_each(|server| server.signal("TERM"));
