@@ -41,7 +41,7 @@ impl Decoded {
 
 /// Every identifier named must be usable as a cell key.
 pub(crate) fn check_subject(tenant: &str, subject: &[IdKey]) -> Result<(), Error> {
-    let usable = |id: &IdKey| CellKey::parse(CellKey::of(tenant, id).as_str()).is_ok();
+    let usable = |id: &IdKey| id.kind.is_public() && CellKey::parse(CellKey::of(tenant, id).as_str()).is_ok();
     let sound = !subject.is_empty() && subject.iter().all(usable);
     sound.then_some(()).ok_or(Error::Malformed { what: "identifier" })
 }

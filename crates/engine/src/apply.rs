@@ -7,7 +7,7 @@ use crate::overlay::{Overlay, View, ViewError};
 use crate::public::{self, stored_bundle};
 use crate::rules::{self, Case, Judged};
 use crate::work::{Bundles, Memory, Work};
-use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, journeys, keys, orders, timers};
+use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, journeys, keys, orders, parting, timers};
 use std::sync::Arc;
 use touchline_model::command::Command;
 use touchline_model::event::Event;
@@ -258,9 +258,13 @@ fn apply_event(
     let bundle = work.bundle(&event.tenant);
     remember(&mut contact, bundle.as_deref(), event, at);
     learn(&mut contact, event, at);
-    links::on_event(work, cell, &contact, event, origin)?;
+    match event.kind {
+        Kind::IdentityUnlinked => parting::on_event(work, cell, &mut contact, event, origin)?,
+        _ => links::on_event(work, cell, &contact, event, origin)?,
+    }
     if let Some(bundle) = bundle {
-        let cause = Cause { event_id: Some(event.id), ..work.cause(event.name(), origin, bundle.number) };
+        let native = event.subject.first().filter(|native| **native != cell.id()).cloned();
+        let cause = Cause { event_id: Some(event.id), native, ..work.cause(event.name(), origin, bundle.number) };
         let case = Case { cell, bundle: &bundle, at, cause };
         let mut judged = Judged { event, scan: Scan::new(&bundle.keywords, event) };
         let changes = rules::on_event(work, &case, &mut contact, &mut judged);
@@ -272,8 +276,8 @@ fn apply_event(
 
 /// When the contact was seen, and when each kind of event last came.
 fn remember(contact: &mut Contact, bundle: Option<&Bundle>, event: &Event, at: Time) {
-    // A link is a fact about identifiers: a cell that only links have named can still become a forward.
-    if event.kind == Kind::IdentityLinked {
+    // A link is a fact about identifiers and no sight of the person.
+    if matches!(event.kind, Kind::IdentityLinked | Kind::IdentityUnlinked) {
         return;
     }
     let (first, last) = contact.seen.unwrap_or((at, at));
@@ -369,8 +373,11 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
         LoopBody::Grant { target, from, exclusive, evidence, origin } => {
             links::grant(work, link(target, from, exclusive, evidence, origin))
         }
-        LoopBody::MergeIn { target, from, snapshot, evidence, origin } => {
-            links::merge_in(work, target.clone(), (from.clone(), snapshot.clone()), *evidence, *origin)
+        LoopBody::MergeIn { target, from, into, snapshot, evidence, origin } => {
+            links::merge_in(work, target.clone(), (from.clone(), into.clone()), snapshot.clone(), *evidence, *origin)
+        }
+        LoopBody::Part { target, snapshot, origin, .. } => {
+            parting::receive(work, target, (**snapshot).clone(), *origin)
         }
         LoopBody::Release { target, from } => links::release(work, target, from),
         LoopBody::Activation { number, tenant, sources } => {

@@ -75,8 +75,9 @@ fn bytes_of(cell: Option<&Cell>) -> usize {
     const ENTRY: usize = 256;
     const ALLOCATED: usize = 48;
     let Some(Cell::Contact(contact)) = cell else { return ENTRY };
-    let Contact { identities, reserved, tags, relations, last_times, enrolments, touches, timers, .. } = &**contact;
-    let flat = (identities.len() + timers.len()) * 4 * ALLOCATED + reserved.len() * ENTRY;
+    let Contact { identities, apart, reserved, tags, relations, last_times, enrolments, touches, timers, .. } =
+        &**contact;
+    let flat = (2 * identities.len() + apart.len() + timers.len()) * 4 * ALLOCATED + reserved.len() * ENTRY;
     let tagged = tags.values().map(|set| map_bytes(set) + ALLOCATED).sum::<usize>();
     let maps = map_bytes(tags) + map_bytes(relations) + map_bytes(last_times);
     let journeys = map_bytes(enrolments) + enrolments.len() * (size_of::<Enrolment>() + 2 * ALLOCATED);

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::output::{Identity, Relation, Touch};
-use touchline_model::record::Evidence;
 use touchline_model::snapshot::Enrolment;
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Facts;
@@ -46,6 +45,8 @@ pub(crate) struct Contact {
     pub(crate) version: u64,
     /// Further identifiers, in the order they were joined.
     pub(crate) identities: Vec<Identity>,
+    /// Whom somebody has parted it from: identifiers of kind `apart`.
+    pub(crate) apart: Vec<IdKey>,
     /// Exclusive identifiers reserved by a grant, by the cell it was granted to, until it merges or goes elsewhere.
     pub(crate) reserved: BTreeMap<CellKey, Vec<IdKey>>,
     /// Group → tag → event time of setting.
@@ -69,21 +70,23 @@ impl Contact {
         present.max_by_key(|relation| (relation.added_at, &relation.staff)).map(|relation| relation.staff.as_str())
     }
 
-    /// Exclusive identifiers of this contact, its own among them, reserved ones too.
+    /// Exclusive identifiers of this contact, its own among them, reserved ones too, and whom it is apart from.
     pub(crate) fn exclusive(&self, own: &CellKey) -> Vec<IdKey> {
         let all = std::iter::once(own.id()).chain(self.identities.iter().map(|identity| identity.id.clone()));
-        let mut exclusive: Vec<IdKey> =
-            all.chain(self.reserved.values().flatten().cloned()).filter(|id| id.kind.is_exclusive()).collect();
+        let mut exclusive: Vec<IdKey> = all
+            .chain(self.reserved.values().flatten().chain(&self.apart).cloned())
+            .filter(|id| id.kind.is_exclusive())
+            .collect();
         exclusive.sort();
         exclusive.dedup();
         exclusive
     }
 
     /// Adds an identifier; stronger evidence replaces weaker.
-    pub(crate) fn add_identity(&mut self, id: IdKey, evidence: Evidence) {
-        match self.identities.iter_mut().find(|known| known.id == id) {
-            Some(known) => known.evidence = known.evidence.max(evidence),
-            None => self.identities.push(Identity { id, evidence }),
+    pub(crate) fn add_identity(&mut self, identity: Identity) {
+        match self.identities.iter_mut().find(|known| known.id == identity.id) {
+            Some(known) => known.evidence = known.evidence.max(identity.evidence),
+            None => self.identities.push(identity),
         }
     }
 

@@ -4,7 +4,7 @@ use crate::cell::{Cell, Contact};
 use crate::overlay::ViewError;
 use crate::rules::Case;
 use crate::work::Work;
-use crate::{DEDUPE_HORIZON, journeys, keys, rules};
+use crate::{DEDUPE_HORIZON, journeys, keys, links, parting, rules};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ struct Assigned {
 }
 
 /// A refusal: the state stays as it was.
-struct Refusal {
+pub(crate) struct Refusal {
     code: &'static str,
     detail: String,
     current: String,
@@ -42,6 +42,10 @@ pub(crate) fn apply(work: &mut Work<'_, '_>, cell: Option<&CellKey>, command: &C
     let done = match (&command.body, cell) {
         (CommandBody::Activate { sources, remove, expected_active }, None) => {
             activate(work, command, sources, remove, *expected_active)?
+        }
+        (CommandBody::Link { identifier, .. }, Some(cell)) => links::by_hand(work, cell, identifier)?,
+        (CommandBody::Unlink { identifier, reason, .. }, Some(cell)) => {
+            parting::by_hand(work, cell, identifier, (&command.actor, reason))?
         }
         (_, Some(cell)) => on_contact(work, cell, command)?,
         (_, None) => Err(refusal("no_contact", "the command names no contact", "")),
@@ -74,11 +78,7 @@ fn on_contact(work: &mut Work<'_, '_>, cell: &CellKey, command: &Command) -> Res
         Ok(changes) => changes,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    let reason = match &command.body {
-        CommandBody::MoveCard { reason, .. } | CommandBody::EditTags { reason, .. } => reason.clone(),
-        CommandBody::Activate { .. } => String::new(),
-    };
-    let actor = command.actor.clone();
+    let (actor, reason) = (command.actor.clone(), command.body.reason().to_owned());
     let cause = Cause { actor, reason, ..work.cause(command.body.name(), work.position, bundle.number) };
     let case = Case { cell, bundle: &bundle, at: work.append_time.min(work.clock), cause };
     let (set, unset) = changes;
@@ -125,7 +125,9 @@ fn tag_changes(bundle: &Bundle, contact: &Contact, body: &CommandBody) -> Result
             }
             Ok((add.clone(), remove.clone()))
         }
-        CommandBody::Activate { .. } => Err(refusal("misplaced", "activations name no contact", "")),
+        CommandBody::Activate { .. } | CommandBody::Link { .. } | CommandBody::Unlink { .. } => {
+            Err(refusal("misplaced", "this command changes no tags", ""))
+        }
     }
 }
 
@@ -175,6 +177,6 @@ pub(crate) fn activated(work: &mut Work<'_, '_>, number: u64, tenant: &str, sour
     }
 }
 
-fn refusal(code: &'static str, detail: impl Into<String>, current: impl Into<String>) -> Refusal {
+pub(crate) fn refusal(code: &'static str, detail: impl Into<String>, current: impl Into<String>) -> Refusal {
     Refusal { code, detail: detail.into(), current: current.into() }
 }

@@ -377,6 +377,7 @@ fn timer_cause(
         playbook: playbook.to_owned(),
         rule: format!("journeys/{journey}/steps/{step}"),
         bundle,
+        native: None,
         hit: None,
         actor: String::new(),
         reason: String::new(),

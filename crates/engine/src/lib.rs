@@ -23,6 +23,7 @@ mod merging;
 mod meta;
 mod orders;
 mod overlay;
+mod parting;
 mod public;
 mod rules;
 mod timers;
@@ -46,4 +47,4 @@ pub const CLOCK_JUMP_MAX: touchline_model::time::Span = touchline_model::time::S
 pub const HOPS_MAX: u8 = 64;
 
 /// Version of the encoding of state values: the first byte of each. A store with another one is rebuilt from the log.
-pub const STATE_SCHEMA: u8 = 2;
+pub const STATE_SCHEMA: u8 = 3;

@@ -5,6 +5,7 @@
 //! lower becomes a forward, once.
 
 use crate::cell::{Cell, Contact};
+use crate::commands::{Refusal, refusal};
 use crate::keys;
 use crate::merging;
 use crate::orders;
@@ -30,7 +31,8 @@ pub(crate) struct Link {
 /// Identifiers joined to one contact: more than any person has, fewer than would crowd its record.
 const IDENTITIES_MAX: usize = 256;
 
-/// First sight of a further identifier: its cell is told, once per evidence.
+/// First sight of a further identifier: its cell is told, once per evidence. An order is told the identifier itself and
+/// not the contact it is part of: the two may be parted again.
 pub(crate) fn on_event(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
@@ -38,11 +40,13 @@ pub(crate) fn on_event(
     event: &Event,
     origin: Position,
 ) -> Result<(), ViewError> {
-    let said = (event.kind == Kind::IdentityLinked)
-        .then(|| event.fields.text("evidence").and_then(Evidence::parse).unwrap_or(Evidence::Weak));
+    let said = (event.kind == Kind::IdentityLinked).then(|| {
+        event.fields.text("evidence").and_then(Evidence::parse).unwrap_or(Evidence::Weak).min(Evidence::Strong)
+    });
+    let buyer = event.subject.iter().find(|id| id.kind.is_contact()).map(|id| CellKey::of(&event.tenant, id));
     for id in &event.subject {
         let target = CellKey::of(&event.tenant, id);
-        if target == *cell || id.kind == IdKind::Group {
+        if target == *cell || !(id.kind.is_contact() || id.kind == IdKind::Order) {
             continue;
         }
         let evidence = said.unwrap_or_else(|| evidence_of(id.kind).min(evidence_of(cell.kind())));
@@ -55,10 +59,34 @@ pub(crate) fn on_event(
             work.dead(DeadReason::LinkWeak, format!("{} evidence does not merge", evidence.name()));
             continue;
         }
-        let (from, exclusive) = (cell.clone(), contact.exclusive(cell));
-        work.tell(LoopBody::Link { target, from, exclusive, evidence, origin });
+        let from = buyer.clone().filter(|_| id.kind == IdKind::Order).unwrap_or_else(|| cell.clone());
+        work.tell(LoopBody::Link { target, from, exclusive: contact.exclusive(cell), evidence, origin });
     }
     Ok(())
+}
+
+/// Somebody says that `identifier` is this contact.
+pub(crate) fn by_hand(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    identifier: &IdKey,
+) -> Result<Result<(), Refusal>, ViewError> {
+    let found = work.cell(cell)?;
+    let refused = match &found {
+        Some(Cell::Contact(contact)) => {
+            let known = contact.identities.iter().any(|known| known.id == *identifier) || cell.id() == *identifier;
+            known.then(|| refusal("already_linked", "the contact has this identifier", ""))
+        }
+        _ => Some(refusal("no_contact", "nothing is known of this contact", "")),
+    };
+    if let (None, Some(Cell::Contact(contact))) = (&refused, &found) {
+        let (target, evidence) = (CellKey::of(&cell.tenant(), identifier), Evidence::Manual);
+        work.put(keys::told(cell, &target), &evidence);
+        let (exclusive, origin) = (contact.exclusive(cell), work.position);
+        work.tell(LoopBody::Link { target, from: cell.clone(), exclusive, evidence, origin });
+    }
+    work.keep(cell, found);
+    Ok(refused.map_or(Ok(()), Err))
 }
 
 /// How well two identifiers in one payload of a channel are known to be one person.
@@ -105,7 +133,14 @@ pub(crate) fn ask(work: &mut Work<'_, '_>, ask: Link) -> Result<(), ViewError> {
         origin: ask.origin,
     };
     let Some(mut contact) = resident(work, &ask, pass)? else { return Ok(()) };
-    if ask.from == ask.target || refused(work, &contact, &ask) {
+    if ask.from == ask.target {
+        return Ok(());
+    }
+    if refused(work, &contact, &ask) {
+        // It has grown since it was granted: nothing will come of that.
+        if contact.reserved.remove(&ask.from).is_some() {
+            work.put_contact(&ask.target, contact);
+        }
         return Ok(());
     }
     let Link { target, from, exclusive: asked, evidence, origin } = ask;
@@ -155,7 +190,7 @@ pub(crate) fn grant(work: &mut Work<'_, '_>, grant: Link) -> Result<(), ViewErro
         let snapshot = Box::new(merging::export(work, &target, contact, origin)?);
         let version = work.position.offset;
         work.put_cell(&target, Cell::Forward { to: from.clone(), version });
-        work.tell(LoopBody::MergeIn { target: from, from: target, snapshot, evidence, origin });
+        work.tell(LoopBody::MergeIn { target: from.clone(), from: target, into: from, snapshot, evidence, origin });
     }
     Ok(())
 }
@@ -164,14 +199,15 @@ pub(crate) fn grant(work: &mut Work<'_, '_>, grant: Link) -> Result<(), ViewErro
 pub(crate) fn merge_in(
     work: &mut Work<'_, '_>,
     target: CellKey,
-    (from, snapshot): (CellKey, Box<Snapshot>),
+    (from, into): (CellKey, CellKey),
+    snapshot: Box<Snapshot>,
     evidence: Evidence,
     origin: Position,
 ) -> Result<(), ViewError> {
     let found = work.cell(&target)?;
     let mut contact = match found {
         Some(Cell::Forward { ref to, .. } | Cell::Order { buyer: ref to }) => {
-            work.tell(LoopBody::MergeIn { target: to.clone(), from, snapshot, evidence, origin });
+            work.tell(LoopBody::MergeIn { target: to.clone(), from, into, snapshot, evidence, origin });
             work.keep(&target, found);
             return Ok(());
         }
@@ -184,7 +220,14 @@ pub(crate) fn merge_in(
         }
         None => Box::default(),
     };
-    merging::import(work, &target, &mut contact, (&from, *snapshot), evidence, origin);
+    // Only who has parted somebody can be told of somebody who is gone.
+    if into != target && !contact.apart.is_empty() && !contact.identities.iter().any(|known| known.id == into.id()) {
+        // What it is a forward to was here when this was sent on, and has been parted since.
+        work.keep(&target, Some(Cell::Contact(contact)));
+        work.tell(LoopBody::MergeIn { target: into.clone(), from, into, snapshot, evidence, origin });
+        return Ok(());
+    }
+    merging::import(work, &target, &mut contact, (&from, &into), *snapshot, evidence, origin);
     work.put_contact(&target, contact);
     Ok(())
 }
@@ -242,11 +285,17 @@ fn pass_link(to: CellKey, link: &Link) -> LoopBody {
 /// Two values of an exclusive kind in one scope are two people.
 fn refused(work: &mut Work<'_, '_>, contact: &Contact, link: &Link) -> bool {
     let held = contact.exclusive(&link.target);
-    let clash = held.iter().find(|id| {
+    // What somebody has parted, somebody may join again.
+    let counts = |id: &&IdKey| id.kind != IdKind::Apart || link.evidence != Evidence::Manual;
+    let clash = held.iter().filter(counts).find(|id| {
         link.exclusive.iter().any(|other| other.kind == id.kind && other.scope == id.scope && other.value != id.value)
     });
     let Some(clash) = clash else { return false };
-    work.dead(DeadReason::LinkRefused, format!("two values of {} are two people", clash.kind));
+    let detail = match clash.kind {
+        IdKind::Apart => format!("parted at {}", clash.scope),
+        kind => format!("two values of {kind} are two people"),
+    };
+    work.dead(DeadReason::LinkRefused, detail);
     true
 }
 

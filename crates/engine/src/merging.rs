@@ -14,7 +14,7 @@ use crate::rules::{self, Case};
 use crate::work::Work;
 use std::sync::Arc;
 use touchline_model::id::{CellKey, Position};
-use touchline_model::output::{Cause, Identity, Relation, Tag};
+use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
 use touchline_model::record::Evidence;
 use touchline_model::snapshot::Snapshot;
 use touchline_playbook::bundle::Bundle;
@@ -38,6 +38,7 @@ pub(crate) fn export(
         // Of this cell's log.
         version: _,
         identities,
+        apart,
         reserved,
         tags,
         relations,
@@ -52,7 +53,9 @@ pub(crate) fn export(
         for (tag, set_at) in set {
             let key = keys::why(cell, &group, &tag);
             let why: Option<Cause> = work.get(&key)?;
-            let cause = why.ok_or_else(|| ViewError(format!("tag {group}/{tag} has no cause")))?;
+            let mut cause = why.ok_or_else(|| ViewError(format!("tag {group}/{tag} has no cause")))?;
+            // From here on the event lies under another identifier than the contact's.
+            cause.native.get_or_insert_with(|| cell.id());
             work.delete(key);
             carried.push(Tag { group: group.clone(), tag, set_at, cause });
         }
@@ -60,6 +63,7 @@ pub(crate) fn export(
     Ok(Snapshot {
         seen,
         identities,
+        apart,
         reserved: reserved.into_iter().collect(),
         tags: carried,
         relations: relations.into_values().collect(),
@@ -74,11 +78,12 @@ pub(crate) fn import(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
     contact: &mut Contact,
-    (from, snapshot): (&CellKey, Snapshot),
+    (from, into): (&CellKey, &CellKey),
+    snapshot: Snapshot,
     evidence: Evidence,
     origin: Position,
 ) {
-    let Snapshot { seen, identities, reserved, tags, relations, last_times, enrolments, touches } = snapshot;
+    let Snapshot { seen, identities, apart, reserved, tags, relations, last_times, enrolments, touches } = snapshot;
     // The first and the last of both.
     contact.seen = match (contact.seen, seen) {
         (Some((first, last)), Some((other_first, other_last))) => Some((first.min(other_first), last.max(other_last))),
@@ -88,12 +93,17 @@ pub(crate) fn import(
     contact.reserved.remove(from);
     contact.reserved.extend(reserved);
     // All of them; no better known than the link that brought them.
-    let own = Identity { id: from.id(), evidence };
-    for Identity { id, evidence: known } in std::iter::once(own).chain(identities) {
-        let evidence = known.min(evidence);
-        work.put(keys::told(cell, &CellKey::of(&cell.tenant(), &id)), &evidence);
-        contact.add_identity(id, evidence);
+    let joined = Joined { by: origin, into: into.clone(), at: work.clock };
+    let own = Identity { id: from.id(), evidence, joined: Some(joined) };
+    for mut identity in std::iter::once(own).chain(identities) {
+        identity.evidence = identity.evidence.min(evidence);
+        work.put(keys::told(cell, &CellKey::of(&cell.tenant(), &identity.id)), &identity.evidence);
+        contact.add_identity(identity);
     }
+    // Whom either is apart from; but what was parted and is joined again is not.
+    contact.apart.extend(apart);
+    let all = contact.apart.clone();
+    contact.apart.retain(|one| all.iter().all(|other| one.scope != other.scope || one.value == other.value));
     // The latest add of each; of the same moment one that was removed since.
     for relation in relations {
         let newer = |known: &Relation| (known.added_at, known.removed_at) < (relation.added_at, relation.removed_at);
@@ -118,7 +128,7 @@ pub(crate) fn import(
 }
 
 /// The bundle in force, or one without playbooks: tags of a bundle that has not come here yet are kept as they are.
-fn bundle_of(work: &Work<'_, '_>, cell: &CellKey) -> Arc<Bundle> {
+pub(crate) fn bundle_of(work: &Work<'_, '_>, cell: &CellKey) -> Arc<Bundle> {
     work.bundle(&cell.tenant())
         .unwrap_or_else(|| Arc::new(compile(&[], 0).expect("a bundle without playbooks compiles")))
 }

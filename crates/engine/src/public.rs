@@ -6,7 +6,6 @@ use crate::overlay::{View, ViewError};
 use touchline_model::command::PlaybookSource;
 use touchline_model::id::{CellKey, Position};
 use touchline_model::output::{self, Cause, Identity, Stage, Tag};
-use touchline_model::record::Evidence;
 use touchline_model::snapshot::Enrolment;
 use touchline_playbook::bundle::Bundle;
 
@@ -66,7 +65,7 @@ fn known(
             contact.tags.get(&board.group)?.iter().find(|(tag, _)| board.columns.contains(tag))?;
         Some(Stage { board: board.id.clone(), column: column.clone(), entered_at: *entered_at })
     });
-    let own = Identity { id: key.id(), evidence: Evidence::Strong };
+    let own = Identity::own(key.id());
     let (first_seen, last_seen) = contact.seen.unwrap_or_default();
     Ok(output::Contact {
         key: key.clone(),

@@ -112,6 +112,15 @@ pub(crate) fn merge(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Cont
     draft.settle(work, case, contact);
 }
 
+/// Takes tags away that go to another contact. Rules do not react.
+pub(crate) fn take_away(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, tags: &[TagRef]) {
+    let mut draft = Draft::default();
+    for tag in tags {
+        draft.unset(contact, tag, &case.cause);
+    }
+    draft.settle(work, case, contact);
+}
+
 fn cascade(
     work: &mut Work<'_, '_>,
     case: &Case<'_>,

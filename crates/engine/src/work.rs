@@ -158,6 +158,7 @@ impl<'w, 'v> Work<'w, 'v> {
         Cause {
             position: self.position,
             origin: (origin != self.position).then_some(origin),
+            native: None,
             event_id: None,
             kind: kind.to_owned(),
             playbook: String::new(),

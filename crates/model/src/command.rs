@@ -1,6 +1,6 @@
 //! What people and programs ask for. Commands are records, answered in `command-results`.
 
-use crate::id::CellKey;
+use crate::id::{CellKey, IdKey};
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,24 @@ pub enum CommandBody {
         /// Why, in the asker's words.
         reason: String,
     },
+    /// Says that an identifier is the same person: joined as by an event with the best of evidence.
+    Link {
+        /// The contact's cell.
+        contact: CellKey,
+        /// The other identifier.
+        identifier: IdKey,
+        /// Why, in the asker's words.
+        reason: String,
+    },
+    /// Says that an identifier of the contact is somebody else: it becomes a contact of its own again.
+    Unlink {
+        /// The contact's cell.
+        contact: CellKey,
+        /// The identifier that goes.
+        identifier: IdKey,
+        /// Why, in the asker's words.
+        reason: String,
+    },
     /// Puts playbooks in force. Ordered by partition 0, null key.
     Activate {
         /// Playbooks to add or replace, by their id, in order.
@@ -58,11 +76,24 @@ pub enum CommandBody {
 }
 
 impl CommandBody {
+    /// Why, in the asker's words; empty for activations.
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::MoveCard { reason, .. }
+            | Self::EditTags { reason, .. }
+            | Self::Link { reason, .. }
+            | Self::Unlink { reason, .. } => reason,
+            Self::Activate { .. } => "",
+        }
+    }
+
     /// A name for metrics and causes.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::MoveCard { .. } => "command.move_card",
             Self::EditTags { .. } => "command.edit_tags",
+            Self::Link { .. } => "command.link",
+            Self::Unlink { .. } => "command.unlink",
             Self::Activate { .. } => "command.activate",
         }
     }
@@ -70,7 +101,10 @@ impl CommandBody {
     /// The cell the command is addressed to; `None` for partition 0.
     pub const fn contact(&self) -> Option<&CellKey> {
         match self {
-            Self::MoveCard { contact, .. } | Self::EditTags { contact, .. } => Some(contact),
+            Self::MoveCard { contact, .. }
+            | Self::EditTags { contact, .. }
+            | Self::Link { contact, .. }
+            | Self::Unlink { contact, .. } => Some(contact),
             Self::Activate { .. } => None,
         }
     }

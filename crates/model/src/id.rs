@@ -29,10 +29,13 @@ pub enum IdKind {
     Order,
     /// A WeCom group; scope = corp id.
     Group,
+    /// No identifier: two contacts that a person has parted each hold one, of one scope (where that was said) and
+    /// different values, so that nothing but a person joins them again.
+    Apart,
 }
 
 impl IdKind {
-    /// Every kind, in rank order.
+    /// Every kind that events and people name, in rank order.
     pub const ALL: [Self; 11] = [
         Self::WecomExternalUserid,
         Self::WecomPendingId,
@@ -61,22 +64,28 @@ impl IdKind {
             Self::ClickVisitor => "click_visitor",
             Self::Order => "order",
             Self::Group => "group",
+            Self::Apart => "apart",
         }
     }
 
-    /// The kind with this wire name.
+    /// The kind with this wire name; also [`IdKind::Apart`], which only loopback records may hold.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        Self::ALL.into_iter().chain([Self::Apart]).find(|kind| kind.name() == name)
     }
 
     /// Whether a cell of this kind stands for a person (or may come to).
     pub const fn is_contact(self) -> bool {
-        !matches!(self, Self::Order | Self::Group)
+        !matches!(self, Self::Order | Self::Group | Self::Apart)
     }
 
     /// Two different values of an exclusive kind in one scope are two people: such contacts never merge.
     pub const fn is_exclusive(self) -> bool {
-        matches!(self, Self::WxUnionid | Self::WecomExternalUserid)
+        matches!(self, Self::WxUnionid | Self::WecomExternalUserid | Self::Apart)
+    }
+
+    /// Whether events and people may name identifiers of this kind; the others are the engine's own.
+    pub const fn is_public(self) -> bool {
+        !matches!(self, Self::Apart)
     }
 }
 

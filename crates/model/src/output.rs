@@ -96,6 +96,8 @@ pub struct Cause {
     pub position: Position,
     /// Where the event lies under its native key, when it was forwarded.
     pub origin: Option<Position>,
+    /// The identifier under which the event lies, where that is not the contact's own.
+    pub native: Option<IdKey>,
     /// The event, unless a timer or a command decided.
     pub event_id: Option<EventId>,
     /// Event name, `timer`, or the command's name.
@@ -382,6 +384,26 @@ pub struct Identity {
     pub id: IdKey,
     /// How well it is known; its own is strong.
     pub evidence: Evidence,
+    /// How it came to the contact; `None` for its own.
+    pub joined: Option<Joined>,
+}
+
+impl Identity {
+    /// The identifier a contact lives under.
+    pub const fn own(id: IdKey) -> Self {
+        Self { id, evidence: Evidence::Strong, joined: None }
+    }
+}
+
+/// How an identifier came to a contact.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The event or command that said so.
+    pub by: Position,
+    /// The cell that the identifier's cell is a forward to.
+    pub into: CellKey,
+    /// The clock of the contact's partition when it came.
+    pub at: Time,
 }
 
 /// A tag a contact carries.

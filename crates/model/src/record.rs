@@ -126,11 +126,24 @@ pub enum LoopBody {
         target: CellKey,
         /// The cell that became a forward.
         from: CellKey,
+        /// The cell that it is a forward to: the root may have merged further since.
+        into: CellKey,
         /// What it held.
         snapshot: Box<Snapshot>,
         /// Why the two are one.
         evidence: Evidence,
         /// The event that said so.
+        origin: Position,
+    },
+    /// `target` is somebody else after all: it becomes a contact again, with what is its own.
+    Part {
+        /// The forward.
+        target: CellKey,
+        /// The contact it was part of.
+        from: CellKey,
+        /// What goes with it: identifiers that are forwards to it, tags that its events set.
+        snapshot: Box<Snapshot>,
+        /// The event or command that said so.
         origin: Position,
     },
     /// `from` was granted a merge and has merged elsewhere: what was promised to it is free.
@@ -161,6 +174,7 @@ impl LoopBody {
             | Self::Ask { target, .. }
             | Self::Grant { target, .. }
             | Self::MergeIn { target, .. }
+            | Self::Part { target, .. }
             | Self::Release { target, .. } => Some(target),
             Self::Activation { .. } => None,
         }
@@ -175,6 +189,7 @@ impl LoopBody {
             Self::Ask { .. } => "ask",
             Self::Grant { .. } => "grant",
             Self::MergeIn { .. } => "merge_in",
+            Self::Part { .. } => "part",
             Self::Release { .. } => "release",
             Self::Activation { .. } => "activation",
         }
@@ -190,6 +205,8 @@ pub enum Evidence {
     Medium,
     /// Union id, vendor bridge.
     Strong,
+    /// Somebody said so by hand: joins again what was parted by hand.
+    Manual,
 }
 
 impl Evidence {
@@ -199,11 +216,12 @@ impl Evidence {
             Self::Weak => "weak",
             Self::Medium => "medium",
             Self::Strong => "strong",
+            Self::Manual => "manual",
         }
     }
 
     /// The evidence with this name.
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Weak, Self::Medium, Self::Strong].into_iter().find(|evidence| evidence.name() == name)
+        [Self::Weak, Self::Medium, Self::Strong, Self::Manual].into_iter().find(|evidence| evidence.name() == name)
     }
 }

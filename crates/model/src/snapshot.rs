@@ -16,6 +16,8 @@ pub struct Snapshot {
     pub identities: Vec<Identity>,
     /// Exclusive identifiers promised to cells that have not come yet.
     pub reserved: Vec<(CellKey, Vec<IdKey>)>,
+    /// Whom it was parted from by hand: identifiers of kind `apart`.
+    pub apart: Vec<IdKey>,
     /// Tags by group then tag, each with why.
     pub tags: Vec<Tag>,
     /// Staff relations by staff id.

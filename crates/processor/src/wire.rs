@@ -154,7 +154,7 @@ fn cut_rest(input: &mut Input) {
         LoopBody::Link { exclusive: ids, .. }
         | LoopBody::Ask { exclusive: ids, .. }
         | LoopBody::Grant { exclusive: ids, .. } => ids.truncate(LINKED_MAX),
-        LoopBody::MergeIn { snapshot, .. } => cut_snapshot(snapshot),
+        LoopBody::MergeIn { snapshot, .. } | LoopBody::Part { snapshot, .. } => cut_snapshot(snapshot),
         // Their parts are bounded: commands on decoding, bundles by the compiler.
         LoopBody::ForwardCommand { .. } | LoopBody::Activation { .. } | LoopBody::Release { .. } => {}
     }
@@ -231,6 +231,7 @@ mod tests {
         Cause {
             position: HERE,
             origin: None,
+            native: None,
             event_id: None,
             kind: "chat.message".into(),
             playbook: "p".into(),
@@ -249,7 +250,7 @@ mod tests {
             merged_into: None,
             first_seen: Time(1),
             last_seen: Time(2),
-            identities: vec![Identity { id: id(0), evidence: Evidence::Strong }],
+            identities: vec![Identity::own(id(0))],
             tags: Vec::new(),
             stages: Vec::new(),
             owner: None,
@@ -279,9 +280,7 @@ mod tests {
             removed_at: None,
         };
         let times = |count: usize| (0..count).map(|number| (format!("{number:0>250}"), Time(1))).collect::<Vec<_>>();
-        let ids = |count: usize| {
-            (0..count).map(|number| Identity { id: id(number), evidence: Evidence::Strong }).collect::<Vec<_>>()
-        };
+        let ids = |count: usize| (0..count).map(|number| Identity::own(id(number))).collect::<Vec<_>>();
         let tag = || Tag { group: "g".into(), tag: "t".into(), set_at: Time(1), cause: cause(1_900, 3) };
 
         let fits = contact();
@@ -417,9 +416,9 @@ mod tests {
         });
         check(&forward(plain(5, 5), fields), &forward(Private::default(), Fields::new()));
         let (evidence, origin) = (Evidence::Strong, HERE);
-        let identities = (0..8_000).map(|number| Identity { id: id(number), evidence }).collect();
+        let identities = (0..8_000).map(|number| Identity { id: id(number), evidence, joined: None }).collect();
         let snapshot = Box::new(Snapshot { identities, ..Snapshot::default() });
-        let body = LoopBody::MergeIn { target: key(), from: key(), snapshot, evidence, origin };
+        let body = LoopBody::MergeIn { target: key(), from: key(), into: key(), snapshot, evidence, origin };
         let told = Loop { body, ..forward(plain(1, 1), Fields::new()) };
         assert!(loop_record(told).bytes() <= RECORD_BYTES_MAX);
     }

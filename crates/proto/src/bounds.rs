@@ -62,6 +62,8 @@ pub(crate) fn check_command_texts(command: &Command) -> Result<(), Undecodable> 
             }
             fits("reason", reason, REASON_BYTES_MAX)
         }
+        CommandBody::Link { contact: _, identifier: _, reason }
+        | CommandBody::Unlink { contact: _, identifier: _, reason } => fits("reason", reason, REASON_BYTES_MAX),
         // The sources themselves are bounded as a bundle when they are compiled.
         CommandBody::Activate { sources, remove, expected_active: _ } => {
             let ids = sources.iter().map(|source| &source.id).chain(remove);

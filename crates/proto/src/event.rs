@@ -120,6 +120,9 @@ fn check_id(tenant: &str, id: &IdKey) -> Result<(), Undecodable> {
     // An encoded byte takes at most three; the kind and slashes at most 32.
     let longest = (tenant.len() + id.scope.len() + id.value.len()) * 3 + 32;
     let fits = longest <= CellKey::BYTES_MAX || CellKey::of(tenant, id).as_str().len() <= CellKey::BYTES_MAX;
+    if !id.kind.is_public() {
+        return Err(undecodable("a subject is of a kind that only loopback records hold"));
+    }
     if id.value.is_empty() || !fits {
         return Err(undecodable(format!("a subject is empty or its key longer than {} bytes", CellKey::BYTES_MAX)));
     }

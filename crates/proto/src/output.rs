@@ -9,8 +9,8 @@ use crate::value::{
 use prost::Message;
 use touchline_model::headers::Headers;
 use touchline_model::output::{
-    CommandResult, Contact, DeadLetter, DeadReason, Enrolment, Identity, Numbered, Outcome, Output, Progress, Relation,
-    Stage, StageMove, Stream, Tag, TagChange, Touch, TouchState,
+    CommandResult, Contact, DeadLetter, DeadReason, Enrolment, Identity, Joined, Numbered, Outcome, Output, Progress,
+    Relation, Stage, StageMove, Stream, Tag, TagChange, Touch, TouchState,
 };
 use touchline_model::record::Undecodable;
 use touchline_model::time::Time;
@@ -341,7 +341,11 @@ fn contact_from(wire: v1::Contact) -> Result<Contact, Undecodable> {
 pub(crate) fn identities_in(wire: Vec<v1::Identity>) -> Result<Vec<Identity>, Undecodable> {
     let each = wire.into_iter().map(|identity| {
         let id = id_in(required("identity.id", identity.id)?)?;
-        Ok(Identity { id, evidence: evidence_in(&identity.evidence)? })
+        let joined = identity.joined.map(|joined| {
+            let (by, into) = (required("joined.by", joined.by)?, key_in("joined.into", &joined.into)?);
+            Ok(Joined { by: position_in(by), into, at: Time(joined.at_ms) })
+        });
+        Ok(Identity { id, evidence: evidence_in(&identity.evidence)?, joined: joined.transpose()? })
     });
     each.collect()
 }
@@ -369,7 +373,12 @@ pub(crate) fn last_times_in(wire: Vec<v1::LastTime>) -> Vec<(String, Time)> {
 }
 
 pub(crate) fn identity_to(identity: &Identity) -> v1::Identity {
-    v1::Identity { id: Some(id_out(&identity.id)), evidence: identity.evidence.name().to_owned() }
+    let joined = identity.joined.as_ref().map(|joined| v1::Joined {
+        by: Some(position_out(joined.by)),
+        into: joined.into.to_string(),
+        at_ms: joined.at.0,
+    });
+    v1::Identity { id: Some(id_out(&identity.id)), evidence: identity.evidence.name().to_owned(), joined }
 }
 
 pub(crate) fn relation_to(relation: &Relation) -> v1::Relation {

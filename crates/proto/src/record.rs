@@ -8,8 +8,8 @@ use crate::v1::command::Body as CommandWire;
 use crate::v1::log_record::Record as Wire;
 use crate::v1::r#loop::Body as LoopWire;
 use crate::value::{
-    clock_in, evidence_in, ids_in, ids_out, key_in, position_in, position_out, required, sources_in, sources_out,
-    tag_refs_in, tag_refs_out, undecodable,
+    clock_in, evidence_in, id_in, id_out, ids_in, ids_out, key_in, position_in, position_out, required, sources_in,
+    sources_out, tag_refs_in, tag_refs_out, undecodable,
 };
 use prost::Message;
 use touchline_model::command::{Command, CommandBody};
@@ -82,6 +82,16 @@ fn command_to(command: &Command) -> v1::Command {
             remove: tag_refs_out(remove),
             reason: reason.clone(),
         }),
+        CommandBody::Link { contact, identifier, reason } => CommandWire::Link(v1::LinkIdentifier {
+            contact: contact.to_string(),
+            identifier: Some(id_out(identifier)),
+            reason: reason.clone(),
+        }),
+        CommandBody::Unlink { contact, identifier, reason } => CommandWire::Unlink(v1::UnlinkIdentifier {
+            contact: contact.to_string(),
+            identifier: Some(id_out(identifier)),
+            reason: reason.clone(),
+        }),
         CommandBody::Activate { sources, remove, expected_active } => CommandWire::Activate(v1::Activate {
             sources: sources_out(sources),
             remove: remove.clone(),
@@ -112,6 +122,16 @@ fn command_from(wire: v1::Command) -> Result<Command, Undecodable> {
             remove: tag_refs_in(body.remove),
             reason: body.reason,
         },
+        CommandWire::Link(body) => CommandBody::Link {
+            contact: own_contact(&wire.tenant, &body.contact)?,
+            identifier: person_in(&wire.tenant, body.identifier)?,
+            reason: body.reason,
+        },
+        CommandWire::Unlink(body) => CommandBody::Unlink {
+            contact: own_contact(&wire.tenant, &body.contact)?,
+            identifier: person_in(&wire.tenant, body.identifier)?,
+            reason: body.reason,
+        },
         CommandWire::Activate(body) => CommandBody::Activate {
             sources: sources_in(body.sources),
             remove: body.remove,
@@ -133,6 +153,16 @@ fn command_from(wire: v1::Command) -> Result<Command, Undecodable> {
 fn own_contact(tenant: &str, key: &str) -> Result<CellKey, Undecodable> {
     let key = key_in("contact", key)?;
     if key.tenant() == tenant { Ok(key) } else { Err(undecodable("the contact belongs to another tenant")) }
+}
+
+/// An identifier of a person, whose cell has a key.
+fn person_in(tenant: &str, id: Option<v1::IdKey>) -> Result<IdKey, Undecodable> {
+    let id = id_in(required("identifier", id)?)?;
+    if !id.kind.is_contact() {
+        return Err(undecodable("the identifier is not one of a person"));
+    }
+    key_in("identifier", CellKey::of(tenant, &id).as_str())?;
+    Ok(id)
 }
 
 fn loop_to(told: &Loop) -> v1::Loop {
@@ -158,12 +188,19 @@ fn loop_to(told: &Loop) -> v1::Loop {
         LoopBody::Grant { target, from, exclusive, evidence, origin } => {
             LoopWire::Grant(step_to(target, from, exclusive, *evidence, *origin))
         }
-        LoopBody::MergeIn { target, from, snapshot, evidence, origin } => LoopWire::MergeIn(v1::MergeIn {
+        LoopBody::MergeIn { target, from, into, snapshot, evidence, origin } => LoopWire::MergeIn(v1::MergeIn {
             target: target.to_string(),
             from: from.to_string(),
+            into: into.to_string(),
             identities: Vec::new(),
             snapshot: Some(snapshot_to(snapshot)),
             evidence: evidence.name().to_owned(),
+            origin: Some(position_out(*origin)),
+        }),
+        LoopBody::Part { target, from, snapshot, origin } => LoopWire::Part(v1::Part {
+            target: target.to_string(),
+            from: from.to_string(),
+            snapshot: Some(snapshot_to(snapshot)),
             origin: Some(position_out(*origin)),
         }),
         LoopBody::Release { target, from } => {
@@ -237,6 +274,12 @@ fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
             LoopBody::Grant { target, from, exclusive, evidence, origin }
         }
         LoopWire::MergeIn(body) => merge_in(body)?,
+        LoopWire::Part(body) => LoopBody::Part {
+            target: key_in("target", &body.target)?,
+            from: key_in("from", &body.from)?,
+            snapshot: Box::new(snapshot_in(required("part.snapshot", body.snapshot)?)?),
+            origin: origin_in(body.origin)?,
+        },
         LoopWire::Release(body) => {
             LoopBody::Release { target: key_in("target", &body.target)?, from: key_in("from", &body.from)? }
         }
@@ -254,12 +297,16 @@ fn merge_in(body: v1::MergeIn) -> Result<LoopBody, Undecodable> {
         // Cells that held nothing but identifiers were the only ones to merge once.
         None => {
             let further = ids_in(body.identities)?.into_iter().skip(1);
-            Snapshot { identities: further.map(|id| Identity { id, evidence }).collect(), ..Snapshot::default() }
+            let identities = further.map(|id| Identity { id, evidence, joined: None });
+            Snapshot { identities: identities.collect(), ..Snapshot::default() }
         }
     };
+    let target = key_in("target", &body.target)?;
+    let into = if body.into.is_empty() { target.clone() } else { key_in("into", &body.into)? };
     Ok(LoopBody::MergeIn {
-        target: key_in("target", &body.target)?,
+        target,
         from: key_in("from", &body.from)?,
+        into,
         snapshot: Box::new(snapshot),
         evidence,
         origin: origin_in(body.origin)?,

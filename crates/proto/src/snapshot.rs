@@ -14,7 +14,7 @@ use touchline_model::snapshot::{Enrolment, GoalUntil, Next, Snapshot};
 use touchline_model::time::Time;
 
 pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
-    let Snapshot { seen, identities, reserved, tags, relations, last_times, enrolments, touches } = snapshot;
+    let Snapshot { seen, identities, apart, reserved, tags, relations, last_times, enrolments, touches } = snapshot;
     let touches = touches.iter().map(|touch| {
         // Its number belongs to another partition and says nothing here.
         let source = Position { partition: 0, offset: 0 };
@@ -26,6 +26,7 @@ pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
         first_seen_ms: seen.map(|(first, _)| first.0),
         last_seen_ms: seen.map(|(_, last)| last.0),
         identities: identities.iter().map(identity_to).collect(),
+        apart: ids_out(apart),
         reserved: reserved.iter().map(promise_to).collect(),
         tags: tags.iter().map(tag_to).collect(),
         relations: relations.iter().map(relation_to).collect(),
@@ -41,6 +42,7 @@ pub(crate) fn snapshot_in(wire: v1::Snapshot) -> Result<Snapshot, Undecodable> {
     Ok(Snapshot {
         seen: wire.first_seen_ms.zip(wire.last_seen_ms).map(|(first, last)| (Time(first), Time(last))),
         identities: identities_in(wire.identities)?,
+        apart: ids_in(wire.apart)?,
         reserved: wire.reserved.into_iter().map(promise_in).collect::<Result<_, _>>()?,
         tags: tags_in(wire.tags)?,
         relations: relations_in(wire.relations),

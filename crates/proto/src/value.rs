@@ -152,6 +152,7 @@ pub(crate) fn cause_in(wire: Option<v1::Cause>) -> Result<Cause, Undecodable> {
         }),
         actor: wire.actor,
         reason: wire.reason,
+        native: wire.native.map(id_in).transpose()?,
     })
 }
 
@@ -173,5 +174,6 @@ pub(crate) fn cause_out(cause: &Cause) -> v1::Cause {
         }),
         actor: cause.actor.clone(),
         reason: cause.reason.clone(),
+        native: cause.native.as_ref().map(id_out),
     }
 }

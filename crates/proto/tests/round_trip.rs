@@ -7,8 +7,8 @@ use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
 use touchline_model::output::Cause;
 use touchline_model::output::{
-    CommandResult, Contact, DeadLetter, DeadReason, Enrolment, Hit, Identity, Numbered, Outcome, Output, Progress,
-    Relation, Stage, StageMove, Stream, Tag, TagChange, Touch, TouchState,
+    CommandResult, Contact, DeadLetter, DeadReason, Enrolment, Hit, Identity, Joined, Numbered, Outcome, Output,
+    Progress, Relation, Stage, StageMove, Stream, Tag, TagChange, Touch, TouchState,
 };
 use touchline_model::record::{Evidence, Input, Loop, LoopBody};
 use touchline_model::snapshot::{self, GoalUntil, Next, Snapshot};
@@ -426,6 +426,16 @@ fn commands() -> Vec<Command> {
             remove: vec![TagRef::new("a", "b")],
             reason: String::new(),
         },
+        CommandBody::Link {
+            contact: key(),
+            identifier: IdKey::new(IdKind::YzOpenId, "youzan", "o1"),
+            reason: "同".to_owned(),
+        },
+        CommandBody::Unlink {
+            contact: key(),
+            identifier: IdKey::new(IdKind::YzOpenId, "youzan", "o1"),
+            reason: "异".to_owned(),
+        },
         CommandBody::Activate {
             sources: vec![PlaybookSource { id: "p".to_owned(), yaml: "playbook: p".to_owned() }],
             remove: vec!["q".to_owned()],
@@ -449,7 +459,8 @@ fn loops() -> Vec<Loop> {
     let evidence = Evidence::Medium;
     let step = || (target.clone(), from.clone(), exclusive.clone());
     let ((t1, f1, e1), (t2, f2, e2), (t3, f3, e3), (t4, f4, e4)) = (step(), step(), step(), step());
-    let ((t5, f5, _), (t6, f6, _)) = (step(), step());
+    let ((t5, f5, _), (t6, f6, _), (t7, f7, e7)) = (step(), step(), step());
+    let into = key();
     let event = Box::new(example(Kind::OrderPaid));
     let command = Box::new(commands().swap_remove(0));
     let sources = vec![PlaybookSource { id: "p".to_owned(), yaml: "y".to_owned() }];
@@ -459,8 +470,16 @@ fn loops() -> Vec<Loop> {
         LoopBody::Link { target: t1, from: f1, exclusive: e1, evidence, origin },
         LoopBody::Ask { target: t2, from: f2, exclusive: e2, evidence, origin },
         LoopBody::Grant { target: t3, from: f3, exclusive: e3, evidence, origin },
-        LoopBody::MergeIn { target: t4, from: f4, snapshot: Box::new(snapshot(e4)), evidence, origin },
-        LoopBody::MergeIn { target: t5, from: f5, snapshot: Box::default(), evidence, origin },
+        LoopBody::MergeIn {
+            target: t4,
+            into: f4.clone(),
+            from: f4,
+            snapshot: Box::new(snapshot(e4)),
+            evidence,
+            origin,
+        },
+        LoopBody::MergeIn { target: t5, from: f5, into, snapshot: Box::default(), evidence, origin },
+        LoopBody::Part { target: t7, from: f7, snapshot: Box::new(snapshot(e7)), origin },
         LoopBody::Release { target: t6, from: f6 },
         LoopBody::Activation { number: 2, tenant: "acme".to_owned(), sources },
     ];
@@ -481,6 +500,7 @@ fn snapshot(promised: Vec<IdKey>) -> Snapshot {
     Snapshot {
         seen: Some((NOW, NOW)),
         identities,
+        apart: vec![IdKey::new(IdKind::Apart, "2@77", "kept")],
         reserved: vec![(key(), promised)],
         tags,
         relations,
@@ -498,6 +518,7 @@ fn cause() -> Cause {
     Cause {
         position: Position { partition: 2, offset: 77 },
         origin: Some(Position { partition: 0, offset: 0 }),
+        native: Some(IdKey::new(IdKind::YzOpenId, "youzan", "o1")),
         event_id: Some(EventId([1; 16])),
         kind: "chat.message".to_owned(),
         playbook: "price".to_owned(),
@@ -582,7 +603,14 @@ fn contact() -> Contact {
         merged_into: Some(key()),
         first_seen: NOW,
         last_seen: NOW,
-        identities: vec![Identity { id: key().id(), evidence: Evidence::Strong }],
+        identities: vec![
+            Identity::own(key().id()),
+            Identity {
+                id: IdKey::new(IdKind::YzOpenId, "youzan", "o1"),
+                evidence: Evidence::Manual,
+                joined: Some(Joined { by: Position { partition: 1, offset: 2 }, into: key(), at: NOW }),
+            },
+        ],
         tags: vec![Tag { group: "商机".to_owned(), tag: "考虑价格".to_owned(), set_at: NOW, cause: cause() }],
         stages: vec![Stage { board: "商机看板".to_owned(), column: "考虑价格".to_owned(), entered_at: NOW }],
         owner: Some("zhang".to_owned()),

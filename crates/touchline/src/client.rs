@@ -103,7 +103,7 @@ pub(crate) fn identifier(text: &str) -> Result<v1::IdKey, String> {
                     wecom_external_userid/wwcorp/wmXYZ"
             .to_owned());
     };
-    if IdKind::parse(kind).is_none() {
+    if !IdKind::parse(kind).is_some_and(IdKind::is_public) {
         let kinds: Vec<&str> = IdKind::ALL.iter().map(|kind| kind.name()).collect();
         return Err(format!("unknown kind {kind:?}; known: {}", kinds.join(", ")));
     }

@@ -4,5 +4,6 @@ mod corners;
 mod main_job;
 mod merging;
 mod orders;
+mod parting;
 mod support;
 mod total;

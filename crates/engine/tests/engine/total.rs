@@ -7,7 +7,7 @@ use touchline_model::command::{Command, CommandBody, PlaybookSource, TagRef};
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
-use touchline_model::output::{Cause, Identity, Output, Tag};
+use touchline_model::output::{Cause, Identity, Joined, Output, Tag};
 use touchline_model::record::{Evidence, Input, Loop, LoopBody, Record, Undecodable};
 use touchline_model::snapshot::{Enrolment, GoalUntil, Next, Snapshot};
 use touchline_model::time::Time;
@@ -60,6 +60,16 @@ fn any_command() -> impl Strategy<Value = Command> {
             let add = tag.map(|tag| TagRef::new("商机", tag)).into_iter().collect();
             CommandBody::EditTags { contact, add, remove: vec![TagRef::new("行为", "来过")], reason: String::new() }
         }),
+        (contact(), identifier()).prop_map(|(contact, identifier)| CommandBody::Link {
+            contact,
+            identifier,
+            reason: String::new()
+        }),
+        (contact(), identifier()).prop_map(|(contact, identifier)| CommandBody::Unlink {
+            contact,
+            identifier,
+            reason: String::new()
+        }),
         (0..3u64).prop_map(|expected_active| CommandBody::Activate {
             sources: vec![PlaybookSource { id: "kills".to_owned(), yaml: PLAYBOOK.to_owned() }],
             remove: Vec::new(),
@@ -95,7 +105,8 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
             let tags = tags.into_iter().map(|(group, tag, set_at)| Tag { group, tag, set_at, cause: some_cause() });
             Snapshot {
                 seen: Some((seen, seen)),
-                identities: ids.iter().map(|id| Identity { id: id.clone(), evidence: Evidence::Strong }).collect(),
+                identities: ids.iter().cloned().map(joined).collect(),
+                apart: ids.iter().map(|id| IdKey::new(IdKind::Apart, "1@7", id.value.clone())).collect(),
                 reserved: ids.into_iter().map(|id| (CellKey::of(TENANT, &id), vec![id])).collect(),
                 tags: tags.collect(),
                 enrolments: enrolments.collect(),
@@ -105,10 +116,17 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
     )
 }
 
+fn joined(id: IdKey) -> Identity {
+    let by = Position { partition: 1, offset: 7 };
+    let into = CellKey::of(TENANT, &id);
+    Identity { id, evidence: Evidence::Strong, joined: Some(Joined { by, into, at: Time(7) }) }
+}
+
 fn some_cause() -> Cause {
     Cause {
         position: Position { partition: 1, offset: 7 },
         origin: None,
+        native: None,
         event_id: None,
         kind: "chat.message".to_owned(),
         playbook: "kills".to_owned(),
@@ -152,12 +170,14 @@ fn any_loop() -> impl Strategy<Value = Loop> {
             evidence: Evidence::Strong,
             origin
         }),
-        (contact(), contact(), any_snapshot()).prop_map(move |(target, from, snapshot)| LoopBody::MergeIn {
+        (contact(), contact(), any_snapshot()).prop_map(move |(target, from, snapshot)| LoopBody::Part {
             target,
             from,
             snapshot: Box::new(snapshot),
-            evidence: Evidence::Medium,
             origin
+        }),
+        (contact(), contact(), contact(), any_snapshot()).prop_map(move |(target, from, into, snapshot)| {
+            LoopBody::MergeIn { target, from, into, snapshot: Box::new(snapshot), evidence: Evidence::Medium, origin }
         }),
         (contact(), contact()).prop_map(|(target, from)| LoopBody::Release { target, from }),
     ];

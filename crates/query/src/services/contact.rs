@@ -141,7 +141,7 @@ impl Which {
 
 /// An identifier from outside.
 pub(crate) fn identifier(field: &str, id: v1::IdKey) -> Result<IdKey, Status> {
-    let kind = IdKind::parse(&id.kind).ok_or_else(|| {
+    let kind = IdKind::parse(&id.kind).filter(|kind| kind.is_public()).ok_or_else(|| {
         let kinds: Vec<&str> = IdKind::ALL.iter().map(|kind| kind.name()).collect();
         error::invalid(field, format!("the kind is one of {}", kinds.join(", ")))
     })?;

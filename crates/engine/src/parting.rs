@@ -1,0 +1,223 @@
+//! Parting: an identifier turns out to be somebody else. History stays as it is; from here on its events are its own.
+//!
+//! ```text
+//!   root ── part: what goes is taken out, said, and remembered as apart ──▶ Part ──▶ receive at the forward, a contact again
+//! ```
+//! Identifiers that became forwards to it go along. So do the tags that events of any of them set last. What cannot be
+//! told apart stays: see [`split`]. Both sides keep an identifier of kind `apart`, of one scope and different values,
+//! so that no event joins them again; a person may.
+
+use crate::cell::{Cell, Contact};
+use crate::commands::{Refusal, refusal};
+use crate::keys;
+use crate::merging;
+use crate::overlay::ViewError;
+use crate::rules;
+use crate::work::Work;
+use std::collections::BTreeSet;
+use touchline_model::command::TagRef;
+use touchline_model::event::Event;
+use touchline_model::id::{CellKey, IdKey, IdKind, Position};
+use touchline_model::output::{Cause, DeadReason, Tag};
+use touchline_model::record::LoopBody;
+use touchline_model::snapshot::Snapshot;
+
+/// Kind of a cause that is a parting.
+const PARTED: &str = "contact.parted";
+
+/// Somebody says that `identifier` is not this contact.
+pub(crate) fn by_hand(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    identifier: &IdKey,
+    (actor, reason): (&str, &str),
+) -> Result<Result<(), Refusal>, ViewError> {
+    let mut contact = match work.cell(cell)? {
+        Some(Cell::Contact(contact)) => contact,
+        other => {
+            work.keep(cell, other);
+            return Ok(Err(refusal("no_contact", "nothing is known of this contact", "")));
+        }
+    };
+    let refused = check(cell, &contact, identifier).err();
+    if let Some(refused) = refused {
+        work.keep(cell, Some(Cell::Contact(contact)));
+        return Ok(Err(refused));
+    }
+    let origin = work.position;
+    let cause = work.cause(PARTED, origin, work.meta.bundle);
+    let cause = Cause { actor: actor.to_owned(), reason: reason.to_owned(), ..cause };
+    part(work, cell, &mut contact, identifier, cause)?;
+    work.put_contact(cell, contact);
+    Ok(Ok(()))
+}
+
+fn check(cell: &CellKey, contact: &Contact, identifier: &IdKey) -> Result<(), Refusal> {
+    if cell.id() == *identifier {
+        let detail = "the contact lives under this identifier: part the others from it instead";
+        return Err(refusal("own_identifier", detail, ""));
+    }
+    if !contact.identities.iter().any(|known| known.id == *identifier) {
+        return Err(refusal("not_linked", "the contact does not have this identifier", ""));
+    }
+    if !contact.reserved.is_empty() {
+        // What was promised could belong to either side.
+        return Err(refusal("merging", "another contact is on its way into this one: ask again in a moment", ""));
+    }
+    Ok(())
+}
+
+/// A channel says that the identifiers of its event are no longer one person: of those that are joined here, the one
+/// goes that takes none of the others with it; the later named, if there are two.
+pub(crate) fn on_event(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &mut Contact,
+    event: &Event,
+    origin: Position,
+) -> Result<(), ViewError> {
+    let named: Vec<&IdKey> = event.subject.iter().filter(|id| check(cell, contact, id).is_ok()).collect();
+    let takes_none = |id: &&&IdKey| {
+        let gone = subtree(cell, contact, id);
+        event.subject.iter().all(|other| other == **id || !gone.contains(other))
+    };
+    let Some(identifier) = named.iter().rev().find(takes_none).map(|id| (**id).clone()) else { return Ok(()) };
+    let cause = Cause { event_id: Some(event.id), ..work.cause(PARTED, origin, work.meta.bundle) };
+    part(work, cell, contact, &identifier, cause)
+}
+
+/// Takes `identifier` and what goes with it out of the contact, and tells its cell.
+fn part(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &mut Contact,
+    identifier: &IdKey,
+    cause: Cause,
+) -> Result<(), ViewError> {
+    let origin = cause.origin.unwrap_or(cause.position);
+    let gone = subtree(cell, contact, identifier);
+    let snapshot = Box::new(split(work, cell, contact, identifier, &gone)?);
+    let bundle = merging::bundle_of(work, cell);
+    let lost: Vec<TagRef> = snapshot.tags.iter().map(|tag| TagRef::new(&tag.group, &tag.tag)).collect();
+    let case = rules::Case { cell, bundle: &bundle, at: work.append_time.min(work.clock), cause };
+    // Rules do not react: nothing has happened to the contact.
+    rules::take_away(work, &case, contact, &lost);
+    let target = CellKey::of(&cell.tenant(), identifier);
+    work.tell(LoopBody::Part { target, from: cell.clone(), snapshot, origin });
+    Ok(())
+}
+
+/// What goes with `gone`. Names every field of a contact: whoever adds one says here which side it is on.
+fn split(
+    work: &Work<'_, '_>,
+    cell: &CellKey,
+    contact: &mut Contact,
+    identifier: &IdKey,
+    gone: &BTreeSet<IdKey>,
+) -> Result<Snapshot, ViewError> {
+    let Contact {
+        // Whose events they were cannot be told any more: both have it.
+        seen,
+        // Of this cell's log.
+        version: _,
+        identities,
+        apart,
+        // Nothing is promised now: see `check`.
+        reserved: _,
+        tags,
+        relations,
+        // As `seen`, but rules would take them for events of both: they stay.
+        last_times: _,
+        // Nobody gets a touch twice, and what is planned stays with the contact that somebody chose to keep.
+        enrolments: _,
+        touches: _,
+        timers: _,
+    } = contact;
+    let mut moved = Vec::new();
+    for (group, set) in &*tags {
+        for (tag, set_at) in set {
+            let why: Option<Cause> = work.get(&keys::why(cell, group, tag))?;
+            let cause = why.ok_or_else(|| ViewError(format!("tag {group}/{tag} has no cause")))?;
+            if cause.native.as_ref().is_some_and(|native| gone.contains(native)) {
+                moved.push(Tag { group: group.clone(), tag: tag.clone(), set_at: *set_at, cause });
+            }
+        }
+    }
+    let (going, staying): (Vec<_>, Vec<_>) =
+        std::mem::take(identities).into_iter().partition(|known| gone.contains(&known.id));
+    *identities = staying;
+    // Staff added somebody in WeCom: with the identifier of WeCom goes who did, unless another one stays.
+    let is_wecom = |id: &IdKey| id.kind == IdKind::WecomExternalUserid;
+    let others = identities.iter().map(|known| &known.id).any(is_wecom) || is_wecom(&cell.id());
+    let relations = if !others && gone.iter().any(is_wecom) { std::mem::take(relations) } else { Default::default() };
+    let scope = work.position.to_string();
+    let side = |value| IdKey::new(IdKind::Apart, scope.clone(), value);
+    let mut theirs = apart.clone();
+    apart.push(side("kept"));
+    theirs.push(side("parted"));
+    Ok(Snapshot {
+        seen: *seen,
+        identities: going.into_iter().filter(|known| known.id != *identifier).collect(),
+        apart: theirs,
+        tags: moved,
+        relations: relations.into_values().collect(),
+        ..Snapshot::default()
+    })
+}
+
+/// The forward at `target` is a contact again.
+pub(crate) fn receive(
+    work: &mut Work<'_, '_>,
+    target: &CellKey,
+    snapshot: Snapshot,
+    origin: Position,
+) -> Result<(), ViewError> {
+    let found = work.cell(target)?;
+    if !matches!(found, Some(Cell::Forward { .. })) {
+        work.keep(target, found);
+        work.dead(DeadReason::LoopbackForged, "a cell that is no forward was parted");
+        return Ok(());
+    }
+    let mut contact = Box::new(Contact::default());
+    let Snapshot {
+        seen,
+        identities,
+        apart,
+        // The others are empty: see `split`.
+        reserved: _,
+        tags,
+        relations,
+        last_times: _,
+        enrolments: _,
+        touches: _,
+    } = snapshot;
+    contact.seen = seen;
+    contact.identities = identities;
+    contact.apart = apart;
+    contact.relations = relations.into_iter().map(|relation| (relation.staff.clone(), relation)).collect();
+    let bundle = merging::bundle_of(work, target);
+    let case = rules::Case {
+        cell: target,
+        bundle: &bundle,
+        at: work.append_time.min(work.clock),
+        cause: work.cause(PARTED, origin, bundle.number),
+    };
+    rules::merge(work, &case, &mut contact, tags);
+    work.put_contact(target, contact);
+    Ok(())
+}
+
+/// `identifier` and all that are forwards to it, near or far.
+fn subtree(cell: &CellKey, contact: &Contact, identifier: &IdKey) -> BTreeSet<IdKey> {
+    let tenant = cell.tenant();
+    let mut gone = BTreeSet::from([identifier.clone()]);
+    let mut cells = BTreeSet::from([CellKey::of(&tenant, identifier)]);
+    loop {
+        let joined = |known: &&touchline_model::output::Identity| {
+            !gone.contains(&known.id) && known.joined.as_ref().is_some_and(|joined| cells.contains(&joined.into))
+        };
+        let Some(next) = contact.identities.iter().find(joined).map(|known| known.id.clone()) else { return gone };
+        cells.insert(CellKey::of(&tenant, &next));
+        gone.insert(next);
+    }
+}
