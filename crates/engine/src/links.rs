@@ -56,7 +56,7 @@ pub(crate) fn on_event(
         }
         work.put(keys::told(cell, &target), &evidence);
         if id.kind.is_contact() && evidence == Evidence::Weak {
-            work.dead(DeadReason::LinkWeak, format!("{} evidence does not merge", evidence.name()));
+            work.dead_link(DeadReason::LinkWeak, format!("{} evidence does not merge", evidence.name()), cell, &target);
             continue;
         }
         let from = buyer.clone().filter(|_| id.kind == IdKind::Order).unwrap_or_else(|| cell.clone());
@@ -150,7 +150,7 @@ pub(crate) fn ask(work: &mut Work<'_, '_>, ask: Link) -> Result<(), ViewError> {
         return Ok(());
     }
     if contact.identities.len() >= IDENTITIES_MAX {
-        work.dead(DeadReason::LinkRefused, format!("already {IDENTITIES_MAX} identifiers"));
+        work.dead_link(DeadReason::LinkRefused, format!("already {IDENTITIES_MAX} identifiers"), &target, &from);
         return Ok(());
     }
     let held = contact.exclusive(&target);
@@ -295,7 +295,7 @@ fn refused(work: &mut Work<'_, '_>, contact: &Contact, link: &Link) -> bool {
         IdKind::Apart => format!("parted at {}", clash.scope),
         kind => format!("two values of {kind} are two people"),
     };
-    work.dead(DeadReason::LinkRefused, detail);
+    work.dead_link(DeadReason::LinkRefused, detail, &link.target, &link.from);
     true
 }
 

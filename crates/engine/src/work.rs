@@ -179,7 +179,13 @@ impl<'w, 'v> Work<'w, 'v> {
     }
 
     pub(crate) fn dead(&mut self, reason: DeadReason, detail: impl Into<String>) {
-        self.say(Output::DeadLetter(DeadLetter { reason, detail: detail.into() }));
+        self.say(Output::DeadLetter(DeadLetter { reason, detail: detail.into(), cells: Vec::new() }));
+    }
+
+    /// The same of a link between two cells, for whoever reviews it.
+    pub(crate) fn dead_link(&mut self, reason: DeadReason, detail: String, one: &CellKey, other: &CellKey) {
+        let cells = vec![one.clone(), other.clone()];
+        self.say(Output::DeadLetter(DeadLetter { reason, detail, cells }));
     }
 
     /// Tells the cell named in `body`, through the log of its partition.

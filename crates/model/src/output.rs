@@ -339,6 +339,8 @@ pub struct DeadLetter {
     pub reason: DeadReason,
     /// More, without personal data.
     pub detail: String,
+    /// Of a link that was refused: the two cells.
+    pub cells: Vec<CellKey>,
 }
 
 /// The public record of a contact, as `contacts` keeps it: the last version wins.

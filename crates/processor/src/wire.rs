@@ -350,7 +350,11 @@ mod tests {
         assert_eq!(said(refused(&detail), 0).0, refused(&short));
 
         let dead = |detail: &str| {
-            Output::DeadLetter(DeadLetter { reason: DeadReason::Undecodable, detail: detail.to_owned() })
+            Output::DeadLetter(DeadLetter {
+                reason: DeadReason::Undecodable,
+                detail: detail.to_owned(),
+                cells: Vec::new(),
+            })
         };
         let (letter, raw) = said(dead("short"), RECORD_BYTES_MAX);
         assert_eq!((letter, raw), (dead("short"), None));
@@ -358,7 +362,7 @@ mod tests {
         assert_eq!(said(dead(&detail), 5), (dead(&short), None));
 
         for reason in DeadReason::ALL {
-            let letter = Output::DeadLetter(DeadLetter { reason, detail: String::new() });
+            let letter = Output::DeadLetter(DeadLetter { reason, detail: String::new(), cells: Vec::new() });
             let elsewhere = reason.name().starts_with("link_") || reason.name() == "order_timed_out";
             assert_eq!(said(letter, 5).1.is_none(), elsewhere, "{}", reason.name());
         }

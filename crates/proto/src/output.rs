@@ -275,6 +275,7 @@ fn dead_letter_to(numbered: &Numbered, letter: &DeadLetter, record: Option<RawRe
         reason: letter.reason.name().to_owned(),
         detail: letter.detail.clone(),
         record,
+        cells: letter.cells.iter().map(ToString::to_string).collect(),
     }
 }
 
@@ -284,7 +285,8 @@ fn header_out((name, value): (&str, &[u8])) -> v1::Header {
 
 fn dead_letter_from(wire: v1::DeadLetter) -> Result<(Numbered, Option<RawRecord>), Undecodable> {
     let reason = DeadReason::parse(&wire.reason).ok_or_else(|| undecodable("unknown dead letter reason"))?;
-    let letter = Output::DeadLetter(DeadLetter { reason, detail: wire.detail });
+    let cells = wire.cells.iter().map(|cell| key_in("cells", cell)).collect::<Result<_, _>>()?;
+    let letter = Output::DeadLetter(DeadLetter { reason, detail: wire.detail, cells });
     let record = wire.record.map(|record| RawRecord {
         key: record.key,
         headers: record.headers.into_iter().map(|header| (header.name, header.value)).collect(),

@@ -567,7 +567,9 @@ fn outputs() -> Vec<Numbered> {
             .map(|state| Output::Touch(touch(state))),
     );
     outputs.extend(
-        DeadReason::ALL.map(|reason| Output::DeadLetter(DeadLetter { reason, detail: reason.name().to_owned() })),
+        DeadReason::ALL.map(|reason| {
+            Output::DeadLetter(DeadLetter { reason, detail: reason.name().to_owned(), cells: vec![key()] })
+        }),
     );
     let number = |output| Numbered { sequence: 41, clock: NOW, source: Position { partition: 2, offset: 77 }, output };
     outputs.into_iter().map(number).collect()

@@ -86,8 +86,10 @@ fn request_id(asked: String) -> Result<String, Status> {
 fn refused(code: &str, detail: &str, current: &str) -> Status {
     let status = match code {
         "stale_stage" | "stale_bundle" => Code::Aborted,
-        "no_contact" | "unknown_board" => Code::NotFound,
-        "unknown_stage" | "unknown_tag" | "invalid_playbook" => Code::InvalidArgument,
+        "no_contact" | "unknown_board" | "not_linked" => Code::NotFound,
+        "already_linked" => Code::AlreadyExists,
+        "merging" => Code::Aborted,
+        "unknown_stage" | "unknown_tag" | "invalid_playbook" | "own_identifier" => Code::InvalidArgument,
         _ => Code::FailedPrecondition,
     };
     let fact = match code {

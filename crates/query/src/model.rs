@@ -443,13 +443,9 @@ impl Tenant {
     }
 }
 
-/// The higher version wins, of equal ones the later record. Becoming a forward is for good, whatever its version says.
+/// The higher version wins, of equal ones the later record. A forward may become a contact again.
 fn is_later(new: &Contact, have: &Contact) -> bool {
-    match (&new.merged_into, &have.merged_into) {
-        (Some(_), None) => true,
-        (None, Some(_)) => false,
-        _ => new.version.offset >= have.version.offset,
-    }
+    new.version.offset >= have.version.offset
 }
 
 impl Timeline {

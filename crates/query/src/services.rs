@@ -4,6 +4,7 @@ mod admin;
 mod board;
 mod contact;
 mod explain;
+mod links;
 mod playbook;
 mod segment;
 mod timeline;

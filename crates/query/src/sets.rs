@@ -129,6 +129,7 @@ mod tests {
         let cause = Cause {
             position,
             origin: None,
+            native: None,
             event_id: None,
             kind: "timer".into(),
             playbook: String::new(),

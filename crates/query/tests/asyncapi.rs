@@ -115,7 +115,7 @@ fn headers_are_those_that_are_written() {
     let mut of_progress = progress_headers(&progress);
     of_progress.push(marker.0, &marker.1);
     let numbered = |output| output_headers(&Numbered { sequence: 3, clock: Time(5), source: position, output });
-    let letter = DeadLetter { reason: DeadReason::Undecodable, detail: String::new() };
+    let letter = DeadLetter { reason: DeadReason::Undecodable, detail: String::new(), cells: Vec::new() };
     let result = CommandResult {
         request_id: "r".into(),
         tenant: "acme".into(),

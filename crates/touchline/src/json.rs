@@ -28,6 +28,9 @@ pub(crate) fn cause(cause: Option<&v1::Cause>) -> Value {
     if cause.origin.is_some() {
         map.insert("origin".to_owned(), position(cause.origin.as_ref()));
     }
+    if cause.native.is_some() {
+        map.insert("native".to_owned(), id_key(cause.native.as_ref()));
+    }
     for (name, text) in
         [("playbook", &cause.playbook), ("rule", &cause.rule), ("actor", &cause.actor), ("reason", &cause.reason)]
     {
@@ -141,16 +144,34 @@ pub(crate) fn dead_letter(letter: &v1::DeadLetter) -> Value {
         "reason": letter.reason,
         "detail": letter.detail,
         "record_bytes": bytes,
+        "cells": letter.cells,
     })
+}
+
+fn identity(identity: &v1::Identity) -> Value {
+    let joined = identity.joined.as_ref();
+    json!({
+        "id": id_key(identity.id.as_ref()),
+        "evidence": identity.evidence,
+        "joined": joined.map(|joined| {
+            json!({"by": position(joined.by.as_ref()), "into": joined.into, "at": time(joined.at_ms)})
+        }),
+    })
+}
+
+/// An identifier of a contact, and why it is one.
+pub(crate) fn link(link: &v1::ContactLink) -> Value {
+    let mut value = link.identity.as_ref().map_or_else(|| json!({}), identity);
+    value["said_by"] = json!(link.said_by);
+    value["channel"] = json!(link.channel);
+    value["actor"] = json!(link.actor);
+    value["reason"] = json!(link.reason);
+    value
 }
 
 /// A contact's public record.
 pub(crate) fn contact(contact: &v1::Contact) -> Value {
-    let identities: Vec<Value> = contact
-        .identities
-        .iter()
-        .map(|identity| json!({"id": id_key(identity.id.as_ref()), "evidence": identity.evidence}))
-        .collect();
+    let identities: Vec<Value> = contact.identities.iter().map(self::identity).collect();
     let tags: Vec<Value> = contact
         .tags
         .iter()

@@ -56,8 +56,8 @@ enum Command {
     /// Look at boards and move cards
     #[command(subcommand)]
     Board(board::Command),
-    /// Show a contact: identifiers, tags, stages, journeys, timeline
-    Contact(contact::ShowOptions),
+    /// Show a contact: identifiers, tags, stages, journeys, timeline; link and unlink identifiers
+    Contact(contact::Options),
     /// Say why a contact carries a tag: rule, bundle, event, keyword
     Explain(contact::ExplainOptions),
     /// List or follow due touches
@@ -113,7 +113,7 @@ fn block_on(command: Command, server: &Server) -> anyhow::Result<()> {
             Command::Send(options) => send::run(server, &options),
             Command::Segment(command) => segment::run(server, command).await,
             Command::Board(command) => board::run(server, command).await,
-            Command::Contact(options) => contact::show(server, options).await,
+            Command::Contact(options) => contact::run(server, options).await,
             Command::Explain(options) => contact::explain(server, options).await,
             Command::Touches(options) => touches::run(server, options).await,
             Command::Report(options) => touches::report(server, options).await,

@@ -1,15 +1,18 @@
 //! Contacts: who they are, what they carry and why; tags by hand.
 
 use super::segment::{List, Members};
-use super::{explain, timeline};
+use super::{explain, links, timeline};
 use crate::commands::{self, Asked};
 use crate::error;
 use crate::model::{Entry, ReadModel, Tenant};
 use crate::names;
 use crate::server::{Server, answer, contact};
+use crate::shared::Shared;
+use std::sync::Arc;
+use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 use touchline_model::command::{CommandBody, TagRef};
-use touchline_model::id::{CellKey, IdKey, IdKind};
+use touchline_model::id::{CellKey, ContactId, IdKey, IdKind};
 use touchline_proto::{contact_to, v1};
 use v1::contact_service_server::ContactService;
 use v1::get_contact_request::By;
@@ -98,16 +101,81 @@ impl ContactService for Server {
                 return Err(error::invalid("add", "name a tag to add or to remove"));
             }
             let body = CommandBody::EditTags { contact: key, add, remove, reason: request.reason };
-            let (request_id, actor) = (request.request_id, request.actor);
-            let asked = Asked { tenant: tenant.clone(), request_id, actor, body };
-            let answer = commands::carry_out(&self.shared, asked, deadline).await?;
-            let model = self.shared.model();
-            let id = answer.result.contact.as_ref().map_or(id, CellKey::contact_id);
-            let contact = shown(&model, &tenant, contact(&model, &tenant, &id)?);
-            Ok(v1::EditTagsResponse { contact: Some(contact), token: Some(self.shared.token(&model)) })
+            let asked = Asked { tenant, request_id: request.request_id, actor: request.actor, body };
+            let (contact, token) = changed(&self.shared, asked, id, deadline).await?;
+            Ok(v1::EditTagsResponse { contact: Some(contact), token: Some(token) })
         })
         .await
     }
+
+    async fn list_links(
+        &self,
+        request: Request<v1::ListLinksRequest>,
+    ) -> Result<Response<v1::ListLinksResponse>, Status> {
+        answer("ListLinks", async {
+            let deadline = self.deadline(&request);
+            let mut request = request.into_inner();
+            self.shared.fresh(request.read.take(), deadline).await?;
+            self.read(move |shared| links::list(shared, &request)).await
+        })
+        .await
+    }
+
+    async fn link_contact(
+        &self,
+        request: Request<v1::LinkContactRequest>,
+    ) -> Result<Response<v1::LinkContactResponse>, Status> {
+        answer("LinkContact", async {
+            let deadline = self.deadline(&request);
+            let request = request.into_inner();
+            let (tenant, id) = names::contact("name", &request.name)?;
+            let contact = contact(&self.shared.model(), &tenant, &id)?.contact.key.clone();
+            let identifier = person(request.identifier)?;
+            let body = CommandBody::Link { contact, identifier, reason: request.reason };
+            let asked = Asked { tenant, request_id: request.request_id, actor: request.actor, body };
+            let (contact, token) = changed(&self.shared, asked, id, deadline).await?;
+            Ok(v1::LinkContactResponse { contact: Some(contact), token: Some(token) })
+        })
+        .await
+    }
+
+    async fn unlink_contact(
+        &self,
+        request: Request<v1::UnlinkContactRequest>,
+    ) -> Result<Response<v1::UnlinkContactResponse>, Status> {
+        answer("UnlinkContact", async {
+            let deadline = self.deadline(&request);
+            let request = request.into_inner();
+            let (tenant, id) = names::contact("name", &request.name)?;
+            let contact = contact(&self.shared.model(), &tenant, &id)?.contact.key.clone();
+            let identifier = person(request.identifier)?;
+            let body = CommandBody::Unlink { contact, identifier, reason: request.reason };
+            let asked = Asked { tenant, request_id: request.request_id, actor: request.actor, body };
+            let (contact, token) = changed(&self.shared, asked, id, deadline).await?;
+            Ok(v1::UnlinkContactResponse { contact: Some(contact), token: Some(token) })
+        })
+        .await
+    }
+}
+
+/// Carries a command about one contact out; the contact as it is then.
+async fn changed(
+    shared: &Arc<Shared>,
+    asked: Asked,
+    id: ContactId,
+    deadline: Instant,
+) -> Result<(v1::Contact, v1::ConsistencyToken), Status> {
+    let tenant = asked.tenant.clone();
+    let answer = commands::carry_out(shared, asked, deadline).await?;
+    let model = shared.model();
+    let id = answer.result.contact.as_ref().map_or(id, CellKey::contact_id);
+    Ok((shown(&model, &tenant, contact(&model, &tenant, &id)?), shared.token(&model)))
+}
+
+/// An identifier of a person.
+fn person(id: Option<v1::IdKey>) -> Result<IdKey, Status> {
+    let id = identifier("identifier", id.ok_or_else(|| error::invalid("identifier", "is missing"))?)?;
+    if id.kind.is_contact() { Ok(id) } else { Err(error::invalid("identifier", "is not one of a person")) }
 }
 
 fn shown(model: &ReadModel, tenant: &str, entry: &Entry) -> v1::Contact {
@@ -116,7 +184,7 @@ fn shown(model: &ReadModel, tenant: &str, entry: &Entry) -> v1::Contact {
 
 /// How a contact is named.
 enum Which {
-    Id(String, touchline_model::id::ContactId),
+    Id(String, ContactId),
     Identifier(String, IdKey),
 }
 

@@ -152,8 +152,8 @@ async fn contacts_answer_by_any_name_and_merged_ones_by_their_root() {
     let unionid = IdKey::new(IdKind::WxUnionid, "open", "u1");
     let phone = IdKey::new(IdKind::PhoneRef, "acme", "weak");
     let mut root = contact("root", 9, &[("身份/vip", 0)]);
-    root.identities.push(Identity { id: unionid.clone(), evidence: Evidence::Strong });
-    root.identities.push(Identity { id: phone.clone(), evidence: Evidence::Weak });
+    root.identities.push(Identity::own(unionid.clone()));
+    root.identities.push(Identity { id: phone.clone(), evidence: Evidence::Weak, joined: None });
     let mut merged = contact("merged", 0, &[]);
     merged.merged_into = Some(key("root"));
     // The one that becomes a forward carries tags until then; its last record has a version of 0.
@@ -247,7 +247,7 @@ async fn explained_world() -> (World, Position, Position) {
         ..cause(position)
     };
     let mut a = contact("a", position.offset, &[("商机/考虑价格", 0)]);
-    a.identities.push(Identity { id: id("native"), evidence: Evidence::Strong });
+    a.identities.push(Identity::own(id("native")));
     let outputs = vec![
         change("a", "商机", Some("初步沟通"), None, cause(position)),
         change("a", "商机", Some("考虑价格"), Some("初步沟通"), why),
@@ -339,7 +339,8 @@ async fn a_timeline_lists_events_once_with_what_followed() {
 #[tokio::test]
 async fn dead_letters_are_listed_by_reason_and_page() {
     let world = World::new().await;
-    let letter = |reason, detail: &str| Output::DeadLetter(DeadLetter { reason, detail: detail.into() });
+    let letter =
+        |reason, detail: &str| Output::DeadLetter(DeadLetter { reason, detail: detail.into(), cells: Vec::new() });
     world.publish(0, vec![letter(DeadReason::Undecodable, "1"), letter(DeadReason::Misrouted, "2")], vec![]);
     world.publish(1, vec![letter(DeadReason::Misrouted, "3")], vec![]);
     let mut client = AdminServiceClient::new(world.channel.clone());

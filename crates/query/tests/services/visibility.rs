@@ -53,7 +53,7 @@ fn output(stream: Stream) -> Output {
             bundle: 0,
         }),
         Stream::DeadLetters => {
-            Output::DeadLetter(DeadLetter { reason: DeadReason::Undecodable, detail: String::new() })
+            Output::DeadLetter(DeadLetter { reason: DeadReason::Undecodable, detail: String::new(), cells: Vec::new() })
         }
     }
 }

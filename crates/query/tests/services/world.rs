@@ -17,7 +17,7 @@ use touchline_model::kind::Kind;
 use touchline_model::output::{
     Cause, Contact, Identity, Numbered, Output, Progress, Tag, TagChange, Touch, TouchState,
 };
-use touchline_model::record::{Evidence, Input, Loop, LoopBody};
+use touchline_model::record::{Input, Loop, LoopBody};
 use touchline_model::time::Time;
 use touchline_model::value::{Fields, Value};
 use touchline_proto as proto;
@@ -255,6 +255,7 @@ pub fn cause(position: Position) -> Cause {
     Cause {
         position,
         origin: None,
+        native: None,
         event_id: None,
         kind: "timer".into(),
         playbook: "price".into(),
@@ -280,7 +281,7 @@ pub fn contact(name: &str, version: u64, tags: &[(&str, i64)]) -> Contact {
         merged_into: None,
         first_seen: NOON,
         last_seen: NOON,
-        identities: vec![Identity { id: id(name), evidence: Evidence::Strong }],
+        identities: vec![Identity::own(id(name))],
         tags: tags.iter().map(tag).collect(),
         stages: Vec::new(),
         owner: None,

@@ -1,14 +1,57 @@
 //! `touchline contact` and `touchline explain`.
 
-use crate::client::{ContactArg, Server, full, local, print_json, print_line, refusal};
+use crate::client::{ContactArg, Server, full, identifier, local, print_json, print_line, refusal};
 use crate::json;
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tonic::transport::Channel;
 use touchline_model::command::TagRef;
 use touchline_proto::v1;
 use touchline_proto::v1::contact_service_client::ContactServiceClient;
+
+/// Shows a contact, or does something about its identifiers.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    show: Option<ShowOptions>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What is to be done about identifiers.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say what joined the identifiers of a contact, and which links were refused
+    Links {
+        /// Contact id, or kind/scope/value of an identifier
+        contact: ContactArg,
+    },
+    /// Say that an identifier is this contact: the two become one
+    Link(LinkOptions),
+    /// Say that an identifier is somebody else: it becomes a contact of its own again, with what its own events set
+    Unlink(LinkOptions),
+}
+
+/// Which identifier of whom, and why.
+#[derive(Debug, Args)]
+pub(crate) struct LinkOptions {
+    /// Contact id, or kind/scope/value of an identifier
+    contact: ContactArg,
+    /// The other identifier, as kind/scope/value
+    #[arg(value_parser = identifier)]
+    identifier: v1::IdKey,
+    /// Why: whoever reviews links reads it
+    #[arg(long)]
+    reason: String,
+    /// Who says so
+    #[arg(long, env = "USER", default_value = "")]
+    actor: String,
+    /// Repeat with the same id to be sure that it happens once
+    #[arg(long)]
+    request_id: Option<String>,
+}
 
 /// Shows a contact.
 #[derive(Debug, Args)]
@@ -51,6 +94,151 @@ async fn get(server: &Server, channel: Channel, contact: ContactArg) -> anyhow::
     let request = v1::GetContactRequest { by: Some(by), read: full() };
     let reply = ContactServiceClient::new(channel).get_contact(request).await.map_err(refusal)?.into_inner();
     reply.contact.context("the server answered without a contact")
+}
+
+pub(crate) async fn run(server: &Server, options: Options) -> anyhow::Result<()> {
+    match (options.command, options.show) {
+        (Some(Command::Links { contact }), _) => links(server, contact).await,
+        (Some(Command::Link(options)), _) => link(server, options).await,
+        (Some(Command::Unlink(options)), _) => unlink(server, options).await,
+        (None, Some(options)) => show(server, options).await,
+        (None, None) => bail!("name a contact\nhint: touchline contact --help"),
+    }
+}
+
+async fn links(server: &Server, contact: ContactArg) -> anyhow::Result<()> {
+    let channel = server.connect().await?;
+    let name = resolve(server, channel.clone(), contact).await?;
+    let request = v1::ListLinksRequest { name: name.clone(), read: full() };
+    let reply = ContactServiceClient::new(channel).list_links(request).await.map_err(refusal)?.into_inner();
+    if server.json {
+        let refused: Vec<Value> = reply.refused.iter().map(json::dead_letter).collect();
+        let links: Vec<Value> = reply.links.iter().map(json::link).collect();
+        print_json(&json!({"contact": name, "links": links, "refused": refused}));
+        return Ok(());
+    }
+    for link in &reply.links {
+        print_link(link);
+    }
+    for letter in &reply.refused {
+        let (reason, at) = (&letter.reason, local(letter.clock_ms));
+        print_line(format!("{at}  {reason}: {}\n  between    {}", letter.detail, letter.cells.join("\n  and        ")));
+    }
+    Ok(())
+}
+
+fn print_link(link: &v1::ContactLink) {
+    let identity = link.identity.clone().unwrap_or_default();
+    let id = identity.id.unwrap_or_default();
+    print_line(format!("{}/{}/{}", id.kind, id.scope, id.value));
+    let Some(joined) = identity.joined else {
+        print_line("  the contact lives under this identifier");
+        return;
+    };
+    let by = joined.by.unwrap_or_default();
+    let who = match (link.actor.as_str(), link.channel.as_str()) {
+        ("", "") => String::new(),
+        ("", channel) => format!(" over {channel}"),
+        (actor, _) => format!(" by {actor} ({})", link.reason),
+    };
+    let said_by = if link.said_by.is_empty() { "a record" } else { &link.said_by };
+    print_line(format!("  joined     {} to {}", local(joined.at_ms), joined.into));
+    print_line(format!(
+        "  because of {said_by} at {}@{}{who}, {} evidence",
+        by.partition, by.offset, identity.evidence
+    ));
+}
+
+async fn link(server: &Server, options: LinkOptions) -> anyhow::Result<()> {
+    let channel = server.connect().await?;
+    let request = v1::LinkContactRequest {
+        name: resolve(server, channel.clone(), options.contact).await?,
+        identifier: Some(options.identifier.clone()),
+        reason: options.reason,
+        request_id: options.request_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+        actor: options.actor,
+    };
+    let name = request.name.clone();
+    let mut client = ContactServiceClient::new(channel);
+    client.link_contact(request).await.map_err(refusal)?;
+    // The other contact may live elsewhere and answers by a record of its own.
+    let outcome = Outcome::wait_for(&mut client, &name, &options.identifier).await?;
+    if server.json {
+        print_json(&json!({"contact": name, "outcome": outcome.name()}));
+    } else {
+        print_line(format!("{name}: {}", outcome.text()));
+    }
+    Ok(())
+}
+
+/// What became of a link that was asked for.
+enum Outcome {
+    Joined,
+    Refused(String),
+    Open,
+}
+
+impl Outcome {
+    /// Looks a few times: a link takes a few records in two partitions.
+    async fn wait_for(
+        client: &mut ContactServiceClient<Channel>,
+        name: &str,
+        identifier: &v1::IdKey,
+    ) -> anyhow::Result<Self> {
+        const LOOKS: u32 = 20;
+        const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
+        for _ in 0..LOOKS {
+            let request = v1::ListLinksRequest { name: name.to_owned(), read: full() };
+            let reply = client.list_links(request).await.map_err(refusal)?.into_inner();
+            let has =
+                |link: &v1::ContactLink| link.identity.as_ref().and_then(|known| known.id.as_ref()) == Some(identifier);
+            if reply.links.iter().any(has) {
+                return Ok(Self::Joined);
+            }
+            let cell = format!("/{}/{}/{}", identifier.kind, identifier.scope, identifier.value);
+            let names = |letter: &&v1::DeadLetter| letter.cells.iter().any(|known| known.ends_with(&cell));
+            if let Some(letter) = reply.refused.iter().find(names) {
+                return Ok(Self::Refused(letter.detail.clone()));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(Self::Open)
+    }
+
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Joined => "joined",
+            Self::Refused(_) => "refused",
+            Self::Open => "open",
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Self::Joined => "joined".to_owned(),
+            Self::Refused(why) => format!("refused: {why}"),
+            Self::Open => "asked for; touchline contact links shows what becomes of it".to_owned(),
+        }
+    }
+}
+
+async fn unlink(server: &Server, options: LinkOptions) -> anyhow::Result<()> {
+    let channel = server.connect().await?;
+    let request = v1::UnlinkContactRequest {
+        name: resolve(server, channel.clone(), options.contact).await?,
+        identifier: Some(options.identifier),
+        reason: options.reason,
+        request_id: options.request_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
+        actor: options.actor,
+    };
+    let reply = ContactServiceClient::new(channel).unlink_contact(request).await.map_err(refusal)?.into_inner();
+    let contact = reply.contact.context("the server answered without a contact")?;
+    if server.json {
+        print_json(&json::contact(&contact));
+    } else {
+        print_contact(&contact);
+    }
+    Ok(())
 }
 
 pub(crate) async fn show(server: &Server, options: ShowOptions) -> anyhow::Result<()> {
@@ -145,7 +333,8 @@ fn print_cause(cause: &v1::Cause) {
     }
     print_line(format!("  because of {} at {}", cause.kind, cause.position.as_ref().map(at).unwrap_or_default()));
     if let Some(origin) = &cause.origin {
-        print_line(format!("  logged at  {}", at(origin)));
+        let native = cause.native.as_ref().map(|id| format!(" under {}/{}/{}", id.kind, id.scope, id.value));
+        print_line(format!("  logged at  {}{}", at(origin), native.unwrap_or_default()));
     }
     if let Some(hit) = &cause.hit {
         let place = format!("characters {} to {} of {}", hit.start, hit.end, hit.field);
