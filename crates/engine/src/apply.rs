@@ -7,7 +7,7 @@ use crate::overlay::{Overlay, View, ViewError};
 use crate::public::{self, stored_bundle};
 use crate::rules::{self, Case, Judged};
 use crate::work::{Bundles, Memory, Work};
-use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, journeys, keys, orders, parting, timers};
+use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, journeys, keys, orders, parting, timers, tokens};
 use std::sync::Arc;
 use touchline_model::command::Command;
 use touchline_model::event::Event;
@@ -221,16 +221,20 @@ fn on_event(
 ) -> Result<(), ViewError> {
     let found = work.cell(cell)?;
     let contact = match found {
-        Some(Cell::Forward { ref to, .. } | Cell::Order { buyer: ref to }) => {
+        found if cell.kind() == IdKind::Order => {
+            return orders::on_event(work, cell, found, event, (at, origin, hops));
+        }
+        Some(Cell::Contact(contact)) => contact,
+        Some(Cell::Forward { ref to, .. }) => {
             pass_on(work, to.clone(), event, at, origin, hops);
             work.keep(cell, found);
             return Ok(());
         }
-        Some(Cell::Contact(contact)) => contact,
-        None if cell.kind() == IdKind::Group => return Ok(()),
-        Some(Cell::Waiting { held }) => return orders::on_event(work, cell, held, event, (at, origin, hops)),
-        None if cell.kind() == IdKind::Order => return orders::on_event(work, cell, 0, event, (at, origin, hops)),
-        None => Box::default(),
+        None if cell.kind().is_contact() => Box::default(),
+        other => {
+            work.keep(cell, other);
+            return Ok(());
+        }
     };
     apply_event(work, cell, contact, event, at, origin)
 }
@@ -262,6 +266,7 @@ fn apply_event(
         Kind::IdentityUnlinked => parting::on_event(work, cell, &mut contact, event, origin)?,
         _ => links::on_event(work, cell, &contact, event, origin)?,
     }
+    tokens::on_event(work, cell, &contact, event, (at, origin))?;
     if let Some(bundle) = bundle {
         let native = event.subject.first().filter(|native| **native != cell.id()).cloned();
         let cause = Cause { event_id: Some(event.id), native, ..work.cause(event.name(), origin, bundle.number) };
@@ -327,13 +332,16 @@ fn on_command(
     origin: Position,
     hops: u8,
 ) -> Result<(), ViewError> {
-    match work.cell(&cell)? {
-        Some(Cell::Forward { to, .. } | Cell::Order { buyer: to }) if hops < HOPS_MAX => {
+    let found = work.cell(&cell)?;
+    let to = found.as_ref().and_then(Cell::passes_to).filter(|_| hops < HOPS_MAX).cloned();
+    work.keep(&cell, found);
+    match to {
+        Some(target) => {
             let command = Box::new(command.clone());
-            work.tell(LoopBody::ForwardCommand { target: to, command, origin, hops: hops + 1 });
+            work.tell(LoopBody::ForwardCommand { target, command, origin, hops: hops + 1 });
             Ok(())
         }
-        _ => commands::apply(work, Some(&cell), command),
+        None => commands::apply(work, Some(&cell), command),
     }
 }
 
@@ -375,6 +383,10 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
         }
         LoopBody::MergeIn { target, from, into, snapshot, evidence, origin } => {
             links::merge_in(work, target.clone(), (from.clone(), into.clone()), snapshot.clone(), *evidence, *origin)
+        }
+        LoopBody::Bought { target, buyer, lines } => orders::bought(work, target, buyer, lines.as_ref()),
+        LoopBody::Redeem { target, from, exclusive, at, origin } => {
+            tokens::redeem(work, target, (from, exclusive), *at, *origin)
         }
         LoopBody::Part { target, snapshot, origin, .. } => {
             parting::receive(work, target, (**snapshot).clone(), *origin)

@@ -1,6 +1,7 @@
 //! What is kept of a cell. Encoded with postcard behind one schema byte.
 
 use crate::STATE_SCHEMA;
+use crate::orders::Buyer;
 use crate::overlay::ViewError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -28,10 +29,19 @@ pub(crate) enum Cell {
         /// From 0, without gaps.
         held: u32,
     },
-    /// An order whose buyer is known; everything is passed on.
+    /// An order whose buyer is known; everything is passed on. What is in it lies beside it (`i|`).
     Order {
-        /// The buyer's cell.
-        buyer: CellKey,
+        /// Who, and how that is known.
+        buyer: Buyer,
+    },
+    /// A token that was made.
+    Token {
+        /// The cell of who it was made for: a person, or an order.
+        bearer: CellKey,
+        /// Brought back later than this it proves nothing.
+        expires_at: Time,
+        /// Who has brought it back.
+        used_by: Option<CellKey>,
     },
 }
 
@@ -61,6 +71,17 @@ pub(crate) struct Contact {
     pub(crate) touches: BTreeMap<String, Box<Touch>>,
     /// Armed timers in due order; what the index holds beyond these is stale.
     pub(crate) timers: Vec<(Time, String)>,
+}
+
+impl Cell {
+    /// Where everything is passed on to.
+    pub(crate) const fn passes_to(&self) -> Option<&CellKey> {
+        match self {
+            Self::Forward { to, .. } => Some(to),
+            Self::Order { buyer } => Some(&buyer.cell),
+            Self::Contact(_) | Self::Waiting { .. } | Self::Token { .. } => None,
+        }
+    }
 }
 
 impl Contact {

@@ -4,7 +4,7 @@ use crate::cell::{Cell, Contact};
 use crate::overlay::ViewError;
 use crate::rules::Case;
 use crate::work::Work;
-use crate::{DEDUPE_HORIZON, journeys, keys, links, parting, rules};
+use crate::{DEDUPE_HORIZON, journeys, keys, links, parting, rules, tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,6 +46,9 @@ pub(crate) fn apply(work: &mut Work<'_, '_>, cell: Option<&CellKey>, command: &C
         (CommandBody::Link { identifier, .. }, Some(cell)) => links::by_hand(work, cell, identifier)?,
         (CommandBody::Unlink { identifier, reason, .. }, Some(cell)) => {
             parting::by_hand(work, cell, identifier, (&command.actor, reason))?
+        }
+        (CommandBody::MintToken { bearer, expires_at, .. }, Some(cell)) => {
+            tokens::mint(work, cell, bearer, *expires_at)?
         }
         (_, Some(cell)) => on_contact(work, cell, command)?,
         (_, None) => Err(refusal("no_contact", "the command names no contact", "")),
@@ -125,9 +128,10 @@ fn tag_changes(bundle: &Bundle, contact: &Contact, body: &CommandBody) -> Result
             }
             Ok((add.clone(), remove.clone()))
         }
-        CommandBody::Activate { .. } | CommandBody::Link { .. } | CommandBody::Unlink { .. } => {
-            Err(refusal("misplaced", "this command changes no tags", ""))
-        }
+        CommandBody::Activate { .. }
+        | CommandBody::Link { .. }
+        | CommandBody::Unlink { .. }
+        | CommandBody::MintToken { .. } => Err(refusal("misplaced", "this command changes no tags", "")),
     }
 }
 

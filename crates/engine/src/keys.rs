@@ -49,6 +49,11 @@ pub fn held(key: &CellKey, number: u32) -> Vec<u8> {
     [b"h|", key.as_str().as_bytes(), b"|", &number.to_be_bytes()].concat()
 }
 
+/// `i|key`: the lines of an order, as the last event that had any.
+pub fn lines(key: &CellKey) -> Vec<u8> {
+    [b"i|", key.as_str().as_bytes()].concat()
+}
+
 /// `m|bundle|tenant`: the bundle in force for a tenant.
 pub fn bundle(tenant: &str) -> Vec<u8> {
     [BUNDLES, tenant.as_bytes()].concat()

@@ -27,6 +27,7 @@ mod parting;
 mod public;
 mod rules;
 mod timers;
+mod tokens;
 mod work;
 
 pub use apply::{Effects, Engine, Notes};

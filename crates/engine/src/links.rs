@@ -31,8 +31,7 @@ pub(crate) struct Link {
 /// Identifiers joined to one contact: more than any person has, fewer than would crowd its record.
 const IDENTITIES_MAX: usize = 256;
 
-/// First sight of a further identifier: its cell is told, once per evidence. An order is told the identifier itself and
-/// not the contact it is part of: the two may be parted again.
+/// First sight of a further identifier: its cell is told, once per evidence.
 pub(crate) fn on_event(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
@@ -43,10 +42,13 @@ pub(crate) fn on_event(
     let said = (event.kind == Kind::IdentityLinked).then(|| {
         event.fields.text("evidence").and_then(Evidence::parse).unwrap_or(Evidence::Weak).min(Evidence::Strong)
     });
-    let buyer = event.subject.iter().find(|id| id.kind.is_contact()).map(|id| CellKey::of(&event.tenant, id));
     for id in &event.subject {
         let target = CellKey::of(&event.tenant, id);
-        if target == *cell || !(id.kind.is_contact() || id.kind == IdKind::Order) {
+        if id.kind == IdKind::Order && target != event.key() {
+            orders::tell(work, cell, event, target)?;
+            continue;
+        }
+        if target == *cell || !id.kind.is_contact() {
             continue;
         }
         let evidence = said.unwrap_or_else(|| evidence_of(id.kind).min(evidence_of(cell.kind())));
@@ -55,12 +57,12 @@ pub(crate) fn on_event(
             continue;
         }
         work.put(keys::told(cell, &target), &evidence);
-        if id.kind.is_contact() && evidence == Evidence::Weak {
+        if evidence == Evidence::Weak {
             work.dead_link(DeadReason::LinkWeak, format!("{} evidence does not merge", evidence.name()), cell, &target);
             continue;
         }
-        let from = buyer.clone().filter(|_| id.kind == IdKind::Order).unwrap_or_else(|| cell.clone());
-        work.tell(LoopBody::Link { target, from, exclusive: contact.exclusive(cell), evidence, origin });
+        let (from, exclusive) = (cell.clone(), contact.exclusive(cell));
+        work.tell(LoopBody::Link { target, from, exclusive, evidence, origin });
     }
     Ok(())
 }
@@ -97,17 +99,10 @@ fn evidence_of(kind: IdKind) -> Evidence {
     }
 }
 
-/// `from` says that `target` is the same person (or, for an order, that it is the buyer).
+/// `from` says that `target` is the same person; of an order, that its buyer is.
 pub(crate) fn link(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewError> {
     if link.target.kind() == IdKind::Order {
-        return match work.cell(&link.target)? {
-            None => orders::learn(work, &link.target, 0, link.from),
-            Some(Cell::Waiting { held }) => orders::learn(work, &link.target, held, link.from),
-            known => {
-                work.keep(&link.target, known);
-                Ok(())
-            }
-        };
+        return orders::claimed(work, link);
     }
     let Some(contact) = resident(work, &link, pass_link)? else { return Ok(()) };
     if link.from == link.target || refused(work, &contact, &link) {
@@ -206,16 +201,16 @@ pub(crate) fn merge_in(
 ) -> Result<(), ViewError> {
     let found = work.cell(&target)?;
     let mut contact = match found {
-        Some(Cell::Forward { ref to, .. } | Cell::Order { buyer: ref to }) => {
+        Some(Cell::Forward { ref to, .. }) => {
             work.tell(LoopBody::MergeIn { target: to.clone(), from, into, snapshot, evidence, origin });
             work.keep(&target, found);
             return Ok(());
         }
         Some(Cell::Contact(contact)) => contact,
-        // Nobody merges into an order: forged.
-        Some(Cell::Waiting { .. }) => {
+        // Nobody merges into an order or a token: forged.
+        Some(Cell::Waiting { .. } | Cell::Order { .. } | Cell::Token { .. }) => {
             work.keep(&target, found);
-            work.dead(DeadReason::LoopbackForged, "a merge into an order");
+            work.dead(DeadReason::LoopbackForged, "a merge into no contact");
             return Ok(());
         }
         None => Box::default(),
@@ -236,7 +231,7 @@ pub(crate) fn merge_in(
 pub(crate) fn release(work: &mut Work<'_, '_>, target: &CellKey, from: &CellKey) -> Result<(), ViewError> {
     let found = work.cell(target)?;
     match found {
-        Some(Cell::Forward { ref to, .. } | Cell::Order { buyer: ref to }) => {
+        Some(Cell::Forward { ref to, .. }) => {
             work.tell(LoopBody::Release { target: to.clone(), from: from.clone() });
             work.keep(target, found);
         }
@@ -258,10 +253,13 @@ fn resident(
     let found = work.cell(&link.target)?;
     match found {
         Some(Cell::Contact(contact)) => Ok(Some(contact)),
-        // Orders neither ask nor grant.
-        Some(Cell::Waiting { .. }) => Ok(None),
+        // Orders and tokens neither ask nor grant.
+        Some(Cell::Waiting { .. } | Cell::Order { .. } | Cell::Token { .. }) => {
+            work.keep(&link.target, found);
+            Ok(None)
+        }
         None => Ok(Some(Box::default())),
-        Some(Cell::Forward { ref to, .. } | Cell::Order { buyer: ref to }) => {
+        Some(Cell::Forward { ref to, .. }) => {
             // Already joined to the sender: nothing to do.
             if *to != link.from {
                 work.tell(pass(to.clone(), link));
@@ -269,6 +267,13 @@ fn resident(
             work.keep(&link.target, found);
             Ok(None)
         }
+    }
+}
+
+/// Tells `to` what was said of a cell that stands for it.
+pub(crate) fn pass_link_on(work: &mut Work<'_, '_>, to: CellKey, link: &Link) {
+    if to != link.from {
+        work.tell(pass_link(to, link));
     }
 }
 

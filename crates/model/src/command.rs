@@ -64,6 +64,15 @@ pub enum CommandBody {
         /// Why, in the asker's words.
         reason: String,
     },
+    /// Makes a token: who brings it back is the person, or the buyer of the order.
+    MintToken {
+        /// The token's cell.
+        token: CellKey,
+        /// Who it is for: an identifier of a person, or an order.
+        bearer: IdKey,
+        /// Brought back later than this it proves nothing.
+        expires_at: Time,
+    },
     /// Puts playbooks in force. Ordered by partition 0, null key.
     Activate {
         /// Playbooks to add or replace, by their id, in order.
@@ -76,14 +85,14 @@ pub enum CommandBody {
 }
 
 impl CommandBody {
-    /// Why, in the asker's words; empty for activations.
+    /// Why, in the asker's words; empty for what needs none.
     pub fn reason(&self) -> &str {
         match self {
             Self::MoveCard { reason, .. }
             | Self::EditTags { reason, .. }
             | Self::Link { reason, .. }
             | Self::Unlink { reason, .. } => reason,
-            Self::Activate { .. } => "",
+            Self::MintToken { .. } | Self::Activate { .. } => "",
         }
     }
 
@@ -94,6 +103,7 @@ impl CommandBody {
             Self::EditTags { .. } => "command.edit_tags",
             Self::Link { .. } => "command.link",
             Self::Unlink { .. } => "command.unlink",
+            Self::MintToken { .. } => "command.mint_token",
             Self::Activate { .. } => "command.activate",
         }
     }
@@ -105,6 +115,7 @@ impl CommandBody {
             | Self::EditTags { contact, .. }
             | Self::Link { contact, .. }
             | Self::Unlink { contact, .. } => Some(contact),
+            Self::MintToken { token, .. } => Some(token),
             Self::Activate { .. } => None,
         }
     }

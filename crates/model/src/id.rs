@@ -29,6 +29,8 @@ pub enum IdKind {
     Order,
     /// A WeCom group; scope = corp id.
     Group,
+    /// A token made for one order or one person, used once; scope = what carries it. Nobody names it but who made it.
+    Token,
     /// No identifier: two contacts that a person has parted each hold one, of one scope (where that was said) and
     /// different values, so that nothing but a person joins them again.
     Apart,
@@ -64,18 +66,19 @@ impl IdKind {
             Self::ClickVisitor => "click_visitor",
             Self::Order => "order",
             Self::Group => "group",
+            Self::Token => "token",
             Self::Apart => "apart",
         }
     }
 
-    /// The kind with this wire name; also [`IdKind::Apart`], which only loopback records may hold.
+    /// The kind with this wire name; also those that only commands and loopback records may hold.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().chain([Self::Apart]).find(|kind| kind.name() == name)
+        Self::ALL.into_iter().chain([Self::Token, Self::Apart]).find(|kind| kind.name() == name)
     }
 
     /// Whether a cell of this kind stands for a person (or may come to).
     pub const fn is_contact(self) -> bool {
-        !matches!(self, Self::Order | Self::Group | Self::Apart)
+        !matches!(self, Self::Order | Self::Group | Self::Token | Self::Apart)
     }
 
     /// Two different values of an exclusive kind in one scope are two people: such contacts never merge.
@@ -85,7 +88,7 @@ impl IdKind {
 
     /// Whether events and people may name identifiers of this kind; the others are the engine's own.
     pub const fn is_public(self) -> bool {
-        !matches!(self, Self::Apart)
+        !matches!(self, Self::Token | Self::Apart)
     }
 }
 

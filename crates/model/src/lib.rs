@@ -23,4 +23,5 @@ pub mod record;
 pub mod snapshot;
 pub mod taxonomy;
 pub mod time;
+pub mod token;
 pub mod value;

@@ -256,7 +256,7 @@ pub enum Outcome {
     Accepted,
     /// Not done; the state is as it was.
     Refused {
-        /// A word of a closed set: `stale_stage`, `stale_bundle`, `unknown_board`, `unknown_tag`, `no_contact`, `invalid_playbook`…
+        /// A word of a closed set: `stale_stage`, `stale_bundle`, `unknown_board`, `unknown_tag`, `no_contact`, `invalid_playbook`, `token_taken`…
         code: String,
         /// For people.
         detail: String,
@@ -278,13 +278,14 @@ pub enum DeadReason {
     LinkWeak,
     OrderWithoutBuyer,
     OrderTimedOut,
+    TokenRefused,
     TooManyHops,
     NotYet,
 }
 
 impl DeadReason {
     /// Every reason.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Undecodable,
         Self::Misrouted,
         Self::KeyMismatch,
@@ -294,6 +295,7 @@ impl DeadReason {
         Self::LinkWeak,
         Self::OrderWithoutBuyer,
         Self::OrderTimedOut,
+        Self::TokenRefused,
         Self::TooManyHops,
         Self::NotYet,
     ];
@@ -324,6 +326,8 @@ impl DeadReason {
             Self::OrderWithoutBuyer => "order_without_buyer",
             // An event that waited in vain for the buyer of its order.
             Self::OrderTimedOut => "order_timed_out",
+            // A token that was never made, is too old, or was used by somebody else.
+            Self::TokenRefused => "token_refused",
             // Forwarded more often than any real chain is long.
             Self::TooManyHops => "too_many_hops",
             // Understood, but not supported by this version.

@@ -5,6 +5,7 @@ use crate::event::Event;
 use crate::id::{CellKey, IdKey, Position};
 use crate::snapshot::Snapshot;
 use crate::time::Time;
+use crate::value::Value;
 use serde::{Deserialize, Serialize};
 
 /// One record of `events` in the partition of the engine that applies it.
@@ -135,6 +136,28 @@ pub enum LoopBody {
         /// The event that said so.
         origin: Position,
     },
+    /// An event of the buyer names an order.
+    Bought {
+        /// The order.
+        target: CellKey,
+        /// The buyer's own identifier in the event.
+        buyer: CellKey,
+        /// Lines, where the event has them: a list.
+        lines: Option<Value>,
+    },
+    /// Somebody brings a token back.
+    Redeem {
+        /// The token.
+        target: CellKey,
+        /// Who brings it.
+        from: CellKey,
+        /// Exclusive identifiers that `from` holds.
+        exclusive: Vec<IdKey>,
+        /// Event time.
+        at: Time,
+        /// The event that carried it.
+        origin: Position,
+    },
     /// `target` is somebody else after all: it becomes a contact again, with what is its own.
     Part {
         /// The forward.
@@ -175,6 +198,8 @@ impl LoopBody {
             | Self::Grant { target, .. }
             | Self::MergeIn { target, .. }
             | Self::Part { target, .. }
+            | Self::Bought { target, .. }
+            | Self::Redeem { target, .. }
             | Self::Release { target, .. } => Some(target),
             Self::Activation { .. } => None,
         }
@@ -190,6 +215,8 @@ impl LoopBody {
             Self::Grant { .. } => "grant",
             Self::MergeIn { .. } => "merge_in",
             Self::Part { .. } => "part",
+            Self::Bought { .. } => "bought",
+            Self::Redeem { .. } => "redeem",
             Self::Release { .. } => "release",
             Self::Activation { .. } => "activation",
         }

@@ -196,6 +196,7 @@ const CONTENT_CLICKED: &[Field] = &[
     word("surface", &["chat", "group", "moment", "mp", "sms", "card", "unknown"]),
     text("touch_id"),
     text("session"),
+    text("state"),
 ];
 
 const ORDER_LINE: &[Field] = &[

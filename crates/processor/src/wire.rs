@@ -153,10 +153,13 @@ fn cut_rest(input: &mut Input) {
         LoopBody::Forward { event, .. } => event.fields = Fields::new(),
         LoopBody::Link { exclusive: ids, .. }
         | LoopBody::Ask { exclusive: ids, .. }
-        | LoopBody::Grant { exclusive: ids, .. } => ids.truncate(LINKED_MAX),
+        | LoopBody::Grant { exclusive: ids, .. }
+        | LoopBody::Redeem { exclusive: ids, .. } => ids.truncate(LINKED_MAX),
         LoopBody::MergeIn { snapshot, .. } | LoopBody::Part { snapshot, .. } => cut_snapshot(snapshot),
         // Their parts are bounded: commands on decoding, bundles by the compiler.
         LoopBody::ForwardCommand { .. } | LoopBody::Activation { .. } | LoopBody::Release { .. } => {}
+        // Lines are those of an event that fits a record.
+        LoopBody::Bought { .. } => {}
     }
 }
 

@@ -9,14 +9,15 @@ use crate::v1::log_record::Record as Wire;
 use crate::v1::r#loop::Body as LoopWire;
 use crate::value::{
     clock_in, evidence_in, id_in, id_out, ids_in, ids_out, key_in, position_in, position_out, required, sources_in,
-    sources_out, tag_refs_in, tag_refs_out, undecodable,
+    sources_out, tag_refs_in, tag_refs_out, undecodable, value_in, value_out,
 };
 use prost::Message;
 use touchline_model::command::{Command, CommandBody};
-use touchline_model::id::{CellKey, IdKey, Position};
+use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::output::Identity;
 use touchline_model::record::{Evidence, Input, Loop, LoopBody, Undecodable};
 use touchline_model::snapshot::Snapshot;
+use touchline_model::value::Value;
 
 /// Longest request id, in characters.
 pub const REQUEST_ID_CHARS_MAX: usize = 64;
@@ -92,6 +93,11 @@ fn command_to(command: &Command) -> v1::Command {
             identifier: Some(id_out(identifier)),
             reason: reason.clone(),
         }),
+        CommandBody::MintToken { token, bearer, expires_at } => CommandWire::MintToken(v1::MintToken {
+            token: token.to_string(),
+            bearer: Some(id_out(bearer)),
+            expires_at_ms: expires_at.0,
+        }),
         CommandBody::Activate { sources, remove, expected_active } => CommandWire::Activate(v1::Activate {
             sources: sources_out(sources),
             remove: remove.clone(),
@@ -132,6 +138,11 @@ fn command_from(wire: v1::Command) -> Result<Command, Undecodable> {
             identifier: person_in(&wire.tenant, body.identifier)?,
             reason: body.reason,
         },
+        CommandWire::MintToken(body) => CommandBody::MintToken {
+            token: token_in(&wire.tenant, &body.token)?,
+            bearer: bearer_in(&wire.tenant, body.bearer)?,
+            expires_at: clock_in("expires_at_ms", body.expires_at_ms)?,
+        },
         CommandWire::Activate(body) => CommandBody::Activate {
             sources: sources_in(body.sources),
             remove: body.remove,
@@ -157,12 +168,23 @@ fn own_contact(tenant: &str, key: &str) -> Result<CellKey, Undecodable> {
 
 /// An identifier of a person, whose cell has a key.
 fn person_in(tenant: &str, id: Option<v1::IdKey>) -> Result<IdKey, Undecodable> {
+    let id = bearer_in(tenant, id)?;
+    if id.kind.is_contact() { Ok(id) } else { Err(undecodable("the identifier is not one of a person")) }
+}
+
+/// The same, or an order.
+fn bearer_in(tenant: &str, id: Option<v1::IdKey>) -> Result<IdKey, Undecodable> {
     let id = id_in(required("identifier", id)?)?;
-    if !id.kind.is_contact() {
-        return Err(undecodable("the identifier is not one of a person"));
+    if !id.kind.is_contact() && id.kind != IdKind::Order {
+        return Err(undecodable("the identifier is neither one of a person nor an order"));
     }
     key_in("identifier", CellKey::of(tenant, &id).as_str())?;
     Ok(id)
+}
+
+fn token_in(tenant: &str, key: &str) -> Result<CellKey, Undecodable> {
+    let token = own_contact(tenant, key)?;
+    if token.kind() == IdKind::Token { Ok(token) } else { Err(undecodable("the key is not one of a token")) }
 }
 
 fn loop_to(told: &Loop) -> v1::Loop {
@@ -195,6 +217,21 @@ fn loop_to(told: &Loop) -> v1::Loop {
             identities: Vec::new(),
             snapshot: Some(snapshot_to(snapshot)),
             evidence: evidence.name().to_owned(),
+            origin: Some(position_out(*origin)),
+        }),
+        LoopBody::Bought { target, buyer, lines } => LoopWire::Bought(v1::Bought {
+            target: target.to_string(),
+            buyer: buyer.to_string(),
+            lines: lines.as_ref().map(|lines| match lines {
+                Value::List(lines) => v1::ValueList { values: lines.iter().map(value_out).collect() },
+                other => v1::ValueList { values: vec![value_out(other)] },
+            }),
+        }),
+        LoopBody::Redeem { target, from, exclusive, at, origin } => LoopWire::Redeem(v1::Redeem {
+            target: target.to_string(),
+            from: from.to_string(),
+            exclusive: ids_out(exclusive),
+            at_ms: at.0,
             origin: Some(position_out(*origin)),
         }),
         LoopBody::Part { target, from, snapshot, origin } => LoopWire::Part(v1::Part {
@@ -274,6 +311,18 @@ fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
             LoopBody::Grant { target, from, exclusive, evidence, origin }
         }
         LoopWire::MergeIn(body) => merge_in(body)?,
+        LoopWire::Bought(body) => LoopBody::Bought {
+            target: key_in("target", &body.target)?,
+            buyer: key_in("buyer", &body.buyer)?,
+            lines: body.lines.map(lines_in).transpose()?,
+        },
+        LoopWire::Redeem(body) => LoopBody::Redeem {
+            target: key_in("target", &body.target)?,
+            from: key_in("from", &body.from)?,
+            exclusive: ids_in(body.exclusive)?,
+            at: clock_in("at_ms", body.at_ms)?,
+            origin: origin_in(body.origin)?,
+        },
         LoopWire::Part(body) => LoopBody::Part {
             target: key_in("target", &body.target)?,
             from: key_in("from", &body.from)?,
@@ -288,6 +337,11 @@ fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
             LoopBody::Activation { number: body.number, tenant: body.tenant, sources: sources_in(body.sources) }
         }
     })
+}
+
+fn lines_in(wire: v1::ValueList) -> Result<Value, Undecodable> {
+    let each = wire.values.into_iter().map(|value| value_in(required("lines", value.value)?));
+    each.collect::<Result<_, _>>().map(Value::List)
 }
 
 fn merge_in(body: v1::MergeIn) -> Result<LoopBody, Undecodable> {

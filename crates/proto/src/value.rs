@@ -38,7 +38,7 @@ pub(crate) fn fields_in(wire: Vec<v1::Field>, into: &mut Fields) -> Result<(), U
     Ok(())
 }
 
-fn value_in(wire: Wire) -> Result<Value, Undecodable> {
+pub(crate) fn value_in(wire: Wire) -> Result<Value, Undecodable> {
     Ok(match wire {
         Wire::Text(text) => Value::Text(text),
         Wire::NumberMillionths(millionths) => Value::Number(Number(millionths)),
@@ -67,7 +67,7 @@ pub(crate) fn field_out((name, value): (&str, &Value)) -> v1::Field {
     v1::Field { name: name.to_owned(), value: Some(value_out(value)) }
 }
 
-fn value_out(value: &Value) -> v1::Value {
+pub(crate) fn value_out(value: &Value) -> v1::Value {
     let wire = match value {
         Value::Text(text) => Wire::Text(text.clone()),
         Value::Number(number) => Wire::NumberMillionths(number.0),

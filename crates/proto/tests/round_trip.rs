@@ -431,6 +431,11 @@ fn commands() -> Vec<Command> {
             identifier: IdKey::new(IdKind::YzOpenId, "youzan", "o1"),
             reason: "同".to_owned(),
         },
+        CommandBody::MintToken {
+            token: touchline_model::token::cell_of("acme", "t.a1").expect("a token"),
+            bearer: IdKey::new(IdKind::Order, "youzan:1", "E1"),
+            expires_at: NOW,
+        },
         CommandBody::Unlink {
             contact: key(),
             identifier: IdKey::new(IdKind::YzOpenId, "youzan", "o1"),
@@ -479,6 +484,9 @@ fn loops() -> Vec<Loop> {
             origin,
         },
         LoopBody::MergeIn { target: t5, from: f5, into, snapshot: Box::default(), evidence, origin },
+        LoopBody::Bought { target: key(), buyer: key(), lines: Some(Value::List(vec![Value::text("a")])) },
+        LoopBody::Bought { target: key(), buyer: key(), lines: None },
+        LoopBody::Redeem { target: key(), from: key(), exclusive: exclusive.clone(), at: NOW, origin },
         LoopBody::Part { target: t7, from: f7, snapshot: Box::new(snapshot(e7)), origin },
         LoopBody::Release { target: t6, from: f6 },
         LoopBody::Activation { number: 2, tenant: "acme".to_owned(), sources },

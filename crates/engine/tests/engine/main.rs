@@ -6,4 +6,5 @@ mod merging;
 mod orders;
 mod parting;
 mod support;
+mod tokens;
 mod total;

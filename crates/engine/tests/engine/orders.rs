@@ -5,6 +5,7 @@ use touchline_model::event::Event;
 use touchline_model::id::{IdKey, IdKind};
 use touchline_model::kind::Kind;
 use touchline_model::time::Span;
+use touchline_model::value::{Fields, Value};
 
 const PLAYBOOK: &str = r#"
 playbook: price-consideration
@@ -22,6 +23,16 @@ fn order(number: &str) -> IdKey {
 
 fn says(kind: Kind, when: &str, ids: Vec<IdKey>) -> Event {
     event(kind, when, at(when), ids, &[])
+}
+
+/// Lines as the taxonomy has them: one record per line.
+fn lines(skus: &[&str]) -> Value {
+    Value::List(skus.iter().map(|sku| Value::Record(Fields::new().with("outer_sku", Value::text(*sku)))).collect())
+}
+
+fn with_lines(mut event: Event, skus: &[&str]) -> Event {
+    event.fields.set("lines", lines(skus));
+    event
 }
 
 fn engines() -> Engines {
@@ -88,4 +99,79 @@ fn sixty_four_wait_and_one_more_is_put_aside_with_its_record() {
     engines.event(says(Kind::OrderPaid, "2026-03-02T10:00:00", vec![order("E1"), buyer]));
     assert_eq!(told(&engines).len(), 65);
     assert!(engines.parts.iter().all(|part| part.map.0.keys().all(|key| !key.starts_with(b"h|"))), "nothing is left");
+}
+
+/// Events forwarded to the buyer's cell, with the lines they have there.
+fn forwarded(engines: &Engines) -> Vec<(&'static str, Option<Value>)> {
+    use touchline_model::record::{Input, LoopBody};
+    let records = engines.parts.iter().flat_map(|part| &part.log);
+    let told = records.filter_map(|record| match &record.input {
+        Ok(Input::Loop(told)) => match &told.body {
+            LoopBody::Forward { event, .. } => Some((event.kind.name(), event.fields.get("lines").cloned())),
+            _ => None,
+        },
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn what_names_the_order_alone_is_passed_on_with_its_lines() {
+    let (mut engines, buyer) = (engines(), youzan("yzB"));
+    // Lines from an event of the buyer that names the order.
+    let created =
+        with_lines(says(Kind::OrderCreated, "2026-03-02T09:00:00", vec![buyer.clone(), order("E1")]), &["milk"]);
+    engines.event(created);
+    engines.event(says(Kind::OrderShipped, "2026-03-02T09:10:00", vec![order("E1")]));
+    assert_eq!(forwarded(&engines), [("order.shipped", Some(lines(&["milk"])))]);
+    // A later event knows better; an event with lines of its own keeps them; one that has nothing to do with lines gets none.
+    let paid =
+        with_lines(says(Kind::OrderPaid, "2026-03-02T09:20:00", vec![buyer.clone(), order("E1")]), &["milk", "soap"]);
+    engines.event(paid);
+    engines.event(says(Kind::OrderCompleted, "2026-03-02T09:30:00", vec![order("E1")]));
+    let closed = with_lines(says(Kind::OrderClosed, "2026-03-02T09:40:00", vec![order("E1")]), &["soap"]);
+    engines.event(closed);
+    engines.event(says(Kind::RefundClosed, "2026-03-02T09:50:00", vec![order("E1")]));
+    let expected = [
+        ("order.completed", Some(lines(&["milk", "soap"]))),
+        ("order.closed", Some(lines(&["soap"]))),
+        ("refund.closed", None),
+    ];
+    assert_eq!(forwarded(&engines)[1..], expected);
+    engines.event(says(Kind::OrderChanged, "2026-03-02T09:55:00", vec![order("E1")]));
+    assert_eq!(forwarded(&engines)[4..], [("order.changed", Some(lines(&["soap"])))]);
+}
+
+#[test]
+fn lines_are_learned_while_the_buyer_is_not_known_and_kept_within_bounds() {
+    let (mut engines, buyer) = (engines(), youzan("yzB"));
+    engines.event(says(Kind::OrderShipped, "2026-03-02T09:00:00", vec![order("E1")]));
+    engines.event(with_lines(says(Kind::OrderCreated, "2026-03-02T09:10:00", vec![order("E1")]), &["milk"]));
+    engines.event(says(Kind::OrderPaid, "2026-03-02T09:20:00", vec![buyer.clone(), order("E1")]));
+    let milk = || Some(lines(&["milk"]));
+    assert_eq!(forwarded(&engines), [("order.shipped", milk()), ("order.created", milk())]);
+    let many: Vec<String> = (0..150).map(|number| number.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    engines.event(with_lines(says(Kind::OrderCreated, "2026-03-02T10:00:00", vec![buyer, order("E2")]), &many));
+    engines.event(says(Kind::OrderShipped, "2026-03-02T10:10:00", vec![order("E2")]));
+    assert_eq!(forwarded(&engines)[2..], [("order.shipped", Some(lines(&many[..100])))]);
+}
+
+#[test]
+fn an_order_is_told_its_buyer_once_and_lines_when_they_are_others() {
+    use touchline_model::record::{Input, LoopBody};
+    let (mut engines, buyer) = (engines(), youzan("yzB"));
+    let ids = || vec![buyer.clone(), order("E1")];
+    for (kind, when, skus) in [
+        (Kind::OrderCreated, "2026-03-02T09:00:00", &["milk"][..]),
+        (Kind::OrderPaid, "2026-03-02T09:10:00", &["milk"]),
+        (Kind::OrderReadyToShip, "2026-03-02T09:15:00", &[]),
+        (Kind::OrderChanged, "2026-03-02T09:20:00", &["soap"]),
+    ] {
+        engines.event(with_lines(says(kind, when, ids()), skus));
+    }
+    let is_bought = |input: &Input| matches!(input, Input::Loop(told) if matches!(told.body, LoopBody::Bought { .. }));
+    let told =
+        engines.parts.iter().flat_map(|part| &part.log).filter(|record| record.input.as_ref().is_ok_and(is_bought));
+    assert_eq!(told.count(), 2);
 }

@@ -60,6 +60,10 @@ fn any_command() -> impl Strategy<Value = Command> {
             let add = tag.map(|tag| TagRef::new("商机", tag)).into_iter().collect();
             CommandBody::EditTags { contact, add, remove: vec![TagRef::new("行为", "来过")], reason: String::new() }
         }),
+        (0..3u32, identifier(), moment()).prop_map(|(n, bearer, expires_at)| {
+            let token = touchline_model::token::cell_of(TENANT, &format!("t.{n}")).expect("a token");
+            CommandBody::MintToken { token, bearer, expires_at }
+        }),
         (contact(), identifier()).prop_map(|(contact, identifier)| CommandBody::Link {
             contact,
             identifier,
@@ -178,6 +182,18 @@ fn any_loop() -> impl Strategy<Value = Loop> {
         }),
         (contact(), contact(), contact(), any_snapshot()).prop_map(move |(target, from, into, snapshot)| {
             LoopBody::MergeIn { target, from, into, snapshot: Box::new(snapshot), evidence: Evidence::Medium, origin }
+        }),
+        (contact(), contact(), any::<bool>()).prop_map(|(target, buyer, has)| LoopBody::Bought {
+            target,
+            buyer,
+            lines: has.then(|| touchline_model::value::Value::List(Vec::new())),
+        }),
+        (0..3u32, contact(), moment()).prop_map(move |(n, from, at)| LoopBody::Redeem {
+            target: touchline_model::token::cell_of(TENANT, &format!("t.{n}")).expect("a token"),
+            from,
+            exclusive: Vec::new(),
+            at,
+            origin
         }),
         (contact(), contact()).prop_map(|(target, from)| LoopBody::Release { target, from }),
     ];
