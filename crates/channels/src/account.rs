@@ -55,6 +55,19 @@ pub struct Youzan {
     pub shops: BTreeSet<u64>,
 }
 
+/// A Tmall/Taobao app: a queue of messages about the shops that granted it access. Touchline checks no signature of
+/// it; who may post its messages is the service's affair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taobao {
+    /// Whose data.
+    pub tenant: String,
+    /// App key of the app that consumes the queue: scope of buyers' open uids. Messages do not name it; their
+    /// `pub_app_key` is the sender's.
+    pub app_key: String,
+    /// Sellers (`user_id`) whose messages are accepted; empty accepts every seller of the app.
+    pub sellers: BTreeSet<u64>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

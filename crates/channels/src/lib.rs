@@ -1,11 +1,12 @@
-//! Channel adapters: payloads of WeCom, Youzan, tracked links and the open API become events of the one taxonomy.
+//! Channel adapters: payloads of WeCom, Youzan, Tmall/Taobao, tracked links and the open API become events of the one
+//! taxonomy.
 //!
 //! What it is: pure functions from (account, raw bytes, times given by the caller) to
 //! [`Decoded`] or [`Error`]: signatures in constant time on the raw bytes first, then bounded parsing, then
 //! [`touchline_model::event::Event`]s with deterministic ids, so that a retry is the same event.
 //! What it is not: it opens no socket, reads no clock, draws no random number and keeps no state.
 //!
-//! **Invariant**: no input panics; nothing becomes an event before its signature holds; a native event of an unknown
+//! **Invariant**: no input panics; nothing becomes an event before its signature holds, where the channel signs; a native event of an unknown
 //! type becomes `channel.notice` with its raw bytes, never nothing.
 //!
 //! ```
@@ -22,6 +23,7 @@ mod decoded;
 mod error;
 mod json;
 pub mod link;
+pub mod taobao;
 pub mod wecom;
 pub mod youzan;
 
