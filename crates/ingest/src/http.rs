@@ -6,6 +6,7 @@ mod body;
 mod events;
 mod link;
 mod query;
+mod taobao;
 #[cfg(test)]
 mod tests;
 mod wecom;
@@ -16,12 +17,13 @@ use crate::publish::Publisher;
 use crate::settings::Settings;
 use answer::Refusal;
 use axum::Router;
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 use tokio::sync::Semaphore;
@@ -74,12 +76,13 @@ impl Ingest {
     /// All HTTP endpoints:
     /// * `POST /v1/events`, `GET /v1/schema/events`, `GET /v1/examples/{kind}`
     /// * `GET` and `POST /callback/wecom/{account}`, `POST /archive/wecom/{account}`, `POST /push/youzan/{account}`
+    /// * `POST /taobao/{account}`: a page of messages from a relay; the answer says which ones to confirm.
     /// * `GET /l/{token}`: redirects to the destination. The click is awaited for `click_timeout_ms`; a customer is
     ///   redirected even when the log is slow or down, and the click is then counted as `not_durable`.
     /// * `GET /livez`, `/readyz`, `/metrics`, `/buildz`: outside the limit of requests handled at once.
     ///
-    /// Serve it with connect info (`into_make_service_with_connect_info::<SocketAddr>()`): without, the archive
-    /// takes no caller for loopback.
+    /// Serve it with connect info (`into_make_service_with_connect_info::<SocketAddr>()`): without, archive and
+    /// relay take no caller for loopback.
     pub fn router(&self) -> Router {
         let intake = Router::new()
             .route("/v1/events", post(events::publish))
@@ -88,6 +91,7 @@ impl Ingest {
             .route("/callback/wecom/{account}", get(wecom::verify).post(wecom::callback))
             .route("/archive/wecom/{account}", post(archive::lines))
             .route("/push/youzan/{account}", post(youzan::push))
+            .route("/taobao/{account}", post(taobao::messages))
             .route("/l/{token}", get(link::redirect))
             .layer(middleware::from_fn_with_state(self.clone(), limit))
             .layer(TraceLayer::new_for_http().make_span_with(span));
@@ -118,6 +122,25 @@ impl Ingest {
 pub(crate) fn bears(headers: &HeaderMap, token: &Secret) -> bool {
     let given = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     given.is_some_and(|given| given.ct_eq(token.expose().as_bytes()).into())
+}
+
+/// Lets a program of ours in, such as a sidecar or a relay: with the token; where there is none, from this machine.
+pub(crate) fn admit(request: &Request, token: Option<&Secret>) -> Result<(), Refusal> {
+    let headers = request.headers();
+    let is_ours = match token {
+        Some(token) => bears(headers, token),
+        None => {
+            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+            peer.is_some_and(|ConnectInfo(peer)| peer.ip().is_loopback()) && !is_forwarded(headers)
+        }
+    };
+    let hint = "send `authorization: Bearer …` with the account's token, or, where it has none, call from this machine";
+    is_ours.then_some(()).ok_or_else(|| Refusal::unauthorized(hint))
+}
+
+/// A proxy on this machine makes the whole world look like loopback.
+fn is_forwarded(headers: &HeaderMap) -> bool {
+    ["forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
 }
 
 /// No path and no query: tokens, accounts and signatures are in them.

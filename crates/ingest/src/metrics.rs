@@ -6,7 +6,7 @@ use touchline_model::event::Channel;
 
 /// Events taken in, by channel and result: accepted, rejected (content), failed (log).
 pub const EVENTS_INGESTED_TOTAL: &str = "touchline_events_ingested_total";
-/// Requests and archive lines refused before anything was appended, by channel and reason.
+/// Requests, archive lines and relayed messages refused before anything was appended, by channel and reason.
 pub const WEBHOOK_REJECTED_TOTAL: &str = "touchline_webhook_rejected_total";
 /// From handing events to the log until it answered.
 pub const INGEST_APPEND_DURATION_SECONDS: &str = "touchline_ingest_append_duration_seconds";
@@ -18,7 +18,10 @@ pub const EVENT_TIMES_DROPPED_TOTAL: &str = "touchline_event_times_dropped_total
 /// Registers the help texts; call it once, after the recorder is installed.
 pub fn describe() {
     describe_counter!(EVENTS_INGESTED_TOTAL, "Events taken in, by channel and result (accepted, rejected, failed)");
-    describe_counter!(WEBHOOK_REJECTED_TOTAL, "Requests and archive lines refused, by channel and reason");
+    describe_counter!(
+        WEBHOOK_REJECTED_TOTAL,
+        "Requests, archive lines and relayed messages refused, by channel and reason"
+    );
     describe_histogram!(INGEST_APPEND_DURATION_SECONDS, Unit::Seconds, "Time until the log answered an append");
     describe_counter!(LINK_CLICKS_TOTAL, "Requests of tracked links, by result");
     describe_counter!(EVENT_TIMES_DROPPED_TOTAL, "Events accepted without their implausible time, by channel");

@@ -54,6 +54,9 @@ pub struct TenantOptions {
     /// Youzan apps that push.
     #[serde(default)]
     pub youzan: Vec<YouzanOptions>,
+    /// Tmall/Taobao apps whose messages a relay posts.
+    #[serde(default)]
+    pub taobao: Vec<TaobaoOptions>,
 }
 
 /// A WeCom app: `/callback/wecom/{name}`.
@@ -112,4 +115,22 @@ pub struct YouzanOptions {
     /// Shops (`kdt_id`); empty accepts every shop of the app.
     #[serde(default)]
     pub shops: Vec<u64>,
+}
+
+/// A Tmall/Taobao app: `/taobao/{name}`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TaobaoOptions {
+    /// Last part of the address.
+    pub name: String,
+    /// App key of the app that consumes the messages: buyers' open uids are valid within it.
+    pub app_key: String,
+    /// Sellers (`user_id`) whose messages are accepted; empty accepts every seller of the app.
+    #[serde(default)]
+    pub sellers: Vec<u64>,
+    /// Bearer token of the relay. None: only loopback callers without forwarding headers. Give one whenever a proxy on
+    /// the same machine forwards this address.
+    pub token_file: Option<PathBuf>,
+    /// As `token_file`.
+    pub token_env: Option<String>,
 }

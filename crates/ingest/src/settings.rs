@@ -1,11 +1,11 @@
 //! Configuration as used: accounts with their secrets, read from files and the environment.
 
-use crate::options::{ArchiveOptions, Options, WecomOptions, YouzanOptions};
+use crate::options::{ArchiveOptions, Options, TaobaoOptions, WecomOptions, YouzanOptions};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use touchline_channels::account::{Secret, Wecom, Youzan};
+use touchline_channels::account::{Secret, Taobao, Wecom, Youzan};
 
 /// What ingest runs with. Secrets do not print.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +24,8 @@ pub struct Settings {
     pub archive: BTreeMap<String, Archive>,
     /// Youzan apps by the last part of their address.
     pub youzan: BTreeMap<String, Youzan>,
+    /// Tmall/Taobao apps by the last part of their address.
+    pub taobao: BTreeMap<String, Relay>,
     /// Bounds of requests.
     pub limits: Limits,
 }
@@ -34,6 +36,15 @@ pub struct Archive {
     /// Corp id and staff; token and AES key are empty and unused.
     pub account: Wecom,
     /// Bearer token of the sidecar; none: loopback only.
+    pub token: Option<Secret>,
+}
+
+/// A Tmall/Taobao app whose messages are posted by a relay: the program that holds the connection to the queue.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    /// App key and sellers.
+    pub account: Taobao,
+    /// Bearer token of the relay; none: loopback only.
     pub token: Option<Secret>,
 }
 
@@ -134,7 +145,7 @@ pub enum OptionsError {
     /// Two accounts of one kind have one address.
     #[error("two {kind} accounts are named `{name}`\nhint: the name is the last part of the address")]
     SameName {
-        /// wecom, archive or youzan.
+        /// wecom, archive, youzan or taobao.
         kind: &'static str,
         /// The name.
         name: String,
@@ -167,6 +178,9 @@ impl Options {
             }
             for options in &tenant.youzan {
                 put(&mut settings.youzan, "youzan", &options.name, youzan(&tenant.name, options)?)?;
+            }
+            for options in &tenant.taobao {
+                put(&mut settings.taobao, "taobao", &options.name, taobao(&tenant.name, options)?)?;
             }
         }
         Ok(settings)
@@ -214,6 +228,13 @@ fn youzan(tenant: &str, options: &YouzanOptions) -> Result<Youzan, OptionsError>
         client_secret: required("client_secret", name, file, env)?,
         shops: shops.iter().copied().collect(),
     })
+}
+
+fn taobao(tenant: &str, options: &TaobaoOptions) -> Result<Relay, OptionsError> {
+    let TaobaoOptions { name, app_key, sellers, token_file, token_env } = options;
+    let account =
+        Taobao { tenant: tenant.to_owned(), app_key: app_key.clone(), sellers: sellers.iter().copied().collect() };
+    Ok(Relay { account, token: optional("token", name, token_file.as_deref(), token_env.as_deref())? })
 }
 
 fn required(key: &'static str, of: &str, file: Option<&Path>, env: Option<&str>) -> Result<Secret, OptionsError> {
@@ -268,12 +289,18 @@ mod tests {
                 "archive": [{"name": "main", "corp_id": "ww1", "staff": ["zhangsan"]}],
                 "youzan": [{"name": "shop", "client_id": "c1", "client_secret_file": file("s", "CANARY-secret"),
                     "shops": [160]}],
+                "taobao": [{"name": "tmall", "app_key": "12345678", "sellers": [174_265_168],
+                    "token_file": file("r", "CANARY-relay\n")}],
             }],
         }));
         let settings = parsed.unwrap().load().unwrap();
         assert_eq!(settings.wecom["main"].token.expose(), "CANARY-token");
         assert_eq!(settings.wecom["main"].receive_id, "ww1");
         assert_eq!(settings.youzan["shop"].client_secret.expose(), "CANARY-secret");
+        let relay = &settings.taobao["tmall"];
+        assert_eq!(relay.token.as_ref().map(Secret::expose), Some("CANARY-relay"));
+        assert_eq!((relay.account.tenant.as_str(), relay.account.app_key.as_str()), ("acme", "12345678"));
+        assert_eq!(relay.account.sellers, [174_265_168].into());
         assert!(settings.archive["main"].account.staff.contains("zhangsan"));
         assert!(!format!("{settings:?}").contains("CANARY"));
     }
@@ -283,6 +310,7 @@ mod tests {
         for bad in [
             json!({"link_key": "0123456789abcdef"}),
             json!({"tenants": [{"name": "a", "wecom": [{"name": "m", "corp_id": "w", "token": "t"}]}]}),
+            json!({"tenants": [{"name": "a", "taobao": [{"name": "m", "app_key": "k", "token": "t"}]}]}),
             json!({"limits": {"body_bytes": 1}}),
             json!({"tenants": [{"nam": "a"}]}),
         ] {
@@ -298,6 +326,7 @@ mod tests {
             directory.path().join(name)
         };
         let youzan = json!({"name": "s", "client_id": "c", "client_secret_file": file("s", "x")});
+        let taobao = json!({"name": "t", "app_key": "k"});
         for (bad, said) in [
             (json!({"link_key_file": file("short", "abc")}), "link_key has fewer than 16 bytes"),
             (json!({"link_key_file": file("empty", "\n")}), "link_key of `ingest` is empty"),
@@ -306,6 +335,7 @@ mod tests {
             (json!({"link_key_env": "A", "link_key_file": "b"}), "given twice"),
             (json!({"tenants": [{"name": "a", "wecom": [{"name": "m", "corp_id": "w"}]}]}), "token of `m` is missing"),
             (json!({"tenants": [{"name": "a", "youzan": [youzan, youzan]}]}), "two youzan accounts are named `s`"),
+            (json!({"tenants": [{"name": "a", "taobao": [taobao, taobao]}]}), "two taobao accounts are named `t`"),
         ] {
             let error = options(bad).unwrap().load().unwrap_err().to_string();
             assert!(error.contains(said), "{error}");

@@ -1,14 +1,14 @@
 //! A bench for tests: ingest over a memory log that fails on demand, with its metrics and its log lines.
 
 use crate::http::{Ingest, Probes};
-use crate::settings::{Archive, Limits, Settings};
+use crate::settings::{Archive, Limits, Relay, Settings};
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use futures::channel::oneshot;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
-use touchline_channels::account::{Secret, Wecom, Youzan};
+use touchline_channels::account::{Secret, Taobao, Wecom, Youzan};
 use touchline_log::memory::{Fault, MemoryLog};
 use touchline_log::{Ack, Appended, Error, Log, ManualWall, Marker, NewRecord, Signal, StoredRecord, TakenOver, Topic};
 use touchline_model::event::Event;
@@ -197,6 +197,7 @@ impl std::io::Write for Lines {
 /// One account of each channel for tenant `acme`; a stuck log is given up after 20 ms.
 pub(crate) fn settings() -> Settings {
     let archive = Archive { account: wecom(), token: Some(Secret::new("CANARY-archive")) };
+    let relay = Relay { account: taobao(), token: Some(Secret::new("CANARY-relay")) };
     Settings {
         site: "site".into(),
         link_key: Some(Secret::new(LINK_KEY)),
@@ -204,6 +205,7 @@ pub(crate) fn settings() -> Settings {
         wecom: [("main".to_owned(), wecom())].into(),
         archive: [("main".to_owned(), archive), ("local".to_owned(), Archive { account: wecom(), token: None })].into(),
         youzan: [("shop".to_owned(), youzan())].into(),
+        taobao: [("tmall".to_owned(), relay), ("local".to_owned(), Relay { account: taobao(), token: None })].into(),
         limits: Limits { append_timeout_ms: 20, click_timeout_ms: 20, ..Limits::default() },
         ..Settings::default()
     }
@@ -228,4 +230,8 @@ pub(crate) fn youzan() -> Youzan {
         client_secret: Secret::new("CANARY-secret"),
         shops: [160].into(),
     }
+}
+
+pub(crate) fn taobao() -> Taobao {
+    Taobao { tenant: "acme".into(), app_key: "12345678".into(), sellers: [174_265_168].into() }
 }

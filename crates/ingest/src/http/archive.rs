@@ -3,17 +3,16 @@
 
 use super::answer::Refusal;
 use super::body::{Line, Lines};
-use super::{Ingest, bears};
+use super::{Ingest, admit};
 use crate::metrics;
 use crate::settings::Archive;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, Request, State};
+use axum::extract::{Path, Request, State};
+use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 use touchline_channels::wecom::archive::{LINE_BYTES_MAX, decode};
 use touchline_model::event::{Channel, Event};
 
@@ -69,20 +68,8 @@ pub(super) async fn lines(State(ingest): State<Ingest>, Path(account): Path<Stri
 
 fn authorised<'a>(ingest: &'a Ingest, account: &str, request: &Request) -> Result<&'a Archive, Refusal> {
     let archive = ingest.settings().archive.get(account).ok_or_else(Refusal::no_account)?;
-    let allowed = match &archive.token {
-        Some(token) => bears(request.headers(), token),
-        None => {
-            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
-            peer.is_some_and(|ConnectInfo(peer)| peer.ip().is_loopback()) && !is_forwarded(request.headers())
-        }
-    };
-    let hint = "send `authorization: Bearer …` with the archive's token, or, where it has none, call from this machine";
-    allowed.then_some(archive).ok_or_else(|| Refusal::unauthorized(hint))
-}
-
-/// A proxy on this machine makes the whole world look like loopback.
-fn is_forwarded(headers: &HeaderMap) -> bool {
-    ["forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
+    admit(request, archive.token.as_ref())?;
+    Ok(archive)
 }
 
 async fn take(ingest: &Ingest, archive: &Archive, body: Body) -> Response {

@@ -3,6 +3,7 @@
 mod archive;
 mod events;
 mod link;
+mod taobao;
 mod wecom;
 mod youzan;
 
