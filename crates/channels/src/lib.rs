@@ -6,8 +6,8 @@
 //! [`touchline_model::event::Event`]s with deterministic ids, so that a retry is the same event.
 //! What it is not: it opens no socket, reads no clock, draws no random number and keeps no state.
 //!
-//! **Invariant**: no input panics; nothing becomes an event before its signature holds, where the channel signs; a native event of an unknown
-//! type becomes `channel.notice` with its raw bytes, never nothing.
+//! **Invariant**: no input panics; where the channel signs, nothing becomes an event before its signature holds; a
+//! native event of an unknown type becomes `channel.notice` with its raw bytes, never nothing.
 //!
 //! ```
 //! use touchline_channels::api;
