@@ -2,7 +2,7 @@
 //!
 //! Token = base64url without padding of `message ‖ HMAC-SHA256(key, message)[..16]`. The message is a version byte,
 //! then each field as a u16 big-endian length and UTF-8 bytes, in the order of [`Link`]; an absent contact or touch
-//! is empty. Nothing in it is encrypted: it must not hold what its reader may not see.
+//! is empty. A link that carries a state has version 2 and the state as a ninth field. Nothing in it is encrypted: it must not hold what its reader may not see.
 
 use crate::Error;
 use crate::account::Secret;
@@ -23,7 +23,10 @@ pub const TOKEN_CHARS_MAX: usize = 2_048;
 pub const KEY_BYTES_MIN: usize = 16;
 
 const VERSION: u8 = 1;
+const VERSION_WITH_STATE: u8 = 2;
 const TAG_BYTES: usize = 16;
+/// Longest state: what channels with a `state` of their own take.
+const STATE_BYTES_MAX: usize = 64;
 
 /// Where a link is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,6 +77,8 @@ pub struct Link {
     pub contact: Option<IdKey>,
     /// The touch it was sent with.
     pub touch_id: Option<String>,
+    /// Repeated by every click: a token of [`touchline_model::token`] joins the first visitor to whom it was made for.
+    pub state: Option<String>,
     /// Where it is shown.
     pub surface: Surface,
     /// Where it leads: `http` or `https`.
@@ -99,13 +104,14 @@ pub struct Click<'a> {
 /// cell key, a token above [`TOKEN_CHARS_MAX`].
 pub fn mint(key: &Secret, link: &Link) -> Result<String, Error> {
     check(link)?;
-    let mut message = vec![VERSION];
+    let mut message = vec![if link.state.is_some() { VERSION_WITH_STATE } else { VERSION }];
     let (kind, scope, value) = link
         .contact
         .as_ref()
         .map_or(("", "", ""), |contact| (contact.kind.name(), contact.scope.as_str(), contact.value.as_str()));
     let touch_id = link.touch_id.as_deref().unwrap_or_default();
-    for field in [&link.tenant, &link.content_id, kind, scope, value, touch_id, link.surface.name(), &link.url] {
+    let fields = [&link.tenant, &link.content_id, kind, scope, value, touch_id, link.surface.name(), &link.url];
+    for field in fields.into_iter().chain(link.state.as_deref()) {
         let length = u16::try_from(field.len()).map_err(|_| oversized())?;
         message.extend_from_slice(&length.to_be_bytes());
         message.extend_from_slice(field.as_bytes());
@@ -144,6 +150,7 @@ pub fn click_event(token: &str, link: &Link, click: Click<'_>) -> Result<Event, 
     put_text(&mut body, "link_id", Some(&link_id));
     put_text(&mut body, "url", Some(&link.url));
     put_text(&mut body, "touch_id", link.touch_id.as_deref());
+    put_text(&mut body, "state", link.state.as_deref());
     body.set("surface", Value::text(link.surface.name()));
     let fact = Fact { kind: Kind::ContentClicked, subject, actor: Actor::Customer, body };
     let provenance = Provenance {
@@ -163,6 +170,9 @@ pub fn click_event(token: &str, link: &Link, click: Click<'_>) -> Result<Event, 
 fn check(link: &Link) -> Result<(), Error> {
     if !is_web_address(&link.url) {
         return Err(Error::Malformed { what: "link destination: it must be http or https" });
+    }
+    if link.state.as_ref().is_some_and(|state| state.is_empty() || state.len() > STATE_BYTES_MAX) {
+        return Err(Error::Malformed { what: "link state: it must have 1 to 64 bytes" });
     }
     if link.tenant.is_empty() || link.content_id.is_empty() {
         return Err(Error::Malformed { what: "link: tenant and content are required" });
@@ -195,17 +205,19 @@ fn tag(key: &Secret, message: &[u8]) -> Result<[u8; TAG_BYTES], Error> {
 
 fn read(message: &[u8]) -> Option<Link> {
     let (version, mut rest) = message.split_first()?;
-    if *version != VERSION {
-        return None;
-    }
-    let mut fields: [&str; 8] = [""; 8];
-    for field in &mut fields {
+    let count = match *version {
+        VERSION => 8,
+        VERSION_WITH_STATE => 9,
+        _ => return None,
+    };
+    let mut fields = [""; 9];
+    for field in &mut fields[..count] {
         let (length, tail) = rest.split_first_chunk::<2>()?;
         let (bytes, tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
         *field = std::str::from_utf8(bytes).ok()?;
         rest = tail;
     }
-    let [tenant, content_id, kind, scope, value, touch_id, surface, url] = fields;
+    let [tenant, content_id, kind, scope, value, touch_id, surface, url, state] = fields;
     let contact = if kind.is_empty() { None } else { Some(IdKey::new(IdKind::parse(kind)?, scope, value)) };
     rest.is_empty().then_some(())?;
     Some(Link {
@@ -213,6 +225,7 @@ fn read(message: &[u8]) -> Option<Link> {
         content_id: content_id.to_owned(),
         contact,
         touch_id: Some(touch_id.to_owned()).filter(|id| !id.is_empty()),
+        state: Some(state.to_owned()).filter(|state| !state.is_empty()),
         surface: Surface::parse(surface)?,
         url: url.to_owned(),
     })
@@ -236,6 +249,7 @@ mod tests {
             content_id: "price-list".into(),
             contact: Some(IdKey::new(IdKind::WecomExternalUserid, "wwcorp", "wmXYZ")),
             touch_id: Some("t-1".into()),
+            state: None,
             surface: Surface::Moment,
             url: "https://shop.example/p?id=1#top".into(),
         }
@@ -248,7 +262,8 @@ mod tests {
 
     #[test]
     fn tokens_open_to_what_was_minted() {
-        for link in [link(), Link { contact: None, touch_id: None, surface: Surface::Sms, ..link() }] {
+        let with_state = Link { contact: None, state: Some("t.k3Jq9".into()), ..link() };
+        for link in [link(), with_state, Link { contact: None, touch_id: None, surface: Surface::Sms, ..link() }] {
             let token = mint(&key(), &link).unwrap();
             assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'));
             assert_eq!(open(&key(), &token), Ok(link));
@@ -307,8 +322,10 @@ mod tests {
         assert_eq!(event.id, click_event(&token, &link(), click("c-1")).unwrap().id);
         assert_ne!(event.id, click_event(&token, &link(), click("c-2")).unwrap().id);
 
-        let open_link = Link { contact: None, ..link() };
+        let open_link = Link { contact: None, state: Some("t.k3Jq9".into()), ..link() };
         let event = click_event("token", &open_link, click("c-1")).unwrap();
+        crate::decoded::tests::check_taxonomy(&event);
+        assert_eq!(event.fields.text("state"), Some("t.k3Jq9"));
         assert_eq!(event.key().as_str(), "acme/click_visitor/go.acme.example/v-1");
     }
 }

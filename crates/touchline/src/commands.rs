@@ -9,6 +9,7 @@ pub(crate) mod replay;
 pub(crate) mod segment;
 pub(crate) mod send;
 pub(crate) mod status;
+pub(crate) mod token;
 pub(crate) mod topics;
 pub(crate) mod touches;
 pub(crate) mod verify;

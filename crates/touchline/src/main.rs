@@ -69,6 +69,9 @@ enum Command {
     Playbook(playbook::Command),
     /// Run playbooks over recorded events with a virtual clock, without a server
     Replay(replay::Options),
+    /// Mint tokens that join whoever brings them back: insert cards, landing pages, tracked links
+    #[command(subcommand)]
+    Token(commands::token::Command),
     /// Mint tracked links
     #[command(subcommand)]
     Link(link::Command),
@@ -119,6 +122,7 @@ fn block_on(command: Command, server: &Server) -> anyhow::Result<()> {
             Command::Report(options) => touches::report(server, options).await,
             Command::Playbook(command) => playbook::run(server, command).await,
             Command::Clock(command) => commands::clock::run(server, command).await,
+            Command::Token(command) => commands::token::run(server, command).await,
             Command::Status => status::run(server).await,
             Command::DeadLetters(options) => status::dead_letters(server, options).await,
             Command::Dev(_)

@@ -13,6 +13,8 @@ use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 use touchline_model::command::{CommandBody, TagRef};
 use touchline_model::id::{CellKey, ContactId, IdKey, IdKind};
+use touchline_model::time::Time;
+use touchline_model::token;
 use touchline_proto::{contact_to, v1};
 use v1::contact_service_server::ContactService;
 use v1::get_contact_request::By;
@@ -156,6 +158,40 @@ impl ContactService for Server {
         })
         .await
     }
+
+    async fn mint_token(
+        &self,
+        request: Request<v1::MintTokenRequest>,
+    ) -> Result<Response<v1::MintTokenResponse>, Status> {
+        answer("MintToken", async {
+            let deadline = self.deadline(&request);
+            let request = request.into_inner();
+            let tenant = names::tenant("parent", &request.parent)?;
+            let bearer = request.bearer.ok_or_else(|| error::invalid("bearer", "is missing"))?;
+            let bearer = identifier("bearer", bearer)?;
+            if !bearer.kind.is_contact() && bearer.kind != IdKind::Order {
+                return Err(error::invalid("bearer", "is neither an identifier of a person nor an order"));
+            }
+            let expires_at = Time(request.expires_at_ms);
+            if !expires_at.is_plausible() {
+                return Err(error::invalid("expires_at_ms", "lies between the years 2000 and 2200"));
+            }
+            let token = new_token(&tenant);
+            let state = token::state_of(&token);
+            let body = CommandBody::MintToken { token, bearer, expires_at };
+            let asked = Asked { tenant, request_id: String::new(), actor: request.actor, body };
+            commands::carry_out(&self.shared, asked, deadline).await?;
+            Ok(v1::MintTokenResponse { state })
+        })
+        .await
+    }
+}
+
+/// 128 random bits in 26 letters and digits: nobody guesses one, and WeCom has room for it.
+fn new_token(tenant: &str) -> CellKey {
+    let random = IdKey::new(IdKind::Token, token::SCOPE, uuid::Uuid::new_v4().to_string());
+    let value = CellKey::of(tenant, &random).contact_id().to_string();
+    CellKey::of(tenant, &IdKey::new(IdKind::Token, token::SCOPE, value))
 }
 
 /// Carries a command about one contact out; the contact as it is then.

@@ -32,6 +32,9 @@ pub(crate) struct CreateOptions {
     /// The touch it goes out with
     #[arg(long)]
     touch: Option<String>,
+    /// A token of `touchline token mint`: joins the first who opens the link to whom it was made for
+    #[arg(long, conflicts_with = "contact")]
+    state: Option<String>,
     /// Where it is shown: chat, group, moment, mp, sms, card
     #[arg(long, default_value = "unknown")]
     surface: String,
@@ -57,6 +60,7 @@ pub(crate) fn run(server: &Server, command: Command) -> anyhow::Result<()> {
         content_id: options.content,
         contact,
         touch_id: options.touch,
+        state: options.state,
         surface,
         url: options.to,
     };

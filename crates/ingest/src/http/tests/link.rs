@@ -14,6 +14,7 @@ fn token(contact: Option<&str>) -> String {
         content_id: "price-list".into(),
         contact: contact.map(|id| IdKey::new(IdKind::WecomExternalUserid, "ww1", id)),
         touch_id: Some("t-1".into()),
+        state: None,
         surface: Surface::Chat,
         url: "https://example.com/p?a=1".into(),
     };
@@ -104,6 +105,7 @@ async fn a_token_that_is_none_of_ours_leads_nowhere() {
             content_id: "c".into(),
             contact: None,
             touch_id: None,
+            state: None,
             surface: Surface::Chat,
             url: "https://evil.example/".into(),
         },
