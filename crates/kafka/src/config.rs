@@ -226,6 +226,10 @@ impl Clients {
         config.set("partition.assignment.strategy", "cooperative-sticky");
         unless_given(&mut config, "session.timeout.ms", "6000");
         unless_given(&mut config, "heartbeat.interval.ms", "1500");
+        // Also how long a rebalance waits for members that no longer exist: a broker that was killed and came back was
+        // seen to take the old ones for alive (Kafka 4.3, when it loads a coordinator twice), and with the default all
+        // partitions stand still for five minutes. A thread of its own polls all the time.
+        unless_given(&mut config, "max.poll.interval.ms", "30000");
         if let Some(instance) = instance {
             config.set("group.instance.id", instance);
         }
@@ -346,6 +350,7 @@ mod tests {
         let member = Clients::new(&settings).expect("allowed").member(None);
         let get = |name| member.get(name);
         assert_eq!((get("session.timeout.ms"), get("heartbeat.interval.ms")), (Some("2000"), Some("1500")));
+        assert_eq!(get("max.poll.interval.ms"), Some("30000"));
         assert_eq!(get("client.id"), Some("processor-a-group"));
     }
 

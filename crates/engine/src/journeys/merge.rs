@@ -44,7 +44,7 @@ pub(crate) fn merge(
         let mut merging = Merging { work, case, journey: &journey, journey_name: &journey_name, touches: &touches };
         let mine = contact.enrolments.get(&journey_name).map(|mine| (**mine).clone());
         match mine {
-            None => merging.place(contact, theirs),
+            None => merging.place(contact, theirs, 0),
             Some(mine) => merging.unite(contact, mine, theirs),
         }
     }
@@ -68,7 +68,7 @@ impl Merging<'_, '_, '_> {
             }
             Rounds::TheirsIsLater => {
                 end(self.work, self.case, contact, self.journey, "re_entered");
-                self.place(contact, Enrolment { number, ..theirs });
+                self.place(contact, Enrolment { number, ..theirs }, 0);
             }
             Rounds::Same => self.unite_round(contact, &mine, theirs, number),
         }
@@ -76,7 +76,10 @@ impl Merging<'_, '_, '_> {
 
     fn unite_round(&mut self, contact: &mut Contact, mine: &Enrolment, theirs: Enrolment, number: u32) {
         let over = [mine, &theirs].into_iter().filter_map(left).min();
-        let further = position(&theirs) > position(mine);
+        // Of one position the earlier moment: that of the earlier entry.
+        let planned = |enrolment: &Enrolment| enrolment.next.as_ref().map(|next| std::cmp::Reverse(next.planned));
+        let further = (position(&theirs), planned(&theirs)) > (position(mine), planned(mine));
+        let behind = position(mine);
         let first = if entry(&theirs) < entry(mine) { &theirs } else { mine };
         let goal_reached = mine.goal_reached || theirs.goal_reached;
         let (entered_at, entered_by, goal_until) = (first.entered_at, first.entered_by, first.goal_until);
@@ -103,11 +106,11 @@ impl Merging<'_, '_, '_> {
         let united = Enrolment { number, entered_at, entered_by, next, goal_until, goal_reached, ended };
         timers::disarm(contact, &timers::step(self.journey_name));
         timers::disarm(contact, &timers::goal(self.journey_name));
-        self.place(contact, united);
+        self.place(contact, united, behind);
     }
 
     /// Puts an enrolment in, arms what it waits for, and says its unconfirmed touches under their new names.
-    fn place(&mut self, contact: &mut Contact, enrolment: Enrolment) {
+    fn place(&mut self, contact: &mut Contact, enrolment: Enrolment, behind: u32) {
         let is_active = enrolment.is_active();
         if is_active {
             if let Some(next) = &enrolment.next {
@@ -116,7 +119,7 @@ impl Merging<'_, '_, '_> {
             if let Some(GoalUntil::Moment(until)) = enrolment.goal_until {
                 timers::arm(self.work, self.case.cell, contact, until, &timers::goal(self.journey_name));
             }
-            self.stand_for(contact, &enrolment);
+            self.stand_for(contact, &enrolment, behind);
         }
         contact.enrolments.insert(self.journey_name.to_owned(), Box::new(enrolment));
         if is_active {
@@ -124,13 +127,18 @@ impl Merging<'_, '_, '_> {
         }
     }
 
-    fn stand_for(&mut self, contact: &mut Contact, enrolment: &Enrolment) {
+    fn stand_for(&mut self, contact: &mut Contact, enrolment: &Enrolment, behind: u32) {
         let journey = self.journey;
         let of_journey = |touch: &&Touch| touch.playbook == journey.playbook && touch.journey == journey.id;
         for theirs in self.touches.iter().filter(of_journey) {
+            // Steps that this contact has behind it wait here already, or are done.
+            let at = journey.steps.iter().position(|step| step.id == theirs.step);
+            let Some(at) = at.filter(|at| *at >= behind as usize) else { continue };
+            let step = &journey.steps[at];
             let known = contact.touches.values().any(|mine| of_journey(&&**mine) && mine.step == theirs.step);
-            let step = journey.steps.iter().find(|step| step.id == theirs.step);
-            let (Some(step), false) = (step, known) else { continue };
+            if known {
+                continue;
+            }
             let rule = format!("journeys/{}/{MERGED}", journey.id);
             let cause = self.case.decided_by(&journey.playbook, rule, None);
             let own = touch(self.case.cell, contact, journey, enrolment, step, theirs.planned_at, cause);
