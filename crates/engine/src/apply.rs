@@ -7,7 +7,7 @@ use crate::overlay::{Overlay, View, ViewError};
 use crate::public::{self, stored_bundle};
 use crate::rules::{self, Case, Judged};
 use crate::work::{Bundles, Memory, Work};
-use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, journeys, keys, orders, parting, timers, tokens};
+use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, groups, journeys, keys, orders, parting, timers, tokens};
 use std::sync::Arc;
 use touchline_model::command::Command;
 use touchline_model::event::Event;
@@ -224,6 +224,7 @@ fn on_event(
         found if cell.kind() == IdKind::Order => {
             return orders::on_event(work, cell, found, event, (at, origin, hops));
         }
+        found if cell.kind() == IdKind::Group => return groups::on_event(work, cell, found, event, (at, origin)),
         Some(Cell::Contact(contact)) => contact,
         Some(Cell::Forward { ref to, .. }) => {
             pass_on(work, to.clone(), event, at, origin, hops);
@@ -267,6 +268,7 @@ fn apply_event(
         _ => links::on_event(work, cell, &contact, event, origin)?,
     }
     tokens::on_event(work, cell, &contact, event, (at, origin))?;
+    groups::tell(work, event, at);
     if let Some(bundle) = bundle {
         let native = event.subject.first().filter(|native| **native != cell.id()).cloned();
         let cause = Cause { event_id: Some(event.id), native, ..work.cause(event.name(), origin, bundle.number) };
@@ -385,6 +387,7 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
             links::merge_in(work, target.clone(), (from.clone(), into.clone()), snapshot.clone(), *evidence, *origin)
         }
         LoopBody::Bought { target, buyer, lines } => orders::bought(work, target, buyer, lines.as_ref()),
+        LoopBody::Member { target, member, joined } => groups::member(work, target, member, *joined),
         LoopBody::Redeem { target, from, exclusive, at, origin } => {
             tokens::redeem(work, target, (from, exclusive), *at, *origin)
         }

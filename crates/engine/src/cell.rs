@@ -1,6 +1,7 @@
 //! What is kept of a cell. Encoded with postcard behind one schema byte.
 
 use crate::STATE_SCHEMA;
+use crate::groups::Group;
 use crate::orders::Buyer;
 use crate::overlay::ViewError;
 use serde::de::DeserializeOwned;
@@ -34,6 +35,8 @@ pub(crate) enum Cell {
         /// Who, and how that is known.
         buyer: Buyer,
     },
+    /// A group of customers.
+    Group(Group),
     /// A token that was made.
     Token {
         /// The cell of who it was made for: a person, or an order.
@@ -79,7 +82,7 @@ impl Cell {
         match self {
             Self::Forward { to, .. } => Some(to),
             Self::Order { buyer } => Some(&buyer.cell),
-            Self::Contact(_) | Self::Waiting { .. } | Self::Token { .. } => None,
+            Self::Contact(_) | Self::Waiting { .. } | Self::Group(_) | Self::Token { .. } => None,
         }
     }
 }

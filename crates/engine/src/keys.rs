@@ -54,6 +54,11 @@ pub fn lines(key: &CellKey) -> Vec<u8> {
     [b"i|", key.as_str().as_bytes()].concat()
 }
 
+/// `g|key|member`: somebody is in the group, since when.
+pub fn member(key: &CellKey, member: &str) -> Vec<u8> {
+    format!("g|{key}|{member}").into_bytes()
+}
+
 /// `m|bundle|tenant`: the bundle in force for a tenant.
 pub fn bundle(tenant: &str) -> Vec<u8> {
     [BUNDLES, tenant.as_bytes()].concat()

@@ -16,6 +16,7 @@ mod cache;
 mod cell;
 mod clock;
 mod commands;
+mod groups;
 mod journeys;
 pub mod keys;
 mod links;

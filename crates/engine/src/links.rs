@@ -207,8 +207,8 @@ pub(crate) fn merge_in(
             return Ok(());
         }
         Some(Cell::Contact(contact)) => contact,
-        // Nobody merges into an order or a token: forged.
-        Some(Cell::Waiting { .. } | Cell::Order { .. } | Cell::Token { .. }) => {
+        // Nobody merges into these: forged.
+        Some(Cell::Waiting { .. } | Cell::Order { .. } | Cell::Group(_) | Cell::Token { .. }) => {
             work.keep(&target, found);
             work.dead(DeadReason::LoopbackForged, "a merge into no contact");
             return Ok(());
@@ -253,8 +253,8 @@ fn resident(
     let found = work.cell(&link.target)?;
     match found {
         Some(Cell::Contact(contact)) => Ok(Some(contact)),
-        // Orders and tokens neither ask nor grant.
-        Some(Cell::Waiting { .. } | Cell::Order { .. } | Cell::Token { .. }) => {
+        // Orders, groups and tokens neither ask nor grant.
+        Some(Cell::Waiting { .. } | Cell::Order { .. } | Cell::Group(_) | Cell::Token { .. }) => {
             work.keep(&link.target, found);
             Ok(None)
         }

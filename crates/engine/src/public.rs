@@ -37,7 +37,7 @@ pub(crate) fn public_cell(
             record.merged_into = Some(to.clone());
             Ok(Some(record))
         }
-        Cell::Order { .. } | Cell::Waiting { .. } | Cell::Token { .. } => Ok(None),
+        Cell::Order { .. } | Cell::Waiting { .. } | Cell::Group(_) | Cell::Token { .. } => Ok(None),
     }
 }
 

@@ -7,7 +7,7 @@
 use crate::cell::{Cell, Contact};
 use crate::overlay::ViewError;
 use crate::work::Work;
-use crate::{TIMERS_PER_RECORD_MAX, journeys, keys, orders};
+use crate::{TIMERS_PER_RECORD_MAX, groups, journeys, keys, orders};
 use touchline_model::id::CellKey;
 use touchline_model::time::{Span, Time};
 
@@ -89,6 +89,10 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
             Some(Cell::Contact(contact)) => contact,
             Some(Cell::Waiting { held }) => {
                 orders::give_up(work, &cell, held)?;
+                continue;
+            }
+            Some(Cell::Group(group)) => {
+                groups::ask_again(work, &cell, group);
                 continue;
             }
             other => {

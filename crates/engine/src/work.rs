@@ -184,7 +184,11 @@ impl<'w, 'v> Work<'w, 'v> {
 
     /// The same of a link between two cells, for whoever reviews it.
     pub(crate) fn dead_link(&mut self, reason: DeadReason, detail: String, one: &CellKey, other: &CellKey) {
-        let cells = vec![one.clone(), other.clone()];
+        self.dead_of(reason, detail, vec![one.clone(), other.clone()]);
+    }
+
+    /// The same, naming the cells it is about.
+    pub(crate) fn dead_of(&mut self, reason: DeadReason, detail: String, cells: Vec<CellKey>) {
         self.say(Output::DeadLetter(DeadLetter { reason, detail, cells }));
     }
 

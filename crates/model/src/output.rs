@@ -279,13 +279,15 @@ pub enum DeadReason {
     OrderWithoutBuyer,
     OrderTimedOut,
     TokenRefused,
+    GroupOutdated,
+    GroupRefused,
     TooManyHops,
     NotYet,
 }
 
 impl DeadReason {
     /// Every reason.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Undecodable,
         Self::Misrouted,
         Self::KeyMismatch,
@@ -296,6 +298,8 @@ impl DeadReason {
         Self::OrderWithoutBuyer,
         Self::OrderTimedOut,
         Self::TokenRefused,
+        Self::GroupOutdated,
+        Self::GroupRefused,
         Self::TooManyHops,
         Self::NotYet,
     ];
@@ -328,6 +332,10 @@ impl DeadReason {
             Self::OrderTimedOut => "order_timed_out",
             // A token that was never made, is too old, or was used by somebody else.
             Self::TokenRefused => "token_refused",
+            // A change of a group's members was missed, or named nobody: they have to be fetched. Said again until they are.
+            Self::GroupOutdated => "group_outdated",
+            // Members of a group from another corp, or more than a group can have.
+            Self::GroupRefused => "group_refused",
             // Forwarded more often than any real chain is long.
             Self::TooManyHops => "too_many_hops",
             // Understood, but not supported by this version.
@@ -343,7 +351,7 @@ pub struct DeadLetter {
     pub reason: DeadReason,
     /// More, without personal data.
     pub detail: String,
-    /// Of a link that was refused: the two cells.
+    /// Of a link that was refused: the two cells. Of a group whose members have to be fetched: its own.
     pub cells: Vec<CellKey>,
 }
 

@@ -145,6 +145,15 @@ pub enum LoopBody {
         /// Lines, where the event has them: a list.
         lines: Option<Value>,
     },
+    /// Somebody says that they came into a group, or left it.
+    Member {
+        /// The group.
+        target: CellKey,
+        /// Who.
+        member: IdKey,
+        /// Event time of coming; `None`: they left.
+        joined: Option<Time>,
+    },
     /// Somebody brings a token back.
     Redeem {
         /// The token.
@@ -199,6 +208,7 @@ impl LoopBody {
             | Self::MergeIn { target, .. }
             | Self::Part { target, .. }
             | Self::Bought { target, .. }
+            | Self::Member { target, .. }
             | Self::Redeem { target, .. }
             | Self::Release { target, .. } => Some(target),
             Self::Activation { .. } => None,
@@ -216,6 +226,7 @@ impl LoopBody {
             Self::MergeIn { .. } => "merge_in",
             Self::Part { .. } => "part",
             Self::Bought { .. } => "bought",
+            Self::Member { .. } => "member",
             Self::Redeem { .. } => "redeem",
             Self::Release { .. } => "release",
             Self::Activation { .. } => "activation",

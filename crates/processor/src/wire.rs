@@ -159,7 +159,7 @@ fn cut_rest(input: &mut Input) {
         // Their parts are bounded: commands on decoding, bundles by the compiler.
         LoopBody::ForwardCommand { .. } | LoopBody::Activation { .. } | LoopBody::Release { .. } => {}
         // Lines are those of an event that fits a record.
-        LoopBody::Bought { .. } => {}
+        LoopBody::Bought { .. } | LoopBody::Member { .. } => {}
     }
 }
 

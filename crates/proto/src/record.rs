@@ -227,6 +227,11 @@ fn loop_to(told: &Loop) -> v1::Loop {
                 other => v1::ValueList { values: vec![value_out(other)] },
             }),
         }),
+        LoopBody::Member { target, member, joined } => LoopWire::Member(v1::MemberChange {
+            target: target.to_string(),
+            member: Some(id_out(member)),
+            joined_at_ms: joined.map(|at| at.0),
+        }),
         LoopBody::Redeem { target, from, exclusive, at, origin } => LoopWire::Redeem(v1::Redeem {
             target: target.to_string(),
             from: from.to_string(),
@@ -315,6 +320,11 @@ fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
             target: key_in("target", &body.target)?,
             buyer: key_in("buyer", &body.buyer)?,
             lines: body.lines.map(lines_in).transpose()?,
+        },
+        LoopWire::Member(body) => LoopBody::Member {
+            target: key_in("target", &body.target)?,
+            member: id_in(required("member", body.member)?)?,
+            joined: body.joined_at_ms.map(|at| clock_in("joined_at_ms", at)).transpose()?,
         },
         LoopWire::Redeem(body) => LoopBody::Redeem {
             target: key_in("target", &body.target)?,

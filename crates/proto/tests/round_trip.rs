@@ -486,6 +486,8 @@ fn loops() -> Vec<Loop> {
         LoopBody::MergeIn { target: t5, from: f5, into, snapshot: Box::default(), evidence, origin },
         LoopBody::Bought { target: key(), buyer: key(), lines: Some(Value::List(vec![Value::text("a")])) },
         LoopBody::Bought { target: key(), buyer: key(), lines: None },
+        LoopBody::Member { target: key(), member: key().id(), joined: Some(NOW) },
+        LoopBody::Member { target: key(), member: key().id(), joined: None },
         LoopBody::Redeem { target: key(), from: key(), exclusive: exclusive.clone(), at: NOW, origin },
         LoopBody::Part { target: t7, from: f7, snapshot: Box::new(snapshot(e7)), origin },
         LoopBody::Release { target: t6, from: f6 },

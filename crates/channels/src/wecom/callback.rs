@@ -178,11 +178,10 @@ impl Call<'_> {
             ("update", Some("change_name")) => Kind::GroupRenamed,
             ("update", Some("change_notice")) => Kind::GroupNoticeChanged,
             ("update", detail) => {
-                let members = self.customer_facts(chat_id, detail);
-                if !members.is_empty() {
-                    return Some(members);
-                }
-                return under_group(Kind::GroupMembersChanged, self.members_changed());
+                // Each customer who came or went has an event of their own; the group learns from which version to which.
+                let mut facts = self.customer_facts(chat_id, detail);
+                facts.extend(under_group(Kind::GroupMembersChanged, self.members_changed())?);
+                return Some(facts);
             }
             _ => return None,
         };
@@ -227,7 +226,9 @@ impl Call<'_> {
         }
         let members = self.members();
         if !members.is_empty() {
-            body.set("list", Value::List(members.into_iter().map(Value::text).collect()));
+            // Staff come and go too; an empty list says that nobody else did.
+            let customers = members.into_iter().filter(|member| party(self.account, member) != Party::Staff);
+            body.set("list", Value::List(customers.map(Value::text).collect()));
         }
         put_text(&mut body, "from_ver", self.text("LastMemVer"));
         put_text(&mut body, "to_ver", self.text("CurMemVer"));

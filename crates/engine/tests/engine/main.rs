@@ -1,6 +1,7 @@
 //! The engine over maps: no log, no store, no processor.
 
 mod corners;
+mod groups;
 mod main_job;
 mod merging;
 mod orders;

@@ -195,6 +195,11 @@ fn any_loop() -> impl Strategy<Value = Loop> {
             at,
             origin
         }),
+        (contact(), identifier(), moment(), any::<bool>()).prop_map(|(target, member, at, came)| LoopBody::Member {
+            target,
+            member,
+            joined: came.then_some(at)
+        }),
         (contact(), contact()).prop_map(|(target, from)| LoopBody::Release { target, from }),
     ];
     (0..5u32, 1..4u64, moment(), body).prop_map(move |(source, sequence, clock, body)| Loop {

@@ -1,0 +1,311 @@
+//! Groups: who is in one, from what members do and from what a fetch finds.
+//!
+//! A callback that names who came or went is an event of each of them, and tells the group from which version to which
+//! its members changed. Versions chain: where one does not begin at the version known here, or names nobody, a change
+//! was missed. The group then asks for its members to be fetched, again and again until a snapshot comes; from that it
+//! tells each member who came or went meanwhile, as an event of their own.
+
+use crate::cell::Cell;
+use crate::keys;
+use crate::overlay::ViewError;
+use crate::timers;
+use crate::work::Work;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Private};
+use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
+use touchline_model::kind::Kind;
+use touchline_model::output::DeadReason;
+use touchline_model::record::LoopBody;
+use touchline_model::time::{Span, Time};
+use touchline_model::value::{Fields, Value};
+
+/// Members kept of one group: WeCom allows 500.
+const MEMBERS_MAX: usize = 2_000;
+/// How long after it has asked a group asks again, the first time; twice as long each further time.
+const ASK_AGAIN_AFTER: Span = Span::hours(1);
+/// How often it asks: the last time some five days after the change.
+const ASKS_MAX: u32 = 7;
+/// The timer of a group that has asked.
+const ASK_AGAIN: &str = "a";
+
+/// What a group knows of itself; its members lie beside it (`g|`).
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Group {
+    /// Member version of the last change that was understood; `None` before the first snapshot.
+    pub(crate) version: Option<String>,
+    /// How often it has asked for its members since it knew them; 0: it knows them.
+    pub(crate) asked: u32,
+    /// How many members lie beside it.
+    pub(crate) members: u32,
+}
+
+/// An event under the group's own key.
+pub(crate) fn on_event(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    found: Option<Cell>,
+    event: &Event,
+    (at, origin): (Time, Position),
+) -> Result<(), ViewError> {
+    let known = match &found {
+        Some(Cell::Group(group)) => group.clone(),
+        _ => Group::default(),
+    };
+    if !matches!(event.kind, Kind::GroupMembersChanged | Kind::GroupSnapshot | Kind::GroupDismissed) {
+        work.keep(cell, found);
+        return Ok(());
+    }
+    if event.account != cell.id().scope {
+        work.keep(cell, found);
+        work.dead(DeadReason::GroupRefused, "the group is of another corp than the account that speaks of it");
+        return Ok(());
+    }
+    let mut group = known;
+    match event.kind {
+        Kind::GroupMembersChanged => members_changed(work, cell, &mut group, event, at)?,
+        Kind::GroupSnapshot => snapshot(work, cell, &mut group, event, (at, origin))?,
+        _ => {
+            let nobody = Snapshot { version: String::new(), members: BTreeMap::new() };
+            replace(work, cell, &mut group, event, &nobody, (at, origin))?;
+            group = Group::default();
+        }
+    }
+    work.put_cell(cell, Cell::Group(group));
+    Ok(())
+}
+
+/// A member says that they came or went.
+pub(crate) fn member(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    member: &IdKey,
+    joined: Option<Time>,
+) -> Result<(), ViewError> {
+    let found = work.cell(cell)?;
+    let mut group = match &found {
+        Some(Cell::Group(group)) => group.clone(),
+        _ => Group::default(),
+    };
+    let before = group.members;
+    put_member(work, cell, &mut group, &member.value, joined)?;
+    if group.members == before {
+        work.keep(cell, found);
+    } else {
+        work.put_cell(cell, Cell::Group(group));
+    }
+    Ok(())
+}
+
+/// What an event says of membership is told to the group it names.
+pub(crate) fn tell(work: &mut Work<'_, '_>, event: &Event, at: Time) {
+    let joined = match event.kind {
+        Kind::GroupJoined => Some(at),
+        Kind::GroupLeft => None,
+        _ => return,
+    };
+    // The group itself has told this one.
+    if event.channel == Channel::Internal {
+        return;
+    }
+    let group = event.subject.iter().find(|id| id.kind == IdKind::Group);
+    let member = event.subject.iter().find(|id| id.kind == IdKind::WecomExternalUserid);
+    if let (Some(group), Some(member)) = (group, member) {
+        let target = CellKey::of(&event.tenant, group);
+        work.tell(LoopBody::Member { target, member: member.clone(), joined });
+    }
+}
+
+/// The group asks again.
+pub(crate) fn ask_again(work: &mut Work<'_, '_>, cell: &CellKey, group: Group) {
+    if group.asked == 0 || group.asked >= ASKS_MAX {
+        work.keep(cell, Some(Cell::Group(group)));
+        return;
+    }
+    let mut group = group;
+    ask(work, cell, &mut group);
+    work.put_cell(cell, Cell::Group(group));
+}
+
+fn members_changed(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    group: &mut Group,
+    event: &Event,
+    at: Time,
+) -> Result<(), ViewError> {
+    let (from, to) = (event.fields.text("from_ver"), event.fields.text("to_ver"));
+    if to.is_some() && to == group.version.as_deref() {
+        // A snapshot has it already, or it came twice.
+        return Ok(());
+    }
+    // An empty list names staff alone: nothing was missed.
+    let named: Option<Vec<&str>> = match event.fields.get("list") {
+        Some(Value::List(list)) => Some(list.iter().filter_map(Value::as_text).collect()),
+        _ => None,
+    };
+    let joined = match event.fields.text("detail") {
+        Some("add_member") => Some(Some(at)),
+        Some("del_member") => Some(None),
+        _ => None,
+    };
+    if let Some(joined) = joined {
+        for member in named.iter().flatten() {
+            put_member(work, cell, group, member, joined)?;
+        }
+    }
+    let chains = from.is_some() && from == group.version.as_deref();
+    if chains && joined.is_some() && named.is_some() {
+        group.version = to.map(str::to_owned);
+    } else if group.asked == 0 {
+        ask(work, cell, group);
+    }
+    Ok(())
+}
+
+/// Says that the members have to be fetched, and will say so again.
+fn ask(work: &mut Work<'_, '_>, cell: &CellKey, group: &mut Group) {
+    let after = Span(ASK_AGAIN_AFTER.0 << group.asked);
+    group.asked += 1;
+    timers::arm_cell(work, cell, work.clock.plus(after), ASK_AGAIN);
+    let detail = format!("asked {} times for the members of a group", group.asked);
+    work.dead_of(DeadReason::GroupOutdated, detail, vec![cell.clone()]);
+}
+
+/// What a fetch found.
+struct Snapshot {
+    version: String,
+    /// Member → what the fetch says of them.
+    members: BTreeMap<String, Fields>,
+}
+
+fn snapshot(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    group: &mut Group,
+    event: &Event,
+    (at, origin): (Time, Position),
+) -> Result<(), ViewError> {
+    let mut members = BTreeMap::new();
+    if let Some(Value::List(list)) = event.fields.get("members") {
+        for value in list {
+            let Value::Record(fields) = value else { continue };
+            if let Some(member) = fields.text("member").filter(|member| !member.is_empty()) {
+                members.insert(member.to_owned(), fields.clone());
+            }
+        }
+    }
+    if members.len() > MEMBERS_MAX {
+        work.dead(DeadReason::GroupRefused, format!("more than {MEMBERS_MAX} members"));
+        return Ok(());
+    }
+    let version = event.fields.text("member_version").unwrap_or_default().to_owned();
+    let found = Snapshot { version, members };
+    replace(work, cell, group, event, &found, (at, origin))?;
+    group.version = Some(found.version).filter(|version| !version.is_empty());
+    group.asked = 0;
+    Ok(())
+}
+
+/// Tells everybody who came or went between what is known and what was found.
+fn replace(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    group: &mut Group,
+    event: &Event,
+    found: &Snapshot,
+    (at, origin): (Time, Position),
+) -> Result<(), ViewError> {
+    let known = members(work, cell)?;
+    for member in known.iter().filter(|member| !found.members.contains_key(*member)) {
+        put_member(work, cell, group, member, None)?;
+        tell_member(work, cell, event, Kind::GroupLeft, member, &found.version, Fields::new(), (at, origin));
+    }
+    for (member, fields) in found.members.iter().filter(|(member, _)| !known.contains(member)) {
+        let joined_at = match fields.get("joined_at") {
+            Some(Value::Time(joined_at)) if joined_at.is_plausible() => (*joined_at).min(at),
+            _ => at,
+        };
+        put_member(work, cell, group, member, Some(joined_at))?;
+        let body = ["how", "inviter", "state"].into_iter().fold(Fields::new(), |body, name| match fields.get(name) {
+            Some(value) => body.with(name, value.clone()),
+            None => body,
+        });
+        tell_member(work, cell, event, Kind::GroupJoined, member, &found.version, body, (joined_at, origin));
+    }
+    Ok(())
+}
+
+#[allow(clippy::too_many_arguments, reason = "the parts of one event")]
+fn tell_member(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    event: &Event,
+    kind: Kind,
+    member: &str,
+    version: &str,
+    body: Fields,
+    (at, origin): (Time, Position),
+) {
+    let group = cell.id();
+    let id = IdKey::new(IdKind::WecomExternalUserid, &group.scope, member);
+    let target = CellKey::of(&event.tenant, &id);
+    // What came from outside may be longer than a key can be.
+    if CellKey::parse(target.as_str()).is_err() {
+        work.dead(DeadReason::GroupRefused, "a member whose identifier is no key");
+        return;
+    }
+    let basis = format!("{} {version} {member} {origin}", group.value);
+    let told = Event {
+        id: EventId::derive(&event.tenant, Channel::Internal.name(), &event.account, kind.name(), basis.as_bytes()),
+        kind,
+        custom_name: String::new(),
+        tenant: event.tenant.clone(),
+        channel: Channel::Internal,
+        account: event.account.clone(),
+        occurred_at: Some(at),
+        precision: event.precision,
+        received_at: event.received_at,
+        fields: body.with("member", Value::text(member)).with("group", Value::text(&group.value)),
+        subject: vec![id, group],
+        actor: Actor::Unknown,
+        native: Native::default(),
+        cause: EventCause { parent_event_id: Some(event.id), ..EventCause::default() },
+        private: Private::default(),
+    };
+    work.tell(LoopBody::Forward { target, event: Box::new(told), origin, hops: 1 });
+}
+
+fn put_member(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    group: &mut Group,
+    member: &str,
+    joined: Option<Time>,
+) -> Result<(), ViewError> {
+    let key = keys::member(cell, member);
+    let known: Option<Time> = work.get(&key)?;
+    match (known, joined) {
+        (None, Some(_)) if group.members as usize >= MEMBERS_MAX => {
+            work.dead(DeadReason::GroupRefused, format!("more than {MEMBERS_MAX} members"));
+        }
+        (None, Some(at)) => {
+            group.members += 1;
+            work.put(key, &at);
+        }
+        (Some(_), None) => {
+            group.members = group.members.saturating_sub(1);
+            work.delete(key);
+        }
+        (Some(_), Some(_)) | (None, None) => {}
+    }
+    Ok(())
+}
+
+fn members(work: &Work<'_, '_>, cell: &CellKey) -> Result<Vec<String>, ViewError> {
+    let from = keys::member(cell, "");
+    let mut until = from.clone();
+    *until.last_mut().expect("it ends with a bar") += 1;
+    let found = work.scan_keys(&from, &until, usize::MAX)?;
+    Ok(found.iter().map(|key| String::from_utf8_lossy(&key[from.len()..]).into_owned()).collect())
+}
