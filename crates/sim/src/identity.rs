@@ -8,20 +8,32 @@
 //!   event ─▶ log of its partition ─▶ engine ─▶ lanes, one per pair ─▶ log of the target ─▶ engine …
 //! ```
 //! What must come out follows from the events alone. Every event has a keyword of its own that sets a tag of its own, the
-//! one tag of its identifier's group, and enters a journey once more (orders are identifiers that wait for their buyer): so a lost event lacks its tag, one that was
-//! overtaken leaves an older tag in its identifier's group, and one that was applied twice counts twice.
+//! one tag of its identifier's group, and enters a journey once more (orders are identifiers that wait for their buyer):
+//! so a lost event lacks its tag, one that was overtaken leaves an older tag in its identifier's group, and one that was
+//! applied twice counts twice.
+//!
+//! Where somebody is parted who is being joined, who belongs to whom depends on which message came first. What must hold
+//! all the same, whatever came first, is in `identity/judge.rs`.
+
+mod judge;
+mod plan;
+mod plant;
 
 use crate::random::Random;
 use crate::workload::{self, TENANT};
-use std::collections::{BTreeMap, BTreeSet};
+use plan::{Action, keyword, one_of, playbook};
+use std::collections::BTreeMap;
 use touchline_engine::{Engine, Overlay, View, ViewError, public_contact};
 use touchline_model::command::{CommandBody, PlaybookSource};
 use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::kind::Kind;
-use touchline_model::output::{Contact, Numbered, Stream};
-use touchline_model::record::{Input, Loop, LoopBody, Record};
+use touchline_model::output::{Contact, Numbered};
+use touchline_model::record::{Evidence, Input, Loop, LoopBody, Record};
 use touchline_model::time::Time;
+use touchline_model::token;
 use touchline_model::value::{Fields, Value};
+
+pub use plant::Plant;
 
 const PARTITIONS: u32 = 4;
 /// Identifiers of people, then orders, and events of each at most.
@@ -29,45 +41,97 @@ const IDS: usize = 8;
 const ORDERS: usize = 2;
 const ALL: usize = IDS + ORDERS;
 const EVENTS_EACH: usize = 6;
+/// Tokens, each for an identifier or an order.
+const TOKENS: usize = 3;
 const START: Time = Time(1_772_416_800_000);
+/// How long a token that lapses during a run is good: a record takes a millisecond, a run some hundred of them.
+const LAPSES_WITHIN_MS: u64 = 150;
+/// Disturbances of a pause.
+const PAUSE: usize = 60;
 /// Steps after which a run that has not come to rest never will.
 const STEPS_MAX: usize = 100_000;
 
+/// What a schedule may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schedule {
+    /// Links within one person: it is known what must come out.
+    Linked,
+    /// Links that may join two people: they stay two, and nothing is lost.
+    Conflicts,
+    /// Identifiers are parted too, and joined by hand.
+    Partings,
+}
+
+/// Which run.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Decides everything.
+    pub seed: u64,
+    /// What happens.
+    pub schedule: Schedule,
+    /// A defect to be found.
+    pub plant: Option<Plant>,
+}
+
 /// What a run led to.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Report {
     /// Events appended, each under its own id.
     pub events: usize,
     /// Contacts that became forwards.
     pub merges: usize,
-    /// Messages between cells, and how many were delivered more than once.
+    /// Messages between cells.
     pub messages: usize,
     /// Messages delivered again.
     pub repeats: usize,
     /// Partitions that lost what they had not saved.
     pub crashes: usize,
-    /// Links that would have joined two people.
+    /// Links that would have joined two people, or who was parted.
     pub refused: usize,
+    /// Identifiers that became contacts of their own again.
+    pub partings: usize,
+    /// Of these, how many are known to have to stay apart.
+    pub apart: usize,
+    /// Tokens that proved something.
+    pub tokens: usize,
+    /// Tokens that proved nothing: brought by a second one, too late, or before they were made.
+    pub tokens_refused: usize,
+    /// Events that were on their way to a contact when their identifier was parted from it, and stayed there.
+    pub stray: usize,
 }
 
-/// Runs one schedule. `conflicts`: links may join two people, of whom only safety is asked then.
+impl std::ops::AddAssign for Report {
+    fn add_assign(&mut self, more: Self) {
+        let Self { events, merges, messages, repeats, crashes, refused, .. } = more;
+        self.events += events;
+        self.merges += merges;
+        self.messages += messages;
+        self.repeats += repeats;
+        self.crashes += crashes;
+        self.refused += refused;
+        let Self { partings, apart, tokens, tokens_refused, stray, .. } = more;
+        self.partings += partings;
+        self.apart += apart;
+        self.tokens += tokens;
+        self.tokens_refused += tokens_refused;
+        self.stray += stray;
+    }
+}
+
+/// Runs one schedule to its rest and judges it.
 ///
 /// # Errors
 /// What is not as it must be, in words.
-pub fn run(seed: u64, conflicts: bool) -> Result<Report, String> {
-    let mut world = World::new(seed, conflicts);
+pub fn run(options: Options) -> Result<Report, String> {
+    let mut world = World::new(options);
     world.begin()?;
     while !world.plan.is_empty() {
         world.disturb()?;
         world.act()?;
     }
-    for _ in 0..STEPS_MAX {
-        if !world.settle()? {
-            world.judge()?;
-            return Ok(world.report);
-        }
-    }
-    Err("messages go on for ever".to_owned())
+    world.rest()?;
+    world.judge()?;
+    Ok(world.report)
 }
 
 #[derive(Default, Clone)]
@@ -101,37 +165,47 @@ struct Lane {
     delivered: usize,
 }
 
-enum Action {
-    Happens(usize),
-    Links(usize, usize),
-    /// Something is said of an order, with or without its buyer.
-    Ordered(usize, bool),
-    /// The buyer says something that names the order.
-    Names(usize),
+/// Somebody was parted.
+struct Parted {
+    from: CellKey,
+    who: CellKey,
+    /// After which records of the run.
+    step: u64,
 }
 
 struct World {
+    options: Options,
     random: Random,
     parts: Vec<Part>,
     lanes: BTreeMap<(u32, u32), Lane>,
     ids: Vec<IdKey>,
     /// Who is who in truth.
     person: Vec<usize>,
+    /// Whether anything may be said to join two people.
+    mixes: bool,
     plan: Vec<Action>,
     /// Moments of the events of each identifier, in order.
     happened: Vec<Vec<Time>>,
     linked: Vec<(usize, usize)>,
-    /// Who bought each order, and whether anything has said so.
+    /// Who bought each order, and whether a shop's event has said so.
     buyer: Vec<(usize, bool)>,
-    conflicts: bool,
+    /// What each token is made for.
+    bearer: Vec<usize>,
+    /// Commands that may come again.
+    commands: Vec<Input>,
+    parted: Vec<Parted>,
+    /// The last record that led to a message on behalf of somebody who joins by hand.
+    by_hand_until: u64,
+    /// Records applied, replays too.
+    step: u64,
     now: Time,
     count: u64,
     report: Report,
 }
 
 impl World {
-    fn new(seed: u64, conflicts: bool) -> Self {
-        let mut random = Random::new(seed);
+    fn new(options: Options) -> Self {
+        let mut random = Random::new(options.seed);
         let part = |partition| {
             let map = Map::default();
             let engine = Engine::open(&map, partition, PARTITIONS).expect("an empty store opens");
@@ -153,12 +227,28 @@ impl World {
         for number in 0..ORDERS {
             ids.push(IdKey::new(IdKind::Order, "youzan:1", format!("E{number}-{}", random.below(1_000))));
         }
-        let buyer = (0..ORDERS).map(|_| (usize::try_from(random.below(IDS as u64)).expect("small"), false)).collect();
-        let plan = plan(&mut random, &person, conflicts);
-        let lanes = BTreeMap::new();
-        let (happened, linked) = (vec![Vec::new(); ALL], Vec::new());
-        let (now, count, report) = (START, 0, Report::default());
-        Self { random, parts, lanes, ids, person, plan, happened, linked, buyer, conflicts, now, count, report }
+        let plan = plan::plan(&mut random, &person, options.schedule);
+        Self {
+            options,
+            random,
+            parts,
+            lanes: BTreeMap::new(),
+            ids,
+            person,
+            mixes: plan.mixes,
+            plan: plan.actions,
+            happened: vec![Vec::new(); ALL],
+            linked: Vec::new(),
+            buyer: plan.buyer.into_iter().map(|buyer| (buyer, false)).collect(),
+            bearer: plan.bearer,
+            commands: Vec::new(),
+            parted: Vec::new(),
+            by_hand_until: 0,
+            step: 0,
+            now: START,
+            count: 0,
+            report: Report::default(),
+        }
     }
 
     /// Puts the playbook in force everywhere before anything happens.
@@ -166,7 +256,7 @@ impl World {
         let sources = vec![PlaybookSource { id: "identity".to_owned(), yaml: playbook() }];
         let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 };
         self.append(0, None, workload::command("activate".to_owned(), self.now, body));
-        while self.settle()? {}
+        self.rest()?;
         let in_force = self.parts.iter().all(|part| part.engine.bundle(TENANT).is_some());
         if in_force { Ok(()) } else { Err("the playbook of the simulation is refused".to_owned()) }
     }
@@ -196,16 +286,35 @@ impl World {
                 self.buyer[order].1 = true;
                 let subject = vec![self.ids[self.buyer[order].0].clone(), self.ids[IDS + order].clone()];
                 let fields = Fields::new().with("direction", Value::text("out"));
-                let event = self.event(Kind::ChatMessage, subject, fields, "");
-                self.append_event(event);
+                self.tell(Kind::ChatMessage, subject, fields);
             }
             Some(Action::Links(one, other)) => {
                 let evidence = if self.random.chance(500) { "strong" } else { "medium" };
                 let fields = Fields::new().with("evidence", Value::text(evidence));
-                let subject = vec![self.ids[one].clone(), self.ids[other].clone()];
-                let event = self.event(Kind::IdentityLinked, subject, fields, "");
-                self.append_event(event);
+                self.tell(Kind::IdentityLinked, vec![self.ids[one].clone(), self.ids[other].clone()], fields);
                 self.linked.push((one, other));
+            }
+            Some(Action::Mints(token)) => self.mint(token),
+            Some(Action::Brings(token, id)) => {
+                let kind = *self.random.pick(&[Kind::ContactAdded, Kind::ChatStarted, Kind::ContentClicked]);
+                let state = token::state_of(&token_cell(token));
+                let fields = Fields::new().with("staff", Value::text("zhang")).with("state", Value::text(&state));
+                self.tell(kind, vec![self.ids[id].clone()], fields);
+            }
+            Some(Action::Parts) => self.part()?,
+            Some(Action::Joins(one, other)) => {
+                let (contact, identifier) = (CellKey::of(TENANT, &self.ids[one]), self.ids[other].clone());
+                self.command(CommandBody::Link { contact, identifier, reason: String::new() });
+            }
+            Some(Action::Repeats) if !self.commands.is_empty() => {
+                let again = self.random.pick(&self.commands).clone();
+                self.append_command(again);
+            }
+            Some(Action::Repeats) => {}
+            Some(Action::Pause) => {
+                for _ in 0..PAUSE {
+                    self.disturb()?;
+                }
             }
         }
         Ok(())
@@ -215,29 +324,87 @@ impl World {
     fn happens(&mut self, id: usize, subject: Vec<IdKey>) {
         let number = self.happened[id].len();
         let fields = Fields::new().with("direction", Value::text("in"));
-        let event = self.event(Kind::ChatMessage, subject, fields, &keyword(id, number));
-        self.append_event(event);
-        self.happened[id].push(self.now);
+        let at = self.append_event(Kind::ChatMessage, subject, fields, &keyword(id, number));
+        self.happened[id].push(at);
         self.report.events += 1;
     }
 
-    fn append_event(&mut self, event: Input) {
-        let key = touchline_proto::input_key(&event).expect("events have keys");
-        let (partition, text) = (key.partition(PARTITIONS), Some(key.to_string()));
-        if self.random.chance(100) {
-            // A channel that is not sure sends it again.
-            self.append(partition, text.clone(), event.clone());
-            let first = self.now;
-            self.append(partition, text, event);
-            self.now = first;
-            return;
-        }
-        self.append(partition, text, event);
+    /// Any other event.
+    fn tell(&mut self, kind: Kind, subject: Vec<IdKey>, fields: Fields) {
+        self.append_event(kind, subject, fields, "");
     }
 
-    fn event(&mut self, kind: Kind, subject: Vec<IdKey>, fields: Fields, text: &str) -> Input {
+    /// Appends an event, perhaps twice; when it came first.
+    fn append_event(&mut self, kind: Kind, subject: Vec<IdKey>, fields: Fields, text: &str) -> Time {
         self.count += 1;
-        workload::event(kind, &self.count.to_string(), subject, self.now, None, fields, text)
+        let received_at = self.now;
+        let event = |count: u64| {
+            workload::event(kind, &count.to_string(), subject.clone(), received_at, None, fields.clone(), text)
+        };
+        let once = event(self.count);
+        let key = touchline_proto::input_key(&once).expect("events have keys");
+        let (partition, text) = (key.partition(PARTITIONS), Some(key.to_string()));
+        self.append(partition, text.clone(), once);
+        let first = self.now;
+        if self.random.chance(100) {
+            // A channel that is not sure sends it again.
+            self.count += u64::from(self.options.plant == Some(Plant::EventTwice));
+            self.append(partition, text, event(self.count));
+        }
+        first
+    }
+
+    /// Most tokens are good for long; some are made for somebody else once more, which is refused.
+    fn mint(&mut self, token: usize) {
+        let lapses = Time(self.now.0 + i64::try_from(self.random.below(LAPSES_WITHIN_MS)).expect("small"));
+        let long = Time(self.now.0 + 1_000_000);
+        let expires_at = if self.random.chance(300) { lapses } else { long };
+        let bearer = self.ids[self.bearer[token]].clone();
+        self.command(CommandBody::MintToken { token: token_cell(token), bearer, expires_at });
+        if self.random.chance(200) {
+            let bearer = self.ids[one_of(&mut self.random, ALL)].clone();
+            self.command(CommandBody::MintToken { token: token_cell(token), bearer, expires_at: long });
+        }
+    }
+
+    /// Somebody who is joined now is somebody else; now and then anybody is.
+    fn part(&mut self) -> Result<(), String> {
+        let mut joined = Vec::new();
+        for id in 0..IDS {
+            let known = self.contact(id)?.into_iter().flat_map(|contact| contact.identities).skip(1);
+            joined.extend(known.map(|identity| (id, identity.id)));
+        }
+        let (mut contact, identifier) = match joined.is_empty() || self.random.chance(100) {
+            true => (one_of(&mut self.random, IDS), self.ids[one_of(&mut self.random, IDS)].clone()),
+            false => self.random.pick(&joined).clone(),
+        };
+        if self.random.chance(200) {
+            // Named by another identifier, which may be a forward to it.
+            contact = one_of(&mut self.random, IDS);
+        }
+        if self.random.chance(200) {
+            let subject = vec![self.ids[contact].clone(), identifier];
+            self.tell(Kind::IdentityUnlinked, subject, Fields::new());
+        } else {
+            let contact = CellKey::of(TENANT, &self.ids[contact]);
+            self.command(CommandBody::Unlink { contact, identifier, reason: String::new() });
+        }
+        Ok(())
+    }
+
+    fn command(&mut self, body: CommandBody) {
+        self.count += 1;
+        let command = workload::command(format!("request{}", self.count), self.now, body);
+        self.commands.push(command.clone());
+        if self.random.chance(200) {
+            self.append_command(command.clone());
+        }
+        self.append_command(command);
+    }
+
+    fn append_command(&mut self, command: Input) {
+        let key = touchline_proto::input_key(&command).expect("these commands have keys");
+        self.append(key.partition(PARTITIONS), Some(key.to_string()), command);
     }
 
     /// Whatever may happen at any time.
@@ -297,9 +464,12 @@ impl World {
     }
 
     fn deliver(&mut self, at: (u32, u32), index: usize) {
-        let told = self.lanes[&at].sent[index].clone();
+        let mut told = self.lanes[&at].sent[index].clone();
         if index != self.lanes[&at].delivered {
             self.report.repeats += 1;
+        }
+        if let Some(plant) = self.options.plant {
+            told = plant.falsify(told);
         }
         let key = told.body.target().map(ToString::to_string);
         self.append(at.1, key, Input::Loop(Box::new(told)));
@@ -312,6 +482,7 @@ impl World {
         let Some((append_time, key, input)) = part.log.get(usize::try_from(offset).expect("small")).cloned() else {
             return Ok(false);
         };
+        self.step += 1;
         let mut overlay = Overlay::new(&part.map);
         let record = Record { offset, append_time, key, input: Ok(input) };
         let effects = part.engine.apply(&mut overlay, &record).map_err(|error| error.to_string())?;
@@ -336,13 +507,45 @@ impl World {
                 Some(before) if *before == told => {}
                 Some(_) => return Err(format!("partition {partition} tells something else when it replays {offset}")),
                 None => {
-                    self.report.messages += 1;
-                    self.report.merges += usize::from(matches!(told.body, LoopBody::MergeIn { .. }));
-                    lane.sent.push(told);
+                    lane.sent.push(told.clone());
+                    self.told(&told.body);
                 }
             }
         }
         Ok(true)
+    }
+
+    /// A message that is sent for the first time.
+    fn told(&mut self, body: &LoopBody) {
+        self.report.messages += 1;
+        let manual = match body {
+            LoopBody::Link { evidence, .. } | LoopBody::Ask { evidence, .. } | LoopBody::Grant { evidence, .. } => {
+                *evidence == Evidence::Manual
+            }
+            LoopBody::MergeIn { evidence, into, target, .. } => {
+                self.report.merges += usize::from(into == target);
+                *evidence == Evidence::Manual
+            }
+            LoopBody::Part { target, from, .. } => {
+                self.report.partings += 1;
+                self.parted.push(Parted { from: from.clone(), who: target.clone(), step: self.step });
+                false
+            }
+            _ => false,
+        };
+        if manual {
+            self.by_hand_until = self.step;
+        }
+    }
+
+    /// Everything arrives.
+    fn rest(&mut self) -> Result<(), String> {
+        for _ in 0..STEPS_MAX {
+            if !self.settle()? {
+                return Ok(());
+            }
+        }
+        Err("messages go on for ever".to_owned())
     }
 
     /// Applies and delivers without faults; false when nothing is left.
@@ -365,209 +568,19 @@ impl World {
     }
 
     fn contact(&self, id: usize) -> Result<Option<Contact>, String> {
-        let key = CellKey::of(TENANT, &self.ids[id]);
+        self.contact_at(&CellKey::of(TENANT, &self.ids[id]))
+    }
+
+    fn contact_at(&self, key: &CellKey) -> Result<Option<Contact>, String> {
         let partition = key.partition(PARTITIONS);
         let part = &self.parts[partition as usize];
-        let known = public_contact(&part.map, &key, partition, part.engine.bundle(TENANT));
-        let cached = part.engine.public_contact(&part.map, &key);
+        let known = public_contact(&part.map, key, partition, part.engine.bundle(TENANT));
+        let cached = part.engine.public_contact(&part.map, key);
         let (known, cached) = (known.map_err(|error| error.to_string())?, cached.map_err(|error| error.to_string())?);
         if known == cached { Ok(known) } else { Err("memory and store hold different contacts".to_owned()) }
     }
-
-    /// Where the contact of an identifier lives.
-    fn root(&self, id: usize) -> Result<Option<usize>, String> {
-        let (mut at, mut hops) = (id, 0);
-        loop {
-            let Some(contact) = self.contact(at)? else { return Ok(None) };
-            let Some(to) = contact.merged_into else { return Ok(Some(at)) };
-            at = self.ids.iter().position(|id| CellKey::of(TENANT, id) == to).ok_or("a forward to nobody")?;
-            hops += 1;
-            if hops > IDS {
-                return Err("forwards go round in a circle".to_owned());
-            }
-        }
-    }
-
-    fn judge(&mut self) -> Result<(), String> {
-        let letters = Stream::DeadLetters.index();
-        let refused = self.parts.iter().flat_map(|part| &part.said).filter(|((stream, _), numbered)| {
-            *stream == letters && format!("{:?}", numbered.output).contains("LinkRefused")
-        });
-        self.report.refused = refused.count();
-        let mut roots: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        for id in 0..IDS {
-            match self.root(id)? {
-                Some(root) => roots.entry(root).or_default().push(id),
-                None if self.happened[id].is_empty() => {}
-                None => return Err(format!("identifier {id} is forgotten")),
-            }
-        }
-        for (root, members) in &roots {
-            self.judge_contact(*root, members)?;
-        }
-        if self.conflicts {
-            return Ok(());
-        }
-        if self.report.refused > 0 {
-            return Err("a link within one person was refused".to_owned());
-        }
-        for (one, other) in &self.linked {
-            if self.root(*one)? != self.root(*other)? {
-                return Err(format!("{one} and {other} were linked and are two contacts"));
-            }
-        }
-        for (root, members) in &roots {
-            let highest = members.iter().min_by_key(|id| (self.ids[**id].kind, CellKey::of(TENANT, &self.ids[**id])));
-            if highest != Some(root) {
-                return Err(format!("{root} is not the highest of {members:?}"));
-            }
-            let linked = self.component(*root);
-            if linked != members.iter().copied().collect() {
-                return Err(format!("{root} holds {members:?}, linked were {linked:?}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Everybody reached by links from here.
-    fn component(&self, from: usize) -> BTreeSet<usize> {
-        let mut reached = BTreeSet::from([from]);
-        loop {
-            let more =
-                self.linked.iter().filter_map(|(one, other)| match (reached.contains(one), reached.contains(other)) {
-                    (true, false) => Some(*other),
-                    (false, true) => Some(*one),
-                    _ => None,
-                });
-            let Some(next) = more.min() else { return reached };
-            reached.insert(next);
-        }
-    }
-
-    /// A contact holds what happened under its identifiers: all of it, once, the last of each last.
-    fn judge_contact(&self, root: usize, members: &[usize]) -> Result<(), String> {
-        let contact = self.contact(root)?.ok_or("a root that is not there")?;
-        let people: BTreeSet<usize> = members.iter().map(|id| self.person[*id]).collect();
-        if people.len() > 1 {
-            let exclusive = |kind: IdKind| members.iter().filter(|id| self.ids[**id].kind == kind).count();
-            if exclusive(IdKind::WxUnionid) > 1 || exclusive(IdKind::WecomExternalUserid) > 1 {
-                return Err(format!("{root} is two people"));
-            }
-            if !self.conflicts {
-                return Err(format!("{root} has identifiers of two people: {members:?}"));
-            }
-        }
-        let known: BTreeSet<&IdKey> = contact.identities.iter().map(|identity| &identity.id).collect();
-        let stands_for: BTreeSet<&IdKey> = members.iter().map(|id| &self.ids[*id]).collect();
-        if known != stands_for {
-            return Err(format!("{root} says that it is {known:?}, and is {stands_for:?}"));
-        }
-        let bought = (0..ORDERS).filter(|order| self.buyer[*order].1 && members.contains(&self.buyer[*order].0));
-        let members: Vec<usize> = members.iter().copied().chain(bought.map(|order| IDS + order)).collect();
-        let mut expected = BTreeSet::new();
-        for id in &members {
-            let each = self.happened[*id].iter().enumerate();
-            expected.extend(each.map(|(number, at)| ("all".to_owned(), tag(*id, number), *at)));
-            if let Some(last) = self.happened[*id].last() {
-                expected.insert((format!("g{id}"), format!("n{}", self.happened[*id].len() - 1), *last));
-            }
-        }
-        let carried = contact.tags.iter().map(|tag| (tag.group.clone(), tag.tag.clone(), tag.set_at));
-        let carried: BTreeSet<_> = carried.collect();
-        if carried != expected {
-            let lost: Vec<_> = expected.difference(&carried).collect();
-            let foreign: Vec<_> = carried.difference(&expected).collect();
-            return Err(format!("{root} lacks {lost:?} and has {foreign:?}"));
-        }
-        let count: usize = members.iter().map(|id| self.happened[*id].len()).sum();
-        let entered = contact.enrolments.first().map_or(0, |enrolment| enrolment.number as usize);
-        if entered != count {
-            return Err(format!("{root} saw {entered} events of {count}"));
-        }
-        Ok(())
-    }
 }
 
-/// Events and links in random order. Each person's identifiers are linked as a chain, a star, a ring, or only in part.
-fn plan(random: &mut Random, person: &[usize], conflicts: bool) -> Vec<Action> {
-    let mut plan = Vec::new();
-    for id in 0..IDS {
-        let count = random.below(EVENTS_EACH as u64 + 1);
-        plan.extend((0..count).map(|_| Action::Happens(id)));
-    }
-    for order in 0..ORDERS {
-        let count = random.below(EVENTS_EACH as u64);
-        plan.extend((0..count).map(|_| Action::Ordered(order, random.chance(200))));
-        if random.chance(500) {
-            plan.push(Action::Names(order));
-        }
-    }
-    for whose in 0..2 {
-        let own: Vec<usize> = (0..IDS).filter(|id| person[*id] == whose).collect();
-        let shape = random.below(4);
-        for (at, id) in own.iter().enumerate() {
-            let other = match shape {
-                0 => own[(at + 1) % own.len()],
-                1 => own[0],
-                2 => *random.pick(&own),
-                _ if random.chance(500) => *random.pick(&own),
-                _ => *id,
-            };
-            if other != *id {
-                // Both ways at once, now and then.
-                plan.push(if random.chance(500) { Action::Links(*id, other) } else { Action::Links(other, *id) });
-                if random.chance(200) {
-                    plan.push(Action::Links(other, *id));
-                    plan.push(Action::Links(*id, other));
-                }
-            }
-        }
-    }
-    if conflicts {
-        for _ in 0..1 + random.below(3) {
-            let one = usize::try_from(random.below(IDS as u64)).expect("small");
-            let other = usize::try_from(random.below(IDS as u64)).expect("small");
-            if one != other {
-                plan.push(Action::Links(one, other));
-            }
-        }
-    }
-    for at in (1..plan.len()).rev() {
-        let with = usize::try_from(random.below(at as u64 + 1)).expect("small");
-        plan.swap(at, with);
-    }
-    plan
-}
-
-fn tag(id: usize, number: usize) -> String {
-    format!("i{id}n{number}")
-}
-
-fn keyword(id: usize, number: usize) -> String {
-    format!("word{id}and{number}end")
-}
-
-fn playbook() -> String {
-    let pairs = || (0..ALL).flat_map(|id| (0..EVENTS_EACH).map(move |number| (id, number)));
-    let all: Vec<String> = pairs().map(|(id, number)| tag(id, number)).collect();
-    let own: Vec<String> = (0..EVENTS_EACH).map(|number| format!("n{number}")).collect();
-    let mut yaml = format!("playbook: identity\ntag_groups:\n  - {{id: all, tags: [{}]}}\n", all.join(", "));
-    for id in 0..ALL {
-        yaml += &format!("  - {{id: g{id}, exclusive: true, tags: [{}]}}\n", own.join(", "));
-    }
-    yaml += "keywords:\n";
-    for (id, number) in pairs() {
-        yaml += &format!("  {}: {{any: [{}]}}\n", tag(id, number), keyword(id, number));
-    }
-    yaml += "rules:\n";
-    for (id, number) in pairs() {
-        let tag = tag(id, number);
-        let trigger = format!("\"chat.message(direction=in, text has {tag})\"");
-        yaml += &format!(
-            "  - {{id: {tag}, trigger: {trigger}, do: [{{set_tag: all/{tag}}}, {{set_tag: g{id}/n{number}}}]}}\n"
-        );
-    }
-    yaml += "journeys:\n  - id: count\n    entry: {trigger: \"chat.message(direction=in)\"}\n";
-    yaml += "    exit: {trigger: order.closed}\n    re_entry: {each: entry}\n";
-    yaml + "    steps: [{id: s, after: 1d, touchpoint: dm, content: c}]\n"
+fn token_cell(token: usize) -> CellKey {
+    token::cell_of(TENANT, &format!("{}{token}", token::PREFIX)).expect("a token")
 }
