@@ -32,8 +32,9 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 Two customers, one playbook (tests/playbooks/a.yaml), five days on a virtual clock: every step is
-shown, and what must come of it is checked. Near the end the state is deleted and the story goes on
-from the log.
+shown, and what must come of it is checked. Then two others, each at Tmall, in WeCom and at Youzan,
+become one contact each, in two orders of arrival. Near the end the state is deleted and the story
+goes on from the log.
 
   cargo xtask demo                   all roles in one process, no broker
   cargo xtask demo --kafka           separate processes over a broker of its own; needs Java 17

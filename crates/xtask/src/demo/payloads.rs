@@ -14,12 +14,22 @@ pub(crate) const TENANT: &str = "demo";
 /// Made up: no corp has it.
 pub(crate) const CORP: &str = "wwdemo0000000001";
 const SHOP: u64 = 111_301_484;
+/// The seller of the sample of Tmall messages.
+pub(crate) const SELLER: u64 = 174_265_168;
+/// The app that consumes them.
+pub(crate) const TMALL_APP: &str = "12345678";
+/// A page as the platform answers it, from creation to refund; the channel's tests read it, too.
+const TMALL_PAGE: &str = include_str!("../../../channels/tests/fixtures/taobao_messages.json");
+/// When the sample was sent, and when the story needs it.
+const TMALL_HOURS: [&str; 2] = ["2026-11-21 12:", "2026-03-05 19:"];
 
 /// The accounts of the demo, made up.
 #[derive(Debug)]
 pub(crate) struct Accounts {
     wecom: Wecom,
     youzan: Youzan,
+    /// What the relay of Tmall messages shows.
+    relay_token: Secret,
 }
 
 impl Accounts {
@@ -36,7 +46,7 @@ impl Accounts {
         };
         let client_secret = Secret::new("demo-client-secret");
         let youzan = Youzan { tenant, client_id: "demo-client".into(), client_secret, shops: [SHOP].into() };
-        Self { wecom, youzan }
+        Self { wecom, youzan, relay_token: Secret::new("demo-relay-token") }
     }
 
     /// Writes the server's configuration and the secrets it names, and returns the path of the former.
@@ -50,6 +60,7 @@ impl Accounts {
         let token = secret("wecom.token", self.wecom.token.expose())?;
         let aes_key = secret("wecom.aes_key", self.wecom.aes_key.expose())?;
         let client_secret = secret("youzan.client_secret", self.youzan.client_secret.expose())?;
+        let relay_token = secret("taobao.token", self.relay_token.expose())?;
         let client_id = &self.youzan.client_id;
         let config = format!(
             "[ingest]\n\
@@ -71,27 +82,26 @@ impl Accounts {
              name = \"shop\"\n\
              client_id = \"{client_id}\"\n\
              client_secret_file = \"{client_secret}\"\n\
-             shops = [{SHOP}]\n"
+             shops = [{SHOP}]\n\n\
+             [[ingest.tenants.taobao]]\n\
+             name = \"tmall\"\n\
+             app_key = \"{TMALL_APP}\"\n\
+             sellers = [{SELLER}]\n\
+             token_file = \"{relay_token}\"\n"
         );
         secret("touchline.toml", &config)
     }
 
-    /// An encrypted callback: `staff` added `customer`. `forged`: signed with another token.
-    pub(crate) fn add_contact(
-        &self,
-        server: &Server,
-        staff: &str,
-        customer: &str,
-        at: Time,
-        forged: bool,
-    ) -> Result<Answer> {
+    /// An encrypted callback: staff were added. `forged`: signed with another token.
+    pub(crate) fn add_contact(&self, server: &Server, added: &Added<'_>, forged: bool) -> Result<Answer> {
+        let Added { staff, customer, state, at } = added;
         let seconds = at.0 / 1_000;
         let inner = format!(
             "<xml><ToUserName><![CDATA[{CORP}]]></ToUserName><FromUserName><![CDATA[sys]]></FromUserName>\
              <CreateTime>{seconds}</CreateTime><MsgType><![CDATA[event]]></MsgType>\
              <Event><![CDATA[change_external_contact]]></Event>\
              <ChangeType><![CDATA[add_external_contact]]></ChangeType><UserID><![CDATA[{staff}]]></UserID>\
-             <ExternalUserID><![CDATA[{customer}]]></ExternalUserID><State><![CDATA[官网]]></State>\
+             <ExternalUserID><![CDATA[{customer}]]></ExternalUserID><State><![CDATA[{state}]]></State>\
              <WelcomeCode><![CDATA[WELCOMECODE]]></WelcomeCode></xml>"
         );
         let mut account = self.wecom.clone();
@@ -151,6 +161,67 @@ impl Accounts {
         ];
         http::post(&server.http, "/push/youzan/shop", &headers, &sent.body)
     }
+
+    /// A page of Tmall messages, as the relay posts it: all of this order.
+    pub(crate) fn relay_page(&self, server: &Server, order: &TmallOrder) -> Result<Answer> {
+        self.relay(server, &order.page())
+    }
+
+    /// The message alone that says that the order was paid.
+    pub(crate) fn relay_payment(&self, server: &Server, order: &TmallOrder) -> Result<Answer> {
+        self.relay(server, &order.payment()?)
+    }
+
+    fn relay(&self, server: &Server, body: &str) -> Result<Answer> {
+        let authorization = format!("Bearer {}", self.relay_token.expose());
+        let headers = [("Content-Type", "application/json"), ("Authorization", authorization.as_str())];
+        http::post(&server.http, "/taobao/tmall", &headers, body.as_bytes())
+    }
+}
+
+/// Who added whom, by which code.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Added<'a> {
+    pub(crate) staff: &'a str,
+    pub(crate) customer: &'a str,
+    pub(crate) state: &'a str,
+    pub(crate) at: Time,
+}
+
+/// What tells an order at Tmall from another one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TmallOrder {
+    pub(crate) buyer_open_uid: &'static str,
+    pub(crate) tid: &'static str,
+    pub(crate) refund_id: &'static str,
+    /// What the ids of its messages begin with.
+    pub(crate) message_ids: &'static str,
+}
+
+impl TmallOrder {
+    /// The order of the sample.
+    pub(crate) const SAMPLE: Self = Self {
+        buyer_open_uid: "AAHTESTOPENUID0001",
+        tid: "612055618715866263",
+        refund_id: "112233445566",
+        message_ids: "6142200092063758",
+    };
+
+    /// The sample, at the story's time, with this order in place of its own.
+    fn page(&self) -> String {
+        let Self { buyer_open_uid, tid, refund_id, message_ids } = Self::SAMPLE;
+        let page = TMALL_PAGE.replace(TMALL_HOURS[0], TMALL_HOURS[1]);
+        let page = page.replace(buyer_open_uid, self.buyer_open_uid).replace(tid, self.tid);
+        page.replace(refund_id, self.refund_id).replace(message_ids, self.message_ids)
+    }
+
+    fn payment(&self) -> Result<String> {
+        let page: Json = serde_json::from_str(&self.page()).context("the sample is no JSON")?;
+        let messages = page["tmc_messages_consume_response"]["messages"]["tmc_message"].as_array();
+        let mut messages = messages.into_iter().flatten();
+        let payment = messages.find(|message| message["topic"] == "taobao_trade_TradeBuyerPay");
+        Ok(payment.context("the sample has no payment")?.to_string())
+    }
 }
 
 /// What a customer writes.
@@ -182,6 +253,26 @@ fn local(time: Time) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_order_leaves_nothing_of_the_sample() {
+        let order = TmallOrder { buyer_open_uid: "AAH2", tid: "72", refund_id: "82", message_ids: "92" };
+        let TmallOrder { buyer_open_uid, tid, refund_id, message_ids } = TmallOrder::SAMPLE;
+        for (sample, other, times) in [
+            (buyer_open_uid, order.buyer_open_uid, 7),
+            (tid, order.tid, 14),
+            (refund_id, order.refund_id, 2),
+            (message_ids, order.message_ids, 7),
+            (TMALL_HOURS[0], TMALL_HOURS[1], 9),
+        ] {
+            assert_eq!(TMALL_PAGE.matches(sample).count(), times, "{sample}");
+            assert_eq!(order.page().matches(sample).count(), 0, "{sample}");
+            assert!(order.page().matches(other).count() >= times, "{other}");
+        }
+        let payment: Json = serde_json::from_str(&order.payment().unwrap()).unwrap();
+        assert_eq!(payment["id"], 92_447);
+        assert_eq!(payment["pub_time"], "2026-03-05 19:01:00");
+    }
 
     #[test]
     fn youzan_reads_its_own_time() {

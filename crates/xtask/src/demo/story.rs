@@ -1,10 +1,12 @@
 //! The story: two customers, one playbook (`tests/playbooks/a.yaml`), five days.
 //!
 //! Every expected value below is worked out by hand from the playbook and the calendar, not read back from a run.
-//! All moments are China's clock; 2026-03-02 is a Monday.
+//! All moments are China's clock; 2026-03-02 is a Monday. On the last day a chapter about two others follows.
+
+mod one_person;
 
 use super::checks::Checks;
-use super::payloads::{Accounts, CORP, Message, TENANT, post_event};
+use super::payloads::{Accounts, Added, CORP, Message, TENANT, post_event};
 use crate::demo::outputs;
 use crate::http;
 use crate::live::{Kafka, Server};
@@ -18,6 +20,8 @@ const PLAYBOOK: &str = "tests/playbooks/a.yaml";
 const BOARD: &str = "商机看板";
 const COLUMN: &str = "考虑价格";
 const TAG: &str = "商机/考虑价格";
+/// The code by which both were added: the tenant's own word, no token.
+const WEBSITE: &str = "官网";
 /// Partitions of the log: what an embedded one has by default.
 pub(crate) const PARTITIONS: u32 = 4;
 
@@ -140,7 +144,7 @@ impl Story {
         self.pay_early(checks)?;
         self.other_touches(checks)?;
         self.counts(checks);
-        Ok(())
+        self.follow_one_person(checks)
     }
 
     fn activate(&self, checks: &mut Checks) -> Result<()> {
@@ -156,15 +160,17 @@ impl Story {
     fn add_customers(&self, checks: &mut Checks) -> Result<()> {
         heading(checks, "Staff add two customers: encrypted, signed WeCom callbacks");
         for customer in [ANNA, BO] {
-            let answer =
-                self.accounts.add_contact(&self.server, customer.staff, customer.external_userid, at(START), false)?;
+            let added =
+                Added { staff: customer.staff, customer: customer.external_userid, state: WEBSITE, at: at(START) };
+            let answer = self.accounts.add_contact(&self.server, &added, false)?;
             let name = customer.name;
             checks.expect(&format!("the callback for {name} is answered 200"), 200, || Ok(answer.status));
             checks.expect(&format!("{name} belongs to {}", customer.staff), json!(customer.staff), || {
                 Ok(self.contact(&customer)?["owner"].clone())
             });
         }
-        let forged = self.accounts.add_contact(&self.server, "zhangsan", "wmDEMOForged", at(START), true)?;
+        let added = Added { staff: "zhangsan", customer: "wmDEMOForged", state: WEBSITE, at: at(START) };
+        let forged = self.accounts.add_contact(&self.server, &added, true)?;
         checks.expect("a callback signed with another token is refused with 401", 401, || Ok(forged.status));
         let labels = [("channel", "wecom"), ("reason", "bad_signature")];
         checks.expect("and counted, and nothing of it is in the log", (1, 2), || {
@@ -404,7 +410,8 @@ impl Story {
             std::fs::remove_dir_all(data_dir.join("store")).context("no state to delete")?;
         }
         let story = Self::start_at(&directory, place)?;
-        checks.expect("the same contacts, touches and cards as before", before, || story.answers());
+        checks.expect("the same contacts, links, touches and cards as before", before, || story.answers());
+        story.expect_one_end(checks);
         // Within 30 days of the anchor: the goal was still open, and only the rebuilt state knows it.
         post_event(
             &story.server,
@@ -418,6 +425,7 @@ impl Story {
         checks.expect("no touch is due or cancelled a second time", (4, 2), || {
             Ok((story.touches("due")?.len(), story.touches("cancelled")?.len()))
         });
+        story.part_and_join(checks)?;
         Ok(story)
     }
 
@@ -437,7 +445,7 @@ impl Story {
     fn answers(&self) -> Result<Json> {
         let touches = self.server.json(&["touches"])?;
         let board = self.server.json(&["board", "show", BOARD])?;
-        Ok(json!([self.contact(&ANNA)?, self.contact(&BO)?, sorted(touches), board]))
+        Ok(json!([self.contact(&ANNA)?, self.contact(&BO)?, sorted(touches), board, self.answers_of_buyers()?]))
     }
 
     /// How a customer's journey stands.
