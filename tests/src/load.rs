@@ -102,19 +102,27 @@ impl Shared {
     }
 }
 
-/// Event `number`: contacts added, asking prices, linked, buying under their own Youzan id.
-/// Nobody buys in the first round: a cell that holds state before it is linked stays on its own, and then
-/// nothing would pass through the loopback.
+/// Identifiers of a shop per person: each is a contact of its own first, and merges.
+const ROUNDS_OF_IDS: u64 = 40;
+
+/// Event `number`: contacts added; identifiers of a shop that ask, are joined to them, and buy; some are parted again. So
+/// at any moment contacts that hold tags and journeys merge, and events pass through forwards.
 fn event(number: u64) -> Value {
     let (round, who) = (number / 5 / CONTACTS, number / 5 % CONTACTS);
     let wecom = json!({"kind": "wecom_external_userid", "scope": "wwcorp", "value": format!("wm{who}")});
-    let youzan = json!({"kind": "yz_open_id", "scope": "youzan", "value": format!("yz{who}")});
+    let buyer = |round: u64| {
+        let value = format!("yz{who}-{}", round % ROUNDS_OF_IDS);
+        json!({"kind": "yz_open_id", "scope": "youzan", "value": value})
+    };
+    let order = json!({"kind": "order", "scope": "youzan:1", "value": format!("E{number}")});
+    let says = |text: &str| json!({"direction": "in", "msg_type": "text", "text": text});
     let (kind, subject, fields) = match number % 5 {
         0 => ("contact.added", vec![wecom], json!({"staff": format!("staff{}", who % 3), "state": "t"})),
-        1 => ("chat.message", vec![wecom], json!({"direction": "in", "msg_type": "text", "text": "多少钱一份？"})),
-        2 => ("identity.linked", vec![wecom, youzan], json!({"evidence": "strong"})),
-        3 if round > 0 => ("order.paid", vec![youzan], json!({"order_id": format!("E{number}")})),
-        _ => ("chat.message", vec![wecom], json!({"direction": "in", "msg_type": "text", "text": "再想想"})),
+        1 => ("chat.message", vec![buyer(round)], says("多少钱一份？")),
+        2 => ("identity.linked", vec![buyer(round), wecom], json!({"evidence": "strong"})),
+        3 => ("order.paid", vec![buyer(round), order], json!({"order_id": format!("E{number}")})),
+        _ if round % 4 == 3 => ("identity.unlinked", vec![wecom, buyer(round - 1)], json!({})),
+        _ => ("chat.message", vec![wecom], says("再想想")),
     };
     json!({
         "kind": kind, "tenant": "demo", "source": "kills", "id": number.to_string(), "subject": subject, "fields": fields,
