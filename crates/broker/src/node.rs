@@ -3,6 +3,7 @@
 use crate::cluster::Error;
 use crate::jars::Jars;
 use crate::wire;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,6 +22,14 @@ const LOOK_AGAIN: Duration = Duration::from_millis(25);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// How much of a log an error shows.
 const LOG_END_LINES: usize = 15;
+
+/// What a broker logs when it has loaded a coordinator that it had loaded already.
+const IGNORED_LOAD: &str = "Ignored load completion from";
+/// What it logs when it is told to load again what it is loading.
+const CANCELLED_LOAD: &str = "Cancelling load of currently loading partition";
+/// What it logs before and after loading the coordinator of groups of one partition at one epoch.
+const LOADING: &str = "Scheduling loading of metadata from ";
+const LOADED: &str = "Finished loading of metadata from ";
 
 /// The shell becomes the broker (`exec`), so the broker's pid is the child's. Beside it stays a guard that reads from
 /// the owner's pipe: a line means that the owner ends the broker itself; the end of the pipe, that the owner is gone,
@@ -217,6 +226,34 @@ impl Node {
         lines[lines.len().saturating_sub(LOG_END_LINES)..].join("\n")
     }
 
+    /// How long its log is.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        std::fs::metadata(self.log()).map_or(0, |metadata| metadata.len())
+    }
+
+    /// Whether the coordinators were being loaded a second time before they were loaded the first time, going by what
+    /// the log says from `from` on. Waits until those of groups are loaded.
+    ///
+    /// A broker that is its own controller and was killed takes itself for the leader of everything, until it has
+    /// registered again, and then for the leader once more, two epochs later (Kafka 4.3.0). Where loading takes longer
+    /// than that, what it has loaded at first is kept as if it were loaded at last: members of a group that are gone
+    /// count as alive, and rebalances wait for them.
+    pub(crate) fn loaded_twice(&self, from: u64) -> bool {
+        let started = Instant::now();
+        loop {
+            let text = std::fs::read(self.log()).unwrap_or_default();
+            let since = text.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default();
+            let log = String::from_utf8_lossy(since);
+            if [IGNORED_LOAD, CANCELLED_LOAD].iter().any(|words| log.contains(words)) {
+                return true;
+            }
+            if all_loaded(&log) || started.elapsed() > READY_WITHIN {
+                return false;
+            }
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    }
+
     fn configuration(&self) -> PathBuf {
         self.directory.join("server.properties")
     }
@@ -230,5 +267,42 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+/// Whether every coordinator of groups that was begun to be loaded last is loaded: `topic-partition with epoch n`.
+fn all_loaded(log: &str) -> bool {
+    let mut last = BTreeMap::new();
+    let mut loaded = BTreeSet::new();
+    for line in log.lines() {
+        if let Some((partition, epoch)) = line.split_once(LOADING).and_then(|(_, rest)| loading(rest)) {
+            last.insert(partition, epoch);
+        } else if let Some((partition, epoch)) = line.split_once(LOADED).and_then(|(_, rest)| loading(rest)) {
+            loaded.insert((partition, epoch));
+        }
+    }
+    last.into_iter().all(|entry| loaded.contains(&entry))
+}
+
+fn loading(text: &str) -> Option<(&str, &str)> {
+    let (partition, rest) = text.split_once(" with epoch ")?;
+    Some((partition, rest.split(' ').next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn coordinators_are_loaded_when_each_is_at_its_last_epoch() {
+        let begun = "I Scheduling loading of metadata from __consumer_offsets-1 with epoch 4\n";
+        let done = "I Finished loading of metadata from __consumer_offsets-1 with epoch 4 in 12ms where\n";
+        let again = "I Scheduling loading of metadata from __consumer_offsets-1 with epoch 6\n";
+        let other = "I Scheduling loading of metadata from __consumer_offsets-0 with epoch 4\n";
+        assert!(all_loaded(""));
+        assert!(!all_loaded(begun));
+        assert!(all_loaded(&[begun, done].concat()));
+        assert!(!all_loaded(&[begun, done, again].concat()));
+        assert!(!all_loaded(&[begun, done, other].concat()));
     }
 }

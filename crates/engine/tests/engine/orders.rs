@@ -125,8 +125,7 @@ fn what_names_the_order_alone_is_passed_on_with_its_lines() {
     engines.event(says(Kind::OrderShipped, "2026-03-02T09:10:00", vec![order("E1")]));
     assert_eq!(forwarded(&engines), [("order.shipped", Some(lines(&["milk"])))]);
     // A later event knows better; an event with lines of its own keeps them; one that has nothing to do with lines gets none.
-    let paid =
-        with_lines(says(Kind::OrderPaid, "2026-03-02T09:20:00", vec![buyer.clone(), order("E1")]), &["milk", "soap"]);
+    let paid = with_lines(says(Kind::OrderPaid, "2026-03-02T09:20:00", vec![buyer, order("E1")]), &["milk", "soap"]);
     engines.event(paid);
     engines.event(says(Kind::OrderCompleted, "2026-03-02T09:30:00", vec![order("E1")]));
     let closed = with_lines(says(Kind::OrderClosed, "2026-03-02T09:40:00", vec![order("E1")]), &["soap"]);

@@ -139,7 +139,7 @@ fn tokens_that_are_used_expired_or_nobodys_join_nobody() {
 fn a_token_does_not_join_two_people_of_one_corp() {
     let (mut engines, wang, li, buyer) = (engines(), wecom("wmWang"), wecom("wmLi"), tb("tbB"));
     engines.event(pays(&buyer, "2026-03-02T08:10:00"));
-    let both = vec![buyer.clone(), li.clone()];
+    let both = vec![buyer, li.clone()];
     engines.event(event(Kind::IdentityLinked, "l", at("2026-03-02T08:20:00"), both, &[("evidence", "strong")]));
     mint(&mut engines, &order());
     engines.event(adds(&wang, STATE, "2026-03-02T09:00:00"));
