@@ -8,8 +8,13 @@ use std::time::Duration;
 use tonic::Code;
 use tonic_types::StatusExt;
 use touchline_log::{Log, NewRecord, Topic, wait};
+use touchline_model::command::{Command, CommandBody};
+use touchline_model::event::Event;
 use touchline_model::id::{IdKey, IdKind, Position};
-use touchline_model::output::{Cause, DeadLetter, DeadReason, Hit, Identity, Numbered, Output, TagChange, TouchState};
+use touchline_model::kind::Kind;
+use touchline_model::output::{
+    Cause, DeadLetter, DeadReason, Hit, Identity, Joined, Numbered, Output, TagChange, TouchState,
+};
 use touchline_model::record::{Evidence, Input, Loop, LoopBody};
 use touchline_model::time::Time;
 use touchline_proto::v1;
@@ -154,9 +159,9 @@ async fn contacts_answer_by_any_name_and_merged_ones_by_their_root() {
     let mut root = contact("root", 9, &[("身份/vip", 0)]);
     root.identities.push(Identity::own(unionid.clone()));
     root.identities.push(Identity { id: phone.clone(), evidence: Evidence::Weak, joined: None });
-    let mut merged = contact("merged", 0, &[]);
+    let mut merged = contact("merged", 8, &[]);
     merged.merged_into = Some(key("root"));
-    // The one that becomes a forward carries tags until then; its last record has a version of 0.
+    // The one that becomes a forward carries tags until then.
     world.publish(partition("merged"), vec![], vec![contact("merged", 7, &[("身份/vip", 0)]), merged]);
     // An older version that comes later changes nothing.
     world.publish(partition("root"), vec![], vec![root, contact("root", 8, &[])]);
@@ -181,7 +186,50 @@ async fn contacts_answer_by_any_name_and_merged_ones_by_their_root() {
         assert_eq!(client.get_contact(request).await.unwrap_err().code(), Code::NotFound);
     }
     let list = v1::ListContactsRequest { parent: ACME.into(), ..Default::default() };
-    assert_eq!(client.list_contacts(list).await.unwrap().into_inner().contacts.len(), 1, "a merged one is no member");
+    let members = client.list_contacts(list.clone()).await.unwrap().into_inner().contacts;
+    assert_eq!(members.len(), 1, "a merged one is no member");
+
+    // Parted again.
+    world.publish(partition("merged"), vec![], vec![contact("merged", 9, &[("身份/vip", 0)])]);
+    let request = v1::GetContactRequest { by: Some(identifier(&id("merged"))), read: full() };
+    let found = client.get_contact(request).await.unwrap().into_inner().contact.unwrap();
+    assert_eq!((found.key.as_str(), found.merged_into), (key("merged").as_str(), None));
+    assert_eq!(client.list_contacts(list).await.unwrap().into_inner().contacts.len(), 2);
+}
+
+#[tokio::test]
+async fn links_say_what_joined_them_and_which_were_refused() {
+    let world = World::new().await;
+    let heard = world.event(Event { kind: Kind::IdentityLinked, ..said("b", "linked") });
+    let by_hand = Command {
+        request_id: "r1".into(),
+        tenant: "acme".into(),
+        actor: "wang".into(),
+        received_at: NOON,
+        body: CommandBody::Link { contact: key("a"), identifier: id("c"), reason: "同一个人".into() },
+    };
+    let by_hand = world.append(partition("a"), &Input::Command(Box::new(by_hand)));
+    let mut a = contact("a", 20, &[]);
+    let joined = |by| Some(Joined { by, into: key("a"), at: NOON });
+    a.identities.push(Identity { id: id("b"), evidence: Evidence::Strong, joined: joined(heard) });
+    a.identities.push(Identity { id: id("c"), evidence: Evidence::Manual, joined: joined(by_hand) });
+    let letter = |detail: &str, cells: Vec<_>| {
+        let (reason, detail) = (DeadReason::LinkRefused, detail.to_owned());
+        Output::DeadLetter(DeadLetter { reason, detail, cells })
+    };
+    let outputs = vec![letter("ours", vec![key("x"), key("b")]), letter("others", vec![key("x"), key("y")])];
+    world.publish(partition("a"), outputs, vec![a]);
+    world.publish(partition("b"), vec![], vec![]);
+    let mut client = ContactServiceClient::new(world.channel.clone());
+    let request = v1::ListLinksRequest { name: name("a"), read: full() };
+    let reply = client.list_links(request).await.unwrap().into_inner();
+    let said: Vec<_> =
+        reply.links.iter().map(|link| (link.said_by.as_str(), link.actor.as_str(), link.reason.as_str())).collect();
+    assert_eq!(said, [("", "", ""), ("identity.linked", "", ""), ("command.link", "wang", "同一个人")]);
+    let evidence: Vec<_> = reply.links.iter().map(|link| link.identity.as_ref().unwrap().evidence.as_str()).collect();
+    assert_eq!(evidence, ["strong", "strong", "manual"]);
+    let refused: Vec<_> = reply.refused.iter().map(|letter| letter.detail.as_str()).collect();
+    assert_eq!(refused, ["ours"]);
 }
 
 #[tokio::test]
