@@ -43,6 +43,8 @@ pub struct Notes {
     pub duplicate: bool,
     /// A loopback record that was not last + 1.
     pub loop_ignored: bool,
+    /// Forwards the event has passed so far.
+    pub hops: u8,
     /// Timers fired.
     pub timers_fired: u32,
     /// More timers are due than one record fires.
@@ -219,6 +221,7 @@ fn on_event(
     origin: Position,
     hops: u8,
 ) -> Result<(), ViewError> {
+    work.effects.notes.hops = hops;
     let found = work.cell(cell)?;
     let contact = match found {
         found if cell.kind() == IdKind::Order => {

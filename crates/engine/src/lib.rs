@@ -48,5 +48,8 @@ pub const CLOCK_JUMP_MAX: touchline_model::time::Span = touchline_model::time::S
 /// Forwards an event may pass: no real chain is that long, a forged one could be.
 pub const HOPS_MAX: u8 = 64;
 
+/// Chains of merged contacts do not grow this long by themselves: what passes so many forwards is an alarm.
+pub const HOPS_ALARM: u8 = 8;
+
 /// Version of the encoding of state values: the first byte of each. A store with another one is rebuilt from the log.
 pub const STATE_SCHEMA: u8 = 3;

@@ -7,6 +7,7 @@ use crate::batch::Applied;
 use crate::outbox::Tally;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use std::time::Duration;
+use touchline_engine::HOPS_ALARM;
 use touchline_log::Topic;
 use touchline_model::time::{Span, Time};
 use touchline_store::Origin;
@@ -29,6 +30,8 @@ pub const DEAD_LETTERS_TOTAL: &str = "touchline_dead_letters_total";
 pub const DUPLICATES_TOTAL: &str = "touchline_duplicates_total";
 /// Loopback records that were not the next one: repeats after a failure; dropped, as they should be.
 pub const LOOP_IGNORED_TOTAL: &str = "touchline_loop_ignored_total";
+/// Events that passed eight forwards or more: chains of merged contacts are not that long.
+pub const DEEP_FORWARDS_TOTAL: &str = "touchline_deep_forwards_total";
 /// Records that did not fit the log and lost words or lists, by topic; counted again when replayed.
 pub const RECORDS_CUT_TOTAL: &str = "touchline_records_cut_total";
 /// Timers fired.
@@ -63,6 +66,7 @@ pub fn describe() {
     describe_counter!(DEAD_LETTERS_TOTAL, "Records put aside, by reason");
     describe_counter!(DUPLICATES_TOTAL, "Events dropped because their id was applied before");
     describe_counter!(LOOP_IGNORED_TOTAL, "Loopback records dropped because they were not the next one");
+    describe_counter!(DEEP_FORWARDS_TOTAL, "Events that passed eight forwards or more");
     describe_counter!(RECORDS_CUT_TOTAL, "Records that did not fit the log and lost words or lists");
     describe_counter!(TIMERS_FIRED_TOTAL, "Timers fired");
     describe_gauge!(CONSUMER_LAG_RECORDS, "Records of events not applied yet");
@@ -88,6 +92,9 @@ pub(crate) fn applied(batch: &Applied, live_from: u64, duration: Duration) {
         }
         if notes.loop_ignored {
             counter!(LOOP_IGNORED_TOTAL).increment(1);
+        }
+        if notes.hops >= HOPS_ALARM {
+            counter!(DEEP_FORWARDS_TOTAL).increment(1);
         }
         if notes.timers_fired > 0 {
             counter!(TIMERS_FIRED_TOTAL).increment(u64::from(notes.timers_fired));

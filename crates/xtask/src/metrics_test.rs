@@ -23,12 +23,13 @@ const SERIES_MAX: usize = 10_000;
 
 /// Metrics that a healthy run has no series of, because each counts a fault. Queries for them must be accepted; they
 /// may be empty.
-const COUNT_FAULTS: [(&str, &str); 6] = [
+const COUNT_FAULTS: [(&str, &str); 7] = [
     ("touchline_checkpoints_total", "no checkpoint failed"),
     ("touchline_publications_torn_total", "there is no Kafka in this run"),
     ("touchline_readmodel_gaps_total", "no sequence is ever missing in a healthy log"),
     ("touchline_readmodel_undecodable_total", "no record of ours fails to decode"),
     ("touchline_event_times_dropped_total", "the story's times are plausible"),
+    ("touchline_deep_forwards_total", "nobody of the story is a chain of eight"),
     ("touchline_loop_ignored_total", "loopback repeats only after a failure"),
 ];
 

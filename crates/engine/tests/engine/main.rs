@@ -2,6 +2,7 @@
 
 mod corners;
 mod groups;
+mod hostile;
 mod main_job;
 mod merging;
 mod orders;

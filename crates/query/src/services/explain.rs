@@ -103,6 +103,9 @@ fn explained(tag: &TagRef, change: &v1::TagChange, event: Option<&Decided>) -> S
     if let Some(v1::Position { partition, offset }) = cause.origin {
         text.push_str(&format!(", which lies at {partition}@{offset}"));
     }
+    if let Some(v1::IdKey { kind, scope, value }) = &cause.native {
+        text.push_str(&format!(" under {kind}/{scope}/{value}"));
+    }
     if let Some(decided) = event {
         text.push_str(&format!(", of {}", decided.at));
     }

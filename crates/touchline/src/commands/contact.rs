@@ -301,19 +301,33 @@ pub(crate) async fn explain(server: &Server, options: ExplainOptions) -> anyhow:
     let channel = server.connect().await?;
     let name = resolve(server, channel.clone(), options.contact).await?;
     let tag = v1::TagRef { group: tag.group, tag: tag.tag };
-    let request = v1::ExplainTagRequest { name, tag: Some(tag), read: full() };
-    let reply = ContactServiceClient::new(channel).explain_tag(request).await.map_err(refusal)?.into_inner();
+    let request = v1::ExplainTagRequest { name: name.clone(), tag: Some(tag), read: full() };
+    let mut client = ContactServiceClient::new(channel);
+    let reply = client.explain_tag(request).await.map_err(refusal)?.into_inner();
     let Some(carried) = reply.tag else {
         let last = reply.history.iter().max_by_key(|change| change.at_ms);
         let gone =
             last.map_or_else(|| "it never did".to_owned(), |change| format!("it lost it at {}", local(change.at_ms)));
         bail!("the contact does not carry {}; {gone}\nhint: touchline contact shows the tags it carries", options.tag);
     };
+    // Where the event lies under another identifier, what made that one this contact.
+    let native = carried.cause.as_ref().and_then(|cause| cause.native.clone());
+    let link = match native {
+        Some(native) => {
+            let request = v1::ListLinksRequest { name, read: full() };
+            let links = client.list_links(request).await.map_err(refusal)?.into_inner().links;
+            let is_native =
+                |link: &v1::ContactLink| link.identity.as_ref().is_some_and(|known| known.id.as_ref() == Some(&native));
+            links.into_iter().find(is_native)
+        }
+        None => None,
+    };
     if server.json {
         let history: Vec<Value> = reply.history.iter().map(json::tag_change).collect();
         print_json(&json!({
             "group": carried.group, "tag": carried.tag, "set_at": json::time(carried.set_at_ms),
             "cause": json::cause(carried.cause.as_ref()), "history": history, "text": reply.text,
+            "link": link.as_ref().map(json::link),
         }));
         return Ok(());
     }
@@ -321,6 +335,7 @@ pub(crate) async fn explain(server: &Server, options: ExplainOptions) -> anyhow:
     if let Some(cause) = &carried.cause {
         print_cause(cause);
     }
+    link.iter().for_each(print_link);
     Ok(())
 }
 
