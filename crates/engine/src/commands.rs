@@ -26,7 +26,7 @@ struct Assigned {
 /// A refusal: the state stays as it was.
 pub(crate) struct Refusal {
     code: &'static str,
-    detail: String,
+    pub(crate) detail: String,
     current: String,
 }
 

@@ -76,12 +76,18 @@ pub(crate) fn on_event(
     event: &Event,
     origin: Position,
 ) -> Result<(), ViewError> {
-    let named: Vec<&IdKey> = event.subject.iter().filter(|id| check(cell, contact, id).is_ok()).collect();
+    let is_joined = |id: &&IdKey| contact.identities.iter().any(|known| known.id == **id) && cell.id() != **id;
+    let named: Vec<&IdKey> = event.subject.iter().filter(is_joined).collect();
     let takes_none = |id: &&&IdKey| {
         let gone = subtree(cell, contact, id);
         event.subject.iter().all(|other| other == **id || !gone.contains(other))
     };
     let Some(identifier) = named.iter().rev().find(takes_none).map(|id| (**id).clone()) else { return Ok(()) };
+    if let Err(refusal) = check(cell, contact, &identifier) {
+        let other = CellKey::of(&cell.tenant(), &identifier);
+        work.dead_link(DeadReason::LinkRefused, format!("not parted: {}", refusal.detail), cell, &other);
+        return Ok(());
+    }
     let cause = Cause { event_id: Some(event.id), ..work.cause(PARTED, origin, work.meta.bundle) };
     part(work, cell, contact, &identifier, cause)
 }
