@@ -389,7 +389,9 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
         LoopBody::MergeIn { target, from, into, snapshot, evidence, origin } => {
             links::merge_in(work, target.clone(), (from.clone(), into.clone()), snapshot.clone(), *evidence, *origin)
         }
-        LoopBody::Bought { target, buyer, lines } => orders::bought(work, target, buyer, lines.as_ref()),
+        LoopBody::Bought { target, buyer, lines, origin } => {
+            orders::bought(work, target, buyer, lines.as_ref(), *origin)
+        }
         LoopBody::Member { target, member, joined } => groups::member(work, target, member, *joined),
         LoopBody::Redeem { target, from, exclusive, at, origin } => {
             tokens::redeem(work, target, (from, exclusive), *at, *origin)

@@ -45,7 +45,7 @@ pub(crate) fn on_event(
     for id in &event.subject {
         let target = CellKey::of(&event.tenant, id);
         if id.kind == IdKind::Order && target != event.key() {
-            orders::tell(work, cell, event, target)?;
+            orders::tell(work, cell, event, (target, origin))?;
             continue;
         }
         if target == *cell || !id.kind.is_contact() {

@@ -49,10 +49,17 @@ pub(crate) struct Buyer {
     pub(crate) cell: CellKey,
     /// The shop said so; otherwise somebody brought a token of the order.
     pub(crate) by_shop: bool,
+    /// The event that said so.
+    pub(crate) origin: Position,
 }
 
 /// An event of the buyer names an order: its cell is told the buyer once, and lines whenever they are others.
-pub(crate) fn tell(work: &mut Work<'_, '_>, cell: &CellKey, event: &Event, order: CellKey) -> Result<(), ViewError> {
+pub(crate) fn tell(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    event: &Event,
+    (order, origin): (CellKey, Position),
+) -> Result<(), ViewError> {
     let Some(buyer) = event.subject.iter().find(|id| id.kind.is_contact()) else { return Ok(()) };
     let lines = lines_of(event);
     let hash = lines.as_ref().map_or(0, |lines| xxh3_64(&cell::encode(lines)));
@@ -62,7 +69,7 @@ pub(crate) fn tell(work: &mut Work<'_, '_>, cell: &CellKey, event: &Event, order
         return Ok(());
     }
     work.put(key, &hash);
-    work.tell(LoopBody::Bought { target: order, buyer: CellKey::of(&event.tenant, buyer), lines });
+    work.tell(LoopBody::Bought { target: order, buyer: CellKey::of(&event.tenant, buyer), lines, origin });
     Ok(())
 }
 
@@ -78,7 +85,7 @@ pub(crate) fn on_event(
     let named = event.subject.iter().find(|id| id.kind.is_contact());
     let found = match named {
         Some(buyer) => {
-            let buyer = Buyer { cell: CellKey::of(&event.tenant, buyer), by_shop: true };
+            let buyer = Buyer { cell: CellKey::of(&event.tenant, buyer), by_shop: true, origin };
             Some(learn(work, order, found, buyer)?)
         }
         None => found,
@@ -112,10 +119,11 @@ pub(crate) fn bought(
     order: &CellKey,
     buyer: &CellKey,
     lines: Option<&Value>,
+    origin: Position,
 ) -> Result<(), ViewError> {
     keep_lines(work, order, lines.cloned())?;
     let found = work.cell(order)?;
-    let known = learn(work, order, found, Buyer { cell: buyer.clone(), by_shop: true })?;
+    let known = learn(work, order, found, Buyer { cell: buyer.clone(), by_shop: true, origin })?;
     work.keep(order, Some(known));
     Ok(())
 }
@@ -129,7 +137,7 @@ pub(crate) fn claimed(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewErr
         links::pass_link_on(work, buyer, &link);
         return Ok(());
     }
-    let buyer = Buyer { cell: link.from, by_shop: false };
+    let buyer = Buyer { cell: link.from, by_shop: false, origin: link.origin };
     let known = learn(work, &link.target, found, buyer)?;
     work.keep(&link.target, Some(known));
     Ok(())
@@ -144,7 +152,8 @@ fn learn(work: &mut Work<'_, '_>, order: &CellKey, found: Option<Cell>, buyer: B
         }
         Some(Cell::Order { buyer: known }) => {
             if known.cell != buyer.cell {
-                let (target, from, origin) = (buyer.cell.clone(), known.cell, work.position);
+                // The token said so; the shop only said who.
+                let (target, from, origin) = (buyer.cell.clone(), known.cell, known.origin);
                 let evidence = Evidence::Medium;
                 // What either holds is compared where one asks the other.
                 work.tell(LoopBody::Link { target, from, exclusive: Vec::new(), evidence, origin });

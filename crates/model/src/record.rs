@@ -144,6 +144,8 @@ pub enum LoopBody {
         buyer: CellKey,
         /// Lines, where the event has them: a list.
         lines: Option<Value>,
+        /// The event.
+        origin: Position,
     },
     /// Somebody says that they came into a group, or left it.
     Member {

@@ -219,13 +219,14 @@ fn loop_to(told: &Loop) -> v1::Loop {
             evidence: evidence.name().to_owned(),
             origin: Some(position_out(*origin)),
         }),
-        LoopBody::Bought { target, buyer, lines } => LoopWire::Bought(v1::Bought {
+        LoopBody::Bought { target, buyer, lines, origin } => LoopWire::Bought(v1::Bought {
             target: target.to_string(),
             buyer: buyer.to_string(),
             lines: lines.as_ref().map(|lines| match lines {
                 Value::List(lines) => v1::ValueList { values: lines.iter().map(value_out).collect() },
                 other => v1::ValueList { values: vec![value_out(other)] },
             }),
+            origin: Some(position_out(*origin)),
         }),
         LoopBody::Member { target, member, joined } => LoopWire::Member(v1::MemberChange {
             target: target.to_string(),
@@ -320,6 +321,7 @@ fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
             target: key_in("target", &body.target)?,
             buyer: key_in("buyer", &body.buyer)?,
             lines: body.lines.map(lines_in).transpose()?,
+            origin: origin_in(body.origin)?,
         },
         LoopWire::Member(body) => LoopBody::Member {
             target: key_in("target", &body.target)?,

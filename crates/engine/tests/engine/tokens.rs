@@ -43,6 +43,15 @@ fn pays(buyer: &IdKey, when: &str) -> Event {
     event(Kind::OrderPaid, &format!("{buyer:?}{when}"), at(when), vec![buyer.clone(), order()], &[])
 }
 
+/// The event at a position of the log.
+fn said_at(engines: &Engines, by: touchline_model::id::Position) -> Option<Kind> {
+    let record = engines.parts[by.partition as usize].log.get(usize::try_from(by.offset).expect("small"))?;
+    match &record.input {
+        Ok(touchline_model::record::Input::Event(event)) => Some(event.kind),
+        _ => None,
+    }
+}
+
 fn ids(engines: &Engines, of: &IdKey) -> Vec<(IdKey, Evidence)> {
     engines.contact(of).identities.into_iter().map(|known| (known.id, known.evidence)).collect()
 }
@@ -67,6 +76,9 @@ fn who_adds_staff_by_the_card_in_the_parcel_is_the_buyer_whatever_comes_first() 
         }
         assert_eq!(ids(&engines, &wang), expected, "{order_of:?}");
         assert_eq!((tags(&engines, &wang), engines.dead_reasons().len()), (1, 0), "{order_of:?}");
+        // What joined them is the add that brought the token, in either order.
+        let joined = engines.contact(&wang).identities[1].joined.clone().expect("joined");
+        assert_eq!(said_at(&engines, joined.by), Some(Kind::ContactAdded), "{order_of:?}");
         // What names the order alone finds the person too.
         engines.event(event(Kind::OrderShipped, "s", at("2026-03-03T09:00:00"), vec![order()], &[]));
         assert!(engines.contact(&wang).last_times.iter().any(|(name, _)| name == "order.shipped"));

@@ -183,9 +183,10 @@ fn any_loop() -> impl Strategy<Value = Loop> {
         (contact(), contact(), contact(), any_snapshot()).prop_map(move |(target, from, into, snapshot)| {
             LoopBody::MergeIn { target, from, into, snapshot: Box::new(snapshot), evidence: Evidence::Medium, origin }
         }),
-        (contact(), contact(), any::<bool>()).prop_map(|(target, buyer, has)| LoopBody::Bought {
+        (contact(), contact(), any::<bool>()).prop_map(move |(target, buyer, has)| LoopBody::Bought {
             target,
             buyer,
+            origin,
             lines: has.then(|| touchline_model::value::Value::List(Vec::new())),
         }),
         (0..3u32, contact(), moment()).prop_map(move |(n, from, at)| LoopBody::Redeem {

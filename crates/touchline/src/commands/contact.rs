@@ -347,9 +347,10 @@ fn print_cause(cause: &v1::Cause) {
         print_line(format!("  rule       {}/{} in bundle {}", cause.playbook, cause.rule, cause.bundle));
     }
     print_line(format!("  because of {} at {}", cause.kind, cause.position.as_ref().map(at).unwrap_or_default()));
-    if let Some(origin) = &cause.origin {
+    let logged_at = cause.origin.as_ref().or(cause.position.as_ref());
+    if let (Some(logged_at), true) = (logged_at, cause.origin.is_some() || cause.native.is_some()) {
         let native = cause.native.as_ref().map(|id| format!(" under {}/{}/{}", id.kind, id.scope, id.value));
-        print_line(format!("  logged at  {}{}", at(origin), native.unwrap_or_default()));
+        print_line(format!("  logged at  {}{}", at(logged_at), native.unwrap_or_default()));
     }
     if let Some(hit) = &cause.hit {
         let place = format!("characters {} to {} of {}", hit.start, hit.end, hit.field);
