@@ -96,11 +96,18 @@ impl Contact {
 
     /// Exclusive identifiers of this contact, its own among them, reserved ones too, and whom it is apart from.
     pub(crate) fn exclusive(&self, own: &CellKey) -> Vec<IdKey> {
+        self.with_promised(own, self.reserved.values().flatten())
+    }
+
+    /// The same without what is promised to others than `asker`: they may go elsewhere.
+    pub(crate) fn granted(&self, own: &CellKey, asker: &CellKey) -> Vec<IdKey> {
+        self.with_promised(own, self.reserved.get(asker).into_iter().flatten())
+    }
+
+    fn with_promised<'a>(&'a self, own: &CellKey, promised: impl Iterator<Item = &'a IdKey>) -> Vec<IdKey> {
         let all = std::iter::once(own.id()).chain(self.identities.iter().map(|identity| identity.id.clone()));
-        let mut exclusive: Vec<IdKey> = all
-            .chain(self.reserved.values().flatten().chain(&self.apart).cloned())
-            .filter(|id| id.kind.is_exclusive())
-            .collect();
+        let mut exclusive: Vec<IdKey> =
+            all.chain(promised.chain(&self.apart).cloned()).filter(|id| id.kind.is_exclusive()).collect();
         exclusive.sort();
         exclusive.dedup();
         exclusive

@@ -148,10 +148,11 @@ pub(crate) fn ask(work: &mut Work<'_, '_>, ask: Link) -> Result<(), ViewError> {
         work.dead_link(DeadReason::LinkRefused, format!("already {IDENTITIES_MAX} identifiers"), &target, &from);
         return Ok(());
     }
-    let held = contact.exclusive(&target);
+    // What is promised to another one counts for that one alone: it is free again when that one goes elsewhere.
+    let held = contact.granted(&target, &from);
     let promised = contact.reserved.entry(from.clone()).or_default();
     promised.extend(asked.into_iter().filter(|id| !held.contains(id)));
-    let exclusive = contact.exclusive(&target);
+    let exclusive = contact.granted(&target, &from);
     work.put_contact(&target, contact);
     work.tell(LoopBody::Grant { target: from, from: target, exclusive, evidence, origin });
     Ok(())
