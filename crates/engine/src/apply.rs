@@ -273,7 +273,8 @@ fn apply_event(
     tokens::on_event(work, cell, &contact, event, (at, origin))?;
     groups::tell(work, event, at);
     if let Some(bundle) = bundle {
-        let native = event.subject.first().filter(|native| **native != cell.id()).cloned();
+        // Only what was passed on lies under another identifier.
+        let native = event.subject.first().filter(|native| origin != work.position && **native != cell.id()).cloned();
         let cause = Cause { event_id: Some(event.id), native, ..work.cause(event.name(), origin, bundle.number) };
         let case = Case { cell, bundle: &bundle, at, cause };
         let mut judged = Judged { event, scan: Scan::new(&bundle.keywords, event) };

@@ -32,7 +32,7 @@ pub(crate) fn export(
 ) -> Result<Snapshot, ViewError> {
     let held = contact.clone();
     let bundle = bundle_of(work, cell);
-    journeys::leave(work, &case(work, cell, &bundle, origin), &mut contact);
+    journeys::leave(work, &case(work, cell, &bundle, (MERGED, origin)), &mut contact);
     let Contact {
         seen,
         // Of this cell's log.
@@ -117,7 +117,7 @@ pub(crate) fn import(
         *latest = at.max(*latest);
     }
     let bundle = bundle_of(work, cell);
-    let case = case(work, cell, &bundle, origin);
+    let case = case(work, cell, &bundle, (MERGED, origin));
     // Every tag; of an exclusive group the one that was set last. Rules do not see them again: they did where they were
     // set.
     rules::merge(work, &case, contact, tags);
@@ -133,6 +133,12 @@ pub(crate) fn bundle_of(work: &Work<'_, '_>, cell: &CellKey) -> Arc<Bundle> {
         .unwrap_or_else(|| Arc::new(compile(&[], 0).expect("a bundle without playbooks compiles")))
 }
 
-fn case<'a>(work: &Work<'_, '_>, cell: &'a CellKey, bundle: &'a Bundle, origin: Position) -> Case<'a> {
-    Case { cell, bundle, at: work.append_time.min(work.clock), cause: work.cause(MERGED, origin, bundle.number) }
+/// A decision about a contact that no event of its own led to: `kind` names it, `origin` is the record that said so.
+pub(crate) fn case<'a>(
+    work: &Work<'_, '_>,
+    cell: &'a CellKey,
+    bundle: &'a Bundle,
+    (kind, origin): (&str, Position),
+) -> Case<'a> {
+    Case { cell, bundle, at: work.append_time.min(work.clock), cause: work.cause(kind, origin, bundle.number) }
 }

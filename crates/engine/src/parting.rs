@@ -12,7 +12,7 @@ use crate::commands::{Refusal, refusal};
 use crate::keys;
 use crate::merging;
 use crate::overlay::ViewError;
-use crate::rules;
+use crate::rules::{self, Case};
 use crate::work::Work;
 use std::collections::BTreeSet;
 use touchline_model::command::TagRef;
@@ -45,9 +45,8 @@ pub(crate) fn by_hand(
         return Ok(Err(refused));
     }
     let origin = work.position;
-    let cause = work.cause(PARTED, origin, work.meta.bundle);
-    let cause = Cause { actor: actor.to_owned(), reason: reason.to_owned(), ..cause };
-    part(work, cell, &mut contact, identifier, cause)?;
+    let said = |cause| Cause { actor: actor.to_owned(), reason: reason.to_owned(), ..cause };
+    part(work, cell, &mut contact, identifier, (origin, said))?;
     work.put_contact(cell, contact);
     Ok(Ok(()))
 }
@@ -88,24 +87,23 @@ pub(crate) fn on_event(
         work.dead_link(DeadReason::LinkRefused, format!("not parted: {}", refusal.detail), cell, &other);
         return Ok(());
     }
-    let cause = Cause { event_id: Some(event.id), ..work.cause(PARTED, origin, work.meta.bundle) };
-    part(work, cell, contact, &identifier, cause)
+    part(work, cell, contact, &identifier, (origin, |cause| Cause { event_id: Some(event.id), ..cause }))
 }
 
-/// Takes `identifier` and what goes with it out of the contact, and tells its cell.
+/// Takes `identifier` and what goes with it out of the contact, and tells its cell. `said` adds who said so.
 fn part(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
     contact: &mut Contact,
     identifier: &IdKey,
-    cause: Cause,
+    (origin, said): (Position, impl FnOnce(Cause) -> Cause),
 ) -> Result<(), ViewError> {
-    let origin = cause.origin.unwrap_or(cause.position);
     let gone = subtree(cell, contact, identifier);
     let snapshot = Box::new(split(work, cell, contact, identifier, &gone)?);
     let bundle = merging::bundle_of(work, cell);
     let lost: Vec<TagRef> = snapshot.tags.iter().map(|tag| TagRef::new(&tag.group, &tag.tag)).collect();
-    let case = rules::Case { cell, bundle: &bundle, at: work.append_time.min(work.clock), cause };
+    let case = merging::case(work, cell, &bundle, (PARTED, origin));
+    let case = Case { cause: said(case.cause.clone()), ..case };
     // Rules do not react: nothing has happened to the contact.
     rules::take_away(work, &case, contact, &lost);
     let target = CellKey::of(&cell.tenant(), identifier);
@@ -202,12 +200,7 @@ pub(crate) fn receive(
     contact.apart = apart;
     contact.relations = relations.into_iter().map(|relation| (relation.staff.clone(), relation)).collect();
     let bundle = merging::bundle_of(work, target);
-    let case = rules::Case {
-        cell: target,
-        bundle: &bundle,
-        at: work.append_time.min(work.clock),
-        cause: work.cause(PARTED, origin, bundle.number),
-    };
+    let case = merging::case(work, target, &bundle, (PARTED, origin));
     rules::merge(work, &case, &mut contact, tags);
     work.put_contact(target, contact);
     Ok(())

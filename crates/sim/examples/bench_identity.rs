@@ -5,8 +5,8 @@
 
 #![expect(clippy::print_stdout, reason = "a command-line tool")]
 
-use std::collections::{BTreeMap, VecDeque};
-use touchline_engine::{Engine, Overlay, Pair, View, ViewError};
+use std::collections::VecDeque;
+use touchline_engine::{Engine, Overlay};
 use touchline_model::command::{Command, CommandBody, PlaybookSource};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{EventId, IdKey, IdKind};
@@ -14,6 +14,7 @@ use touchline_model::kind::Kind;
 use touchline_model::record::{Input, Record};
 use touchline_model::time::Time;
 use touchline_model::value::{Fields, Value};
+use touchline_sim::map::Map;
 
 const USAGE: &str = "usage: bench_identity [--runs N] [--events N] [--json]";
 const TENANT: &str = "demo";
@@ -118,20 +119,6 @@ fn measure(contacts: u32) -> Vec<(&'static str, f64)> {
         ("forwarding cell, bytes of key and value", cell),
         ("marks of whom cells have told, bytes per contact", marks / f64::from(contacts)),
     ]
-}
-
-#[derive(Default)]
-struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
-
-impl View for Map {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Pair>, ViewError> {
-        let range = self.0.range(from.to_vec()..until.to_vec());
-        Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
 }
 
 /// One partition whose messages to itself are applied at once.

@@ -19,11 +19,12 @@ mod judge;
 mod plan;
 mod plant;
 
+use crate::map::Map;
 use crate::random::Random;
 use crate::workload::{self, TENANT};
 use plan::{Action, keyword, one_of, playbook};
 use std::collections::BTreeMap;
-use touchline_engine::{Engine, Overlay, View, ViewError, public_contact};
+use touchline_engine::{Engine, Overlay, public_contact};
 use touchline_model::command::{CommandBody, PlaybookSource};
 use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::kind::Kind;
@@ -132,20 +133,6 @@ pub fn run(options: Options) -> Result<Report, String> {
     world.rest()?;
     world.judge()?;
     Ok(world.report)
-}
-
-#[derive(Default, Clone)]
-struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
-
-impl View for Map {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ViewError> {
-        let range = self.0.range(from.to_vec()..until.to_vec());
-        Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
 }
 
 struct Part {

@@ -187,7 +187,7 @@ impl ContactService for Server {
     }
 }
 
-/// 128 random bits in 26 letters and digits: nobody guesses one, and WeCom has room for it.
+/// 122 random bits in 26 letters and digits: nobody guesses one, and WeCom has room for it.
 fn new_token(tenant: &str) -> CellKey {
     let random = IdKey::new(IdKind::Token, token::SCOPE, uuid::Uuid::new_v4().to_string());
     let value = CellKey::of(tenant, &random).contact_id().to_string();

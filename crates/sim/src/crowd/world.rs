@@ -3,10 +3,11 @@
 use super::people::{self, Action, Happened, Id, Link, What};
 use super::watch::Watch;
 use super::{Options, Report};
+use crate::map::Map;
 use crate::random::Random;
 use crate::workload::{self, TENANT};
 use std::collections::{BTreeMap, VecDeque};
-use touchline_engine::{Effects, Engine, Overlay, Pair, View, ViewError};
+use touchline_engine::{Effects, Engine, Overlay};
 use touchline_model::command::{CommandBody, PlaybookSource};
 use touchline_model::id::{CellKey, IdKey, Position};
 use touchline_model::kind::Kind;
@@ -27,21 +28,6 @@ const CLOCK_STEP: Span = Span::minutes(30);
 const REMAINING: Span = Span::hours(28);
 /// One in so many does something once all is linked.
 const GOES_ON_PERMILLE: u64 = 250;
-
-/// The state of a partition.
-#[derive(Default)]
-struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
-
-impl View for Map {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        Ok(self.0.get(key).cloned())
-    }
-
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Pair>, ViewError> {
-        let range = self.0.range(from.to_vec()..until.to_vec());
-        Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
-}
 
 struct Part {
     engine: Engine,

@@ -109,8 +109,7 @@ pub(crate) async fn run(server: &Server, options: Options) -> anyhow::Result<()>
 async fn links(server: &Server, contact: ContactArg) -> anyhow::Result<()> {
     let channel = server.connect().await?;
     let name = resolve(server, channel.clone(), contact).await?;
-    let request = v1::ListLinksRequest { name: name.clone(), read: full() };
-    let reply = ContactServiceClient::new(channel).list_links(request).await.map_err(refusal)?.into_inner();
+    let reply = list_links(&mut ContactServiceClient::new(channel), &name).await?;
     if server.json {
         let refused: Vec<Value> = reply.refused.iter().map(json::dead_letter).collect();
         let links: Vec<Value> = reply.links.iter().map(json::link).collect();
@@ -125,6 +124,11 @@ async fn links(server: &Server, contact: ContactArg) -> anyhow::Result<()> {
         print_line(format!("{at}  {reason}: {}\n  between    {}", letter.detail, letter.cells.join("\n  and        ")));
     }
     Ok(())
+}
+
+async fn list_links(client: &mut ContactServiceClient<Channel>, name: &str) -> anyhow::Result<v1::ListLinksResponse> {
+    let request = v1::ListLinksRequest { name: name.to_owned(), read: full() };
+    Ok(client.list_links(request).await.map_err(refusal)?.into_inner())
 }
 
 fn print_link(link: &v1::ContactLink) {
@@ -160,9 +164,11 @@ async fn link(server: &Server, options: LinkOptions) -> anyhow::Result<()> {
     };
     let name = request.name.clone();
     let mut client = ContactServiceClient::new(channel);
+    // Refused before is not refused now.
+    let before = list_links(&mut client, &name).await?.refused;
     client.link_contact(request).await.map_err(refusal)?;
     // The other contact may live elsewhere and answers by a record of its own.
-    let outcome = Outcome::wait_for(&mut client, &name, &options.identifier).await?;
+    let outcome = Outcome::wait_for(&mut client, &name, (&options.identifier, &before)).await?;
     if server.json {
         print_json(&json!({"contact": name, "outcome": outcome.name()}));
     } else {
@@ -183,21 +189,19 @@ impl Outcome {
     async fn wait_for(
         client: &mut ContactServiceClient<Channel>,
         name: &str,
-        identifier: &v1::IdKey,
+        (identifier, before): (&v1::IdKey, &[v1::DeadLetter]),
     ) -> anyhow::Result<Self> {
         const LOOKS: u32 = 20;
         const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(100);
         for _ in 0..LOOKS {
-            let request = v1::ListLinksRequest { name: name.to_owned(), read: full() };
-            let reply = client.list_links(request).await.map_err(refusal)?.into_inner();
+            let reply = list_links(client, name).await?;
             let has =
                 |link: &v1::ContactLink| link.identity.as_ref().and_then(|known| known.id.as_ref()) == Some(identifier);
             if reply.links.iter().any(has) {
                 return Ok(Self::Joined);
             }
-            let cell = format!("/{}/{}/{}", identifier.kind, identifier.scope, identifier.value);
-            let names = |letter: &&v1::DeadLetter| letter.cells.iter().any(|known| known.ends_with(&cell));
-            if let Some(letter) = reply.refused.iter().find(names) {
+            // Whoever refuses may be the contact that the identifier has become part of.
+            if let Some(letter) = reply.refused.iter().find(|letter| !before.contains(letter)) {
                 return Ok(Self::Refused(letter.detail.clone()));
             }
             tokio::time::sleep(LOOK_EVERY).await;
@@ -314,8 +318,7 @@ pub(crate) async fn explain(server: &Server, options: ExplainOptions) -> anyhow:
     let native = carried.cause.as_ref().and_then(|cause| cause.native.clone());
     let link = match native {
         Some(native) => {
-            let request = v1::ListLinksRequest { name, read: full() };
-            let links = client.list_links(request).await.map_err(refusal)?.into_inner().links;
+            let links = list_links(&mut client, &name).await?.links;
             let is_native =
                 |link: &v1::ContactLink| link.identity.as_ref().is_some_and(|known| known.id.as_ref() == Some(&native));
             links.into_iter().find(is_native)
