@@ -8,7 +8,6 @@ use crate::public::{self, stored_bundle};
 use crate::rules::{self, Case, Judged};
 use crate::work::{Bundles, Memory, Work};
 use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, groups, journeys, keys, orders, parting, timers, tokens};
-use std::sync::Arc;
 use touchline_model::command::Command;
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKind, Position};
@@ -17,7 +16,7 @@ use touchline_model::output::{self, Cause, DeadReason, Numbered, Relation};
 use touchline_model::record::{Input, Loop, LoopBody, Record};
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Bundle;
-use touchline_playbook::compile::compile;
+use touchline_playbook::compile::compile_shared;
 use touchline_playbook::keywords::Scan;
 
 /// Staff relations kept per contact: more staff than any customer deals with, fewer than would crowd the hot value.
@@ -72,9 +71,9 @@ impl Engine {
         for (key, bytes) in view.scan(keys::BUNDLES, keys::BUNDLES_END, usize::MAX)? {
             let tenant = String::from_utf8_lossy(&key[keys::BUNDLES.len()..]).into_owned();
             let (number, sources) = stored_bundle(&bytes)?;
-            let bundle = compile(&sources, number)
+            let bundle = compile_shared(&sources, number)
                 .map_err(|_| ViewError(format!("bundle {number} in force does not compile in this version")))?;
-            bundles.insert(tenant, Arc::new(bundle));
+            bundles.insert(tenant, bundle);
         }
         Ok(Self { meta, bundles, memory: Memory::default() })
     }

@@ -7,14 +7,13 @@ use crate::work::Work;
 use crate::{DEDUPE_HORIZON, journeys, keys, links, parting, rules, tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use touchline_model::command::{Command, CommandBody, PlaybookSource, TagRef};
 use touchline_model::id::CellKey;
 use touchline_model::output::{Cause, CommandResult, DeadReason, Outcome, Output};
 use touchline_model::record::LoopBody;
 use touchline_model::time::Time;
 use touchline_playbook::bundle::{Bundle, Facts};
-use touchline_playbook::compile::compile;
+use touchline_playbook::compile::compile_shared;
 
 /// What partition 0 has assigned, ahead of what has come back through the loop.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -157,7 +156,7 @@ fn activate(
         }
     }
     let number = assigned.number + 1;
-    if let Err(diagnostics) = compile(&bundle, number) {
+    if let Err(diagnostics) = compile_shared(&bundle, number) {
         let detail = diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         return Ok(Err(refusal("invalid_playbook", detail, active.to_string())));
     }
@@ -170,11 +169,11 @@ fn activate(
 
 /// A bundle comes into force in this partition.
 pub(crate) fn activated(work: &mut Work<'_, '_>, number: u64, tenant: &str, sources: &[PlaybookSource]) {
-    match compile(sources, number) {
+    match compile_shared(sources, number) {
         Ok(bundle) => {
             work.put(keys::bundle(tenant), &(number, sources));
             work.meta.bundle = number;
-            work.activated = Some(Arc::new(bundle));
+            work.activated = Some(bundle);
         }
         // Partition 0 compiled it before it was numbered; a binary that cannot is too old for this log.
         Err(_) => work.dead(DeadReason::NotYet, format!("bundle {number} does not compile in this version")),

@@ -18,7 +18,7 @@ use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
 use touchline_model::record::Evidence;
 use touchline_model::snapshot::Snapshot;
 use touchline_playbook::bundle::Bundle;
-use touchline_playbook::compile::compile;
+use touchline_playbook::compile::compile_shared;
 
 /// Kind of a cause that is a merge.
 const MERGED: &str = "contact.merged";
@@ -129,8 +129,7 @@ pub(crate) fn import(
 
 /// The bundle in force, or one without playbooks: tags of a bundle that has not come here yet are kept as they are.
 pub(crate) fn bundle_of(work: &Work<'_, '_>, cell: &CellKey) -> Arc<Bundle> {
-    work.bundle(&cell.tenant())
-        .unwrap_or_else(|| Arc::new(compile(&[], 0).expect("a bundle without playbooks compiles")))
+    work.bundle(&cell.tenant()).unwrap_or_else(|| compile_shared(&[], 0).expect("a bundle without playbooks compiles"))
 }
 
 /// A decision about a contact that no event of its own led to: `kind` names it, `origin` is the record that said so.

@@ -11,6 +11,7 @@ use crate::syntax::{self, Expression};
 use crate::yaml::{self, Node, NodeKind, Scalar};
 use crate::{cycles, journeys, rules};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use touchline_model::command::PlaybookSource;
 use touchline_model::kind::Kind;
 use touchline_model::time::Zone;
@@ -21,6 +22,25 @@ pub const BUNDLE_BYTES_MAX: usize = 512 * 1024;
 /// Compiles the sources, in order, under a bundle number. Errors come with the warnings, several at once.
 pub fn compile(sources: &[PlaybookSource], number: u64) -> Result<Bundle, Vec<Diagnostic>> {
     compile_with_warnings(sources, number).map(|(bundle, _)| bundle)
+}
+
+/// As [`compile`], but partitions that have the same bundle in force share it: compiled once, held once. It is the
+/// memory of a pure function and changes no result.
+pub fn compile_shared(sources: &[PlaybookSource], number: u64) -> Result<Arc<Bundle>, Vec<Diagnostic>> {
+    static COMPILED: Mutex<Vec<Weak<Bundle>>> = Mutex::new(Vec::new());
+    static LATEST: Mutex<Option<Arc<Bundle>>> = Mutex::new(None);
+    let is_it = |bundle: &Arc<Bundle>| bundle.number == number && bundle.sources == sources;
+    let known = COMPILED.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).find(is_it);
+    if let Some(bundle) = known {
+        return Ok(bundle);
+    }
+    let bundle = Arc::new(compile(sources, number)?);
+    let mut compiled = COMPILED.lock().unwrap_or_else(PoisonError::into_inner);
+    compiled.retain(|bundle| bundle.strong_count() > 0);
+    compiled.push(Arc::downgrade(&bundle));
+    // Partition 0 compiles it before anybody has it in force.
+    *LATEST.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&bundle));
+    Ok(bundle)
 }
 
 /// As [`compile`], with the warnings of what compiles.
