@@ -277,7 +277,7 @@ fn apply_event(
         let cause = Cause { event_id: Some(event.id), native, ..work.cause(event.name(), origin, bundle.number) };
         let case = Case { cell, bundle: &bundle, at, cause };
         let mut judged = Judged { event, scan: Scan::new(&bundle.keywords, event) };
-        let changes = rules::on_event(work, &case, &mut contact, &mut judged);
+        let changes = rules::on_event(work, &case, &mut contact, &mut judged)?;
         journeys::on_record(work, &case, &mut contact, Some(&mut judged), &changes);
     }
     work.put_contact(cell, contact);

@@ -84,7 +84,7 @@ fn on_contact(work: &mut Work<'_, '_>, cell: &CellKey, command: &Command) -> Res
     let cause = Cause { actor, reason, ..work.cause(command.body.name(), work.position, bundle.number) };
     let case = Case { cell, bundle: &bundle, at: work.append_time.min(work.clock), cause };
     let (set, unset) = changes;
-    let happened = rules::by_hand(work, &case, &mut contact, &set, &unset);
+    let happened = rules::by_hand(work, &case, &mut contact, &set, &unset)?;
     journeys::on_record(work, &case, &mut contact, None, &happened);
     work.put_contact(cell, contact);
     Ok(Ok(()))
@@ -106,6 +106,12 @@ fn tag_changes(bundle: &Bundle, contact: &Contact, body: &CommandBody) -> Result
                 let detail = format!("board {} has no column {to}", board.id);
                 return Err(refusal("unknown_stage", detail, current.unwrap_or_default()));
             }
+            if let (Some(from), Some(to)) = (current, to)
+                && is_refused_backward(bundle, &board.group, from, to)
+            {
+                let detail = format!("cards of board {} do not move backward", board.id);
+                return Err(refusal("backward_move", detail, from));
+            }
             let tag = |column: &str| TagRef::new(&board.group, column);
             match (to, current) {
                 (Some(to), _) => Ok((vec![tag(to)], Vec::new())),
@@ -120,6 +126,14 @@ fn tag_changes(bundle: &Bundle, contact: &Contact, body: &CommandBody) -> Result
             if let Some(tag) = add.iter().find(|tag| !known(tag)) {
                 return Err(refusal("unknown_tag", format!("no tag {tag} in the active playbooks"), ""));
             }
+            let back = add.iter().find(|tag| {
+                let current = contact.tag_of(&tag.group);
+                current.is_some_and(|current| is_refused_backward(bundle, &tag.group, current, &tag.tag))
+            });
+            if let Some(tag) = back {
+                let current = contact.tag_of(&tag.group).unwrap_or_default();
+                return Err(refusal("backward_move", format!("{tag} lies behind {current} on its ladder"), current));
+            }
             // A tag that left the playbook can still be taken off whoever carries it.
             let carried = |tag: &&TagRef| known(tag) || contact.has_tag(&tag.group, &tag.tag);
             if let Some(tag) = remove.iter().find(|tag| !carried(tag)) {
@@ -132,6 +146,12 @@ fn tag_changes(bundle: &Bundle, contact: &Contact, body: &CommandBody) -> Result
         | CommandBody::Unlink { .. }
         | CommandBody::MintToken { .. } => Err(refusal("misplaced", "this command changes no tags", "")),
     }
+}
+
+/// Whether a board says that nobody moves its cards this way.
+fn is_refused_backward(bundle: &Bundle, group: &str, from: &str, to: &str) -> bool {
+    let moves_back = bundle.groups.get(group).is_some_and(|group| group.is_backward(from, to));
+    moves_back && bundle.boards_of_group(group).any(|board| !board.backward)
 }
 
 /// Partition 0 orders activations: a number is assigned and the whole bundle looped to everybody.

@@ -6,6 +6,7 @@
 
 use crate::cell::Contact;
 use crate::keys;
+use crate::overlay::ViewError;
 use crate::work::Work;
 use std::collections::BTreeMap;
 use touchline_model::command::TagRef;
@@ -13,7 +14,7 @@ use touchline_model::event::Event;
 use touchline_model::id::CellKey;
 use touchline_model::output::{Cause, Hit, Output, StageMove, Tag, TagChange};
 use touchline_model::time::Time;
-use touchline_playbook::bundle::{Action, Bundle, Rule, Trigger};
+use touchline_playbook::bundle::{Action, Bundle, Facts, Rule, Trigger};
 use touchline_playbook::keywords::Scan;
 use touchline_playbook::matching::Matched;
 
@@ -49,14 +50,14 @@ pub(crate) fn on_event(
     case: &Case<'_>,
     contact: &mut Contact,
     judged: &mut Judged<'_>,
-) -> Vec<TagChange> {
+) -> Result<Vec<TagChange>, ViewError> {
     let mut draft = Draft::default();
     let listening = case.bundle.rules_by_event.get(judged.event.name());
     for &index in listening.into_iter().flatten() {
         let rule = &case.bundle.rules[index];
         let hit = rule.triggers.iter().find_map(|trigger| event_fits(trigger, judged));
         if let Some(hit) = hit {
-            act(&mut draft, case, contact, rule, hit);
+            act(work, &mut draft, case, contact, rule, hit)?;
         }
     }
     let changes = draft.settle(work, case, contact);
@@ -70,7 +71,7 @@ pub(crate) fn by_hand(
     contact: &mut Contact,
     set: &[TagRef],
     unset: &[TagRef],
-) -> Vec<TagChange> {
+) -> Result<Vec<TagChange>, ViewError> {
     let mut draft = Draft::default();
     for tag in unset {
         draft.unset(contact, tag, &case.cause);
@@ -126,7 +127,7 @@ fn cascade(
     case: &Case<'_>,
     contact: &mut Contact,
     mut changes: Vec<TagChange>,
-) -> Vec<TagChange> {
+) -> Result<Vec<TagChange>, ViewError> {
     let mut all = Vec::new();
     for _ in 1..ROUNDS_MAX {
         if changes.is_empty() {
@@ -137,14 +138,14 @@ fn cascade(
             let happened =
                 changes.iter().any(|change| rule.triggers.iter().any(|trigger| change_fits(trigger, change)));
             if happened {
-                act(&mut draft, case, contact, rule, None);
+                act(work, &mut draft, case, contact, rule, None)?;
             }
         }
         all.append(&mut changes);
         changes = draft.settle(work, case, contact);
     }
     all.append(&mut changes);
-    all
+    Ok(all)
 }
 
 /// Whether an event fits an event trigger; the keyword found, where one decided.
@@ -172,17 +173,59 @@ pub(crate) fn change_fits(trigger: &Trigger, change: &TagChange) -> bool {
     }
 }
 
-fn act(draft: &mut Draft, case: &Case<'_>, contact: &mut Contact, rule: &Rule, hit: Option<Hit>) {
+fn act(
+    work: &Work<'_, '_>,
+    draft: &mut Draft,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    rule: &Rule,
+    hit: Option<Hit>,
+) -> Result<(), ViewError> {
     if !rule.when.as_ref().is_none_or(|when| when.holds(contact)) {
-        return;
+        return Ok(());
     }
     let cause = case.decided_by(&rule.playbook, format!("rules/{}", rule.id), hit);
     for action in &rule.actions {
         match action {
-            Action::SetTag(tag) => draft.set(case, contact, tag, &cause),
-            Action::UnsetTag(tag) => draft.unset(contact, tag, &cause),
+            Action::SetTag { tag, backward } => {
+                if may_set(work, case, contact, tag, *backward)? {
+                    draft.set(case, contact, tag, &cause);
+                }
+            }
+            Action::UnsetTag(tag) => {
+                if !was_set_by_hand(work, case, contact, tag)? {
+                    draft.unset(contact, tag, &cause);
+                }
+            }
         }
     }
+    Ok(())
+}
+
+/// Whether a rule may set the tag: forward on a ladder, and not over what a person has set where that wins.
+fn may_set(
+    work: &Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &Contact,
+    tag: &TagRef,
+    backward: bool,
+) -> Result<bool, ViewError> {
+    let Some(group) = case.bundle.groups.get(&tag.group) else { return Ok(true) };
+    let Some(current) = contact.tag_of(&tag.group).filter(|_| group.exclusive) else { return Ok(true) };
+    if !backward && group.is_backward(current, &tag.tag) {
+        return Ok(false);
+    }
+    Ok(!was_set_by_hand(work, case, contact, &TagRef::new(&tag.group, current))?)
+}
+
+/// Whether a person has set this tag, in a group where that wins over rules.
+fn was_set_by_hand(work: &Work<'_, '_>, case: &Case<'_>, contact: &Contact, tag: &TagRef) -> Result<bool, ViewError> {
+    let wins = case.bundle.groups.get(&tag.group).is_some_and(|group| group.manual_wins);
+    if !wins || !contact.has_tag(&tag.group, &tag.tag) {
+        return Ok(false);
+    }
+    let why: Option<Cause> = work.get(&keys::why(case.cell, &tag.group, &tag.tag))?;
+    Ok(why.is_some_and(|why| !why.actor.is_empty()))
 }
 
 /// Tag changes of one round before they are netted: the groups as they were, and who wrote last.

@@ -59,6 +59,10 @@ pub struct Playbook {
     pub id: String,
     /// Zone of its calendar days.
     pub zone: Zone,
+    /// Its version, as it says itself: what `uses` of others pins.
+    pub version: u32,
+    /// Playbooks whose names it takes over.
+    pub uses: Vec<String>,
     /// Custom events it declares, with their fields' types.
     pub events: BTreeMap<String, BTreeMap<String, CustomType>>,
 }
@@ -82,8 +86,26 @@ pub struct TagGroup {
     pub playbook: String,
     /// At most one tag at a time, swapped in one step.
     pub exclusive: bool,
-    /// Tags in order, with their labels.
+    /// Rules move forward only, along the ladder.
+    pub ordered: bool,
+    /// What a person has set no rule changes.
+    pub manual_wins: bool,
+    /// Tags in order, with their labels; those off the ladder last.
     pub tags: Vec<Labelled>,
+    /// How many of them are on the ladder.
+    pub ladder_len: usize,
+}
+
+impl TagGroup {
+    /// The tag's place on the ladder, from 0; `None` off the ladder.
+    pub fn rank(&self, tag: &str) -> Option<usize> {
+        self.tags[..self.ladder_len].iter().position(|known| known.id == tag)
+    }
+
+    /// Whether going from one tag to another is a step back on the ladder.
+    pub fn is_backward(&self, from: &str, to: &str) -> bool {
+        self.ordered && matches!((self.rank(from), self.rank(to)), (Some(from), Some(to)) if to < from)
+    }
 }
 
 /// An id that stays and a label that may change.
@@ -108,6 +130,8 @@ pub struct Board {
     pub group: String,
     /// Tag ids shown as columns, in order.
     pub columns: Vec<String>,
+    /// Whether people may move a card backward, where the group is ordered.
+    pub backward: bool,
 }
 
 /// A rule: when one of the triggers happens and the condition holds, act.
@@ -128,8 +152,13 @@ pub struct Rule {
 /// What a rule does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Sets a tag; in an exclusive group it takes the place of the others.
-    SetTag(TagRef),
+    /// Sets a tag; in an exclusive group it takes the place of the others, in an ordered one only forward.
+    SetTag {
+        /// Which.
+        tag: TagRef,
+        /// Backward as well.
+        backward: bool,
+    },
     /// Unsets a tag.
     UnsetTag(TagRef),
 }

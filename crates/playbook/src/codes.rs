@@ -79,14 +79,14 @@ codes! {
     Error EVENT_NAME = "PB038", "A custom event's name has a dot, is not a built-in one, and has one declaration.";
     Error SOURCE_ID = "PB039", "The source is kept under another id than its `playbook` key says.";
     Error LOOSENED = "PB040", "A journey may tighten the policy, never loosen it.";
+    Error FOREIGN = "PB041", "A name of another playbook, which `uses` does not list.";
+    Error USES = "PB042", "`uses` names a playbook of the bundle, with `@` and the version it has.";
+    Error NOT_ORDERED = "PB043", "An order comparison, `off_ladder`, `allow` or `backward` needs an ordered group.";
+    Error FOR_EACH = "PB044", "`for_each` is a list of mappings with the same keys, each of which is used; at most 10 000.";
     Warning TOUCHPOINT = "PW001", "A touchpoint that nothing here is known to send.";
     Warning STEP_ORDER = "PW002", "A step planned before the one above it: its moment has passed when its turn comes.";
     Error NY_POLICY = "NY001", "Not yet: `kind: policy`.";
     Error NY_DIRECTORY = "NY002", "Not yet: `kind: directory`.";
-    Error NY_USES = "NY003", "Not yet: `uses`, taking names from another playbook.";
-    Error NY_ORDERED = "NY004", "Not yet: ordered tag groups (`ordered`, `off_ladder`, `allow`, a board's `backward`).";
-    Error NY_MANUAL = "NY005", "Not yet: `manual` of a tag group.";
-    Error NY_STAGE_ORDER = "NY006", "Not yet: order comparisons of stages.";
     Error NY_ATTRIBUTES = "NY007", "Not yet: `attributes` and attr().";
     Error NY_COUNT = "NY008", "Not yet: count() and `counters`.";
     Error NY_SUM = "NY009", "Not yet: sum().";
@@ -102,7 +102,6 @@ codes! {
     Error NY_HANDOFF = "NY019", "Not yet: the action handoff.";
     Error NY_TASK = "NY020", "Not yet: the action task.";
     Error NY_CONTENTS = "NY021", "Not yet: `contents` (guards, matches and links of contents).";
-    Error NY_FOR_EACH = "NY022", "Not yet: `for_each`.";
     Error NY_TRACKS = "NY023", "Not yet: `tracks`.";
     Error NY_REPEAT = "NY024", "Not yet: repeated steps (`every`, `count`, `content_series`, several clock times).";
     Error NY_WAIT_FOR = "NY025", "Not yet: `wait_for` with `then` and `else`.";

@@ -66,6 +66,7 @@ pub fn compile_with_warnings(
     let documents: Vec<Document<'_>> =
         sources.iter().zip(&roots).filter_map(|(source, root)| compiler.header(source, root.as_ref()?)).collect();
     for document in &documents {
+        compiler.used(document);
         compiler.groups(document);
         compiler.keyword_sets(document);
     }
@@ -94,7 +95,8 @@ pub(crate) struct Document<'n> {
     pub(crate) source_id: String,
     pub(crate) id: String,
     pub(crate) zone: Zone,
-    pub(crate) uses: bool,
+    pub(crate) uses: Vec<String>,
+    uses_node: Option<&'n Node>,
     groups: Option<&'n Node>,
     keywords: Option<&'n Node>,
     segments: Option<&'n Node>,
@@ -125,7 +127,7 @@ macro_rules! names {
     ($compiler:ident, $document:expr) => {
         Names {
             playbook: Some(&$document.id),
-            uses: $document.uses,
+            uses: &$document.uses,
             zone: $document.zone,
             groups: &$compiler.groups,
             boards: &$compiler.boards,
@@ -172,13 +174,22 @@ impl Compiler {
                 Zone::SHANGHAI
             })
         });
-        let uses = map.not_yet("uses", codes::NY_USES, sink).is_some();
+        let version = map.text("version", sink).map_or(1, |version| {
+            version.text.parse().unwrap_or_else(|_| {
+                let message = format!("`{}` is not a whole number", version.text);
+                sink.report(codes::VALUE, version.place, "version", message, None);
+                1
+            })
+        });
+        let uses_node = map.take("uses");
+        let uses = uses_node.map_or_else(Vec::new, |node| uses(node, sink));
         let events = map.take("events").map(|node| events(node, sink)).unwrap_or_default();
         let document = Document {
             source_id: source.id.clone(),
             id: id.text.clone(),
             zone,
             uses,
+            uses_node,
             groups: map.take("tag_groups"),
             keywords: map.take("keywords"),
             segments: map.take("segments"),
@@ -196,8 +207,30 @@ impl Compiler {
             }
             self.events.insert(name.clone(), fields.clone());
         }
-        self.playbooks.push(Playbook { id: id.text.clone(), zone, events });
+        let uses = document.uses.clone();
+        self.playbooks.push(Playbook { id: id.text.clone(), zone, version, uses, events });
         Some(document)
+    }
+
+    /// Whether the playbooks it takes names from are there, in the version it means.
+    fn used(&mut self, document: &Document<'_>) {
+        self.sink.enter(&document.source_id);
+        let sink = &mut self.sink;
+        let Some(node) = document.uses_node else { return };
+        for node in reader::list(node, "uses", sink) {
+            let NodeKind::Scalar(used) = &node.kind else { continue };
+            let (id, version) = used.text.split_once('@').map_or((used.text.as_str(), None), |(id, n)| (id, Some(n)));
+            let Some(found) = self.playbooks.iter().find(|playbook| playbook.id == id && id != document.id) else {
+                let others = self.playbooks.iter().map(|playbook| playbook.id.as_str());
+                let hint = did_you_mean(id, others.filter(|other| *other != document.id));
+                sink.report(codes::USES, used.place, "uses", format!("the bundle has no other playbook `{id}`"), hint);
+                continue;
+            };
+            if version.is_some_and(|version| version != found.version.to_string()) {
+                let message = format!("playbook `{id}` has version {}, not {}", found.version, version.unwrap_or(""));
+                sink.report(codes::USES, used.place, "uses", message, None);
+            }
+        }
     }
 
     fn groups(&mut self, document: &Document<'_>) {
@@ -208,17 +241,34 @@ impl Compiler {
             let Some(mut map) = Mapping::open(node, "tag_groups", sink) else { continue };
             let Some(id) = map.id("id", sink) else { continue };
             let exclusive = map.flag("exclusive", sink);
-            if map.entry("ordered").is_some_and(|(_, value)| !is_false(value)) {
-                map.not_yet("ordered", codes::NY_ORDERED, sink);
-            }
-            map.not_yet("manual", codes::NY_MANUAL, sink);
+            let ordered = map.flag("ordered", sink);
             let path = reader::join("tag_groups", &id.text);
+            let manual_wins = map.text("manual", sink).is_some_and(|manual| match manual.text.as_str() {
+                "wins" => true,
+                "equal" => false,
+                other => {
+                    let hint = Some("it is `wins` or `equal`, which is meant where it is absent".to_owned());
+                    let message = format!("`{other}` says nothing about changes by hand");
+                    sink.report(codes::VALUE, manual.place, &path, message, hint);
+                    false
+                }
+            });
             let mut tags = Vec::new();
             if let Some(node) = map.require("tags", sink) {
                 labelled(node, &path, &mut tags, sink);
             }
-            if let Some(node) = map.not_yet("off_ladder", codes::NY_ORDERED, sink) {
+            let ladder_len = tags.len();
+            if let Some((key, node)) = map.entry("off_ladder") {
                 labelled(node, &path, &mut tags, sink);
+                if !ordered {
+                    let message = "`off_ladder` in a group that is not ordered".to_owned();
+                    sink.report(codes::NOT_ORDERED, key.place, &path, message, Some("say `ordered: true`".to_owned()));
+                }
+            }
+            if ordered && !exclusive {
+                let message = format!("the tag group `{}` is ordered but not exclusive", id.text);
+                let hint = Some("a ladder has one place at a time: say `exclusive: true`".to_owned());
+                sink.report(codes::BOARD_NOT_EXCLUSIVE, id.place, &path, message, hint);
             }
             map.done(sink);
             if let Some(owner) = self.groups.get(&id.text) {
@@ -226,7 +276,8 @@ impl Compiler {
                 sink.report(codes::GROUP_OWNER, id.place, &path, message, None);
                 continue;
             }
-            let group = TagGroup { id: id.text.clone(), playbook: document.id.clone(), exclusive, tags };
+            let (id_text, playbook) = (id.text.clone(), document.id.clone());
+            let group = TagGroup { id: id_text, playbook, exclusive, ordered, manual_wins, tags, ladder_len };
             self.groups.insert(id.text.clone(), group);
         }
     }
@@ -279,20 +330,19 @@ impl Compiler {
         let id = map.id("id", sink)?;
         let path = reader::join("boards", &id.text);
         let label = map.text("label", sink).map_or_else(|| id.text.clone(), |label| label.text.clone());
-        map.not_yet("backward", codes::NY_ORDERED, sink);
+        let backward = map.text("backward", sink);
         let group = map.require("group", sink).and_then(|node| reader::text(node, &path, sink));
         let columns = map.take("columns");
         map.done(sink);
         let group = group?;
         let mine = self.groups.get(&group.text).filter(|found| found.playbook == document.id);
         let Some(found) = mine else {
-            if !document.uses {
-                let hint = did_you_mean(&group.text, self.groups.keys().map(String::as_str));
-                let message = format!("this playbook has no tag group `{}`", group.text);
-                sink.report(codes::UNDEFINED_TAG, group.place, &path, message, hint);
-            }
+            let hint = did_you_mean(&group.text, self.groups.keys().map(String::as_str));
+            let message = format!("this playbook has no tag group `{}`", group.text);
+            sink.report(codes::UNDEFINED_TAG, group.place, &path, message, hint);
             return None;
         };
+        let backward = backward.is_none_or(|backward| backward_of(backward, found, &path, sink));
         if !found.exclusive {
             let message = format!("the tag group `{}` is not exclusive", group.text);
             let hint = Some("a card is in one column: say `exclusive: true`".to_owned());
@@ -310,8 +360,14 @@ impl Compiler {
             None => found.tags.iter().map(|tag| tag.id.clone()).collect(),
             Some(node) => columns_of(node, found, &path, sink),
         };
-        let board =
-            Board { id: id.text.clone(), label, playbook: document.id.clone(), group: group.text.clone(), columns };
+        let board = Board {
+            id: id.text.clone(),
+            label,
+            playbook: document.id.clone(),
+            group: group.text.clone(),
+            columns,
+            backward,
+        };
         self.boards.insert(id.text.clone(), board);
         Some(())
     }
@@ -584,6 +640,30 @@ fn events(node: &Node, sink: &mut Sink) -> BTreeMap<String, BTreeMap<String, Cus
     events
 }
 
+/// The ids of `uses: [lifecycle-7, policy@3]`; whether they are there is asked when all playbooks are known.
+fn uses(node: &Node, sink: &mut Sink) -> Vec<String> {
+    let texts = reader::list(node, "uses", sink).iter().filter_map(|node| reader::text(node, "uses", sink));
+    texts.map(|used| used.text.split_once('@').map_or(used.text.as_str(), |(id, _)| id).to_owned()).collect()
+}
+
+/// Whether people may move a card of this board backward.
+fn backward_of(backward: &Scalar, group: &TagGroup, path: &str, sink: &mut Sink) -> bool {
+    if !group.ordered {
+        let message = format!("the tag group `{}` is not ordered: nothing is backward in it", group.id);
+        sink.report(codes::NOT_ORDERED, backward.place, path, message, None);
+    }
+    match backward.text.as_str() {
+        "manual_only" => true,
+        "never" => false,
+        other => {
+            let hint = did_you_mean(other, ["manual_only", "never"])
+                .or_else(|| Some("it is `manual_only` (people may) or `never`".to_owned()));
+            sink.report(codes::VALUE, backward.place, path, format!("`{other}` says nothing about moves"), hint);
+            true
+        }
+    }
+}
+
 /// `考虑价格`, or `{id: 考虑价格, label: …}`.
 fn labelled(node: &Node, path: &str, out: &mut Vec<Labelled>, sink: &mut Sink) {
     let mut seen: BTreeSet<String> = out.iter().map(|tag| tag.id.clone()).collect();
@@ -647,10 +727,6 @@ fn fold(node: &Node, path: &str, sink: &mut Sink) -> Fold {
         }
     }
     fold
-}
-
-fn is_false(node: &Node) -> bool {
-    matches!(&node.kind, NodeKind::Scalar(scalar) if scalar.text == "false")
 }
 
 fn segments_named(expression: &Expression, out: &mut Vec<String>) {

@@ -26,7 +26,7 @@ pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
     let (keyword_sets, events) = (BTreeSet::new(), BTreeMap::new());
     let names = Names {
         playbook: None,
-        uses: false,
+        uses: &[],
         zone: Zone::SHANGHAI,
         groups: &bundle.groups,
         boards: &bundle.boards,

@@ -98,7 +98,7 @@ fn made(
     sets_off: &[BTreeSet<usize>],
 ) -> Vec<usize> {
     let (set, tag) = match action {
-        Action::SetTag(tag) => (true, tag),
+        Action::SetTag { tag, .. } => (true, tag),
         Action::UnsetTag(tag) => (false, tag),
     };
     let group = tag.group.as_str();

@@ -135,13 +135,19 @@ fn order_text(text: &str, value: &Value) -> Option<Ordering> {
 }
 
 fn fits(order: Option<Ordering>, operator: Operator) -> bool {
-    let Some(order) = order else { return false };
-    match operator {
-        Operator::Equal => order.is_eq(),
-        Operator::NotEqual => order.is_ne(),
-        Operator::Less => order.is_lt(),
-        Operator::LessOrEqual => order.is_le(),
-        Operator::Greater => order.is_gt(),
-        Operator::GreaterOrEqual => order.is_ge(),
+    order.is_some_and(|order| operator.holds(order))
+}
+
+impl Operator {
+    /// Whether it holds for two values that compare like this.
+    pub fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Equal => order.is_eq(),
+            Self::NotEqual => order.is_ne(),
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+        }
     }
 }

@@ -15,8 +15,8 @@ use touchline_model::value::{Number, Value};
 pub(crate) struct Names<'a> {
     /// The playbook the expression stands in; `None`: the whole bundle may be named.
     pub(crate) playbook: Option<&'a str>,
-    /// It names other playbooks: what is not found here is theirs, and `uses` is refused already.
-    pub(crate) uses: bool,
+    /// The playbooks whose names it takes over.
+    pub(crate) uses: &'a [String],
     pub(crate) zone: Zone,
     pub(crate) groups: &'a BTreeMap<String, TagGroup>,
     pub(crate) boards: &'a BTreeMap<String, Board>,
@@ -146,7 +146,11 @@ impl<'a> Resolver<'a> {
             Test::Compare(Operator::Equal, column) => (std::slice::from_ref(column), false),
             Test::Compare(Operator::NotEqual, column) => (std::slice::from_ref(column), true),
             Test::In(columns) => (columns, false),
-            Test::Compare(..) | Test::Range(..) => return self.not_yet(codes::NY_STAGE_ORDER, name.at),
+            Test::Compare(operator, column) => return self.ladder(board, name, *operator, column),
+            Test::Range(..) => {
+                let hint = Some("write stage(…) >= a and stage(…) <= b".to_owned());
+                return self.wrong(codes::TYPE, name.at, "stages have no ranges".into(), hint);
+            }
             Test::Present | Test::Keywords(_) => {
                 return self.wrong(codes::TYPE, name.at, "a stage is compared with columns".into(), None);
             }
@@ -156,6 +160,23 @@ impl<'a> Resolver<'a> {
         let columns = words.iter().map(|column| column.text.clone()).collect();
         let stage = Condition::Stage { board: board.id.clone(), group: board.group.clone(), columns };
         Some(if negated { Condition::Not(Box::new(stage)) } else { stage })
+    }
+
+    /// An order comparison: the columns of which it is true. Those off the ladder are of none.
+    fn ladder(&mut self, board: &Board, name: &Word, operator: Operator, column: &Word) -> Option<Condition> {
+        let group = self.names.groups.get(&board.group)?;
+        if !group.ordered {
+            let message = format!("the tag group `{}` of board `{}` is not ordered", group.id, board.id);
+            return self.wrong(codes::NOT_ORDERED, name.at, message, Some("say `ordered: true`".to_owned()));
+        }
+        self.column(board, column)?;
+        let Some(bound) = group.rank(&column.text) else {
+            let message = format!("`{}` is off the ladder: nothing is before or behind it", column.text);
+            return self.wrong(codes::NOT_ORDERED, column.at, message, None);
+        };
+        let fits = |column: &&String| group.rank(column).is_some_and(|rank| operator.holds(rank.cmp(&bound)));
+        let columns = board.columns.iter().filter(fits).cloned().collect();
+        Some(Condition::Stage { board: board.id.clone(), group: board.group.clone(), columns })
     }
 
     fn segment(&mut self, name: &Word) -> Option<Condition> {
@@ -320,8 +341,9 @@ impl<'a> Resolver<'a> {
 
     fn keywords(&mut self, set: &Word) -> Option<String> {
         let playbook = self.names.playbook.unwrap_or_default();
-        let id = format!("{playbook}/{}", set.text);
-        if self.names.keyword_sets.contains(&id) {
+        let mine = std::iter::once(playbook).chain(self.names.uses.iter().map(String::as_str));
+        let mut ids = mine.map(|playbook| format!("{playbook}/{}", set.text));
+        if let Some(id) = ids.find(|id| self.names.keyword_sets.contains(id)) {
             return Some(id);
         }
         let mine = self.names.keyword_sets.iter().filter_map(|id| id.split_once('/'));
@@ -334,12 +356,11 @@ impl<'a> Resolver<'a> {
         if self.names.playbook.is_none_or(|playbook| playbook == owner) {
             return Some(());
         }
-        if self.names.uses {
-            return None;
+        if self.names.uses.iter().any(|used| used == owner) {
+            return Some(());
         }
-        let message =
-            format!("{what} `{}` belongs to playbook `{owner}`; taking names over is not supported yet", name.text);
-        self.wrong(codes::NY_USES, name.at, message, None)
+        let message = format!("{what} `{}` belongs to playbook `{owner}`", name.text);
+        self.wrong(codes::FOREIGN, name.at, message, Some(format!("say `uses: [{owner}]`")))
     }
 
     fn undefined<'k, T>(
@@ -349,9 +370,6 @@ impl<'a> Resolver<'a> {
         name: &Word,
         known: impl Iterator<Item = &'k str>,
     ) -> Option<T> {
-        if self.names.uses {
-            return None;
-        }
         let hint = self.suggest(&name.text, known);
         self.wrong(code, name.at, format!("there is no {what} `{}`", name.text), hint)
     }

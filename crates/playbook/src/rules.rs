@@ -5,8 +5,9 @@ use crate::codes;
 use crate::compile::Scope;
 use crate::diagnostic::{Place, Sink, did_you_mean};
 use crate::reader::{self, Mapping};
-use crate::syntax::{self, Word};
-use crate::yaml::{Node, Scalar};
+use crate::syntax::Word;
+use crate::yaml::{Node, NodeKind, Scalar};
+use std::collections::BTreeSet;
 use touchline_model::command::TagRef;
 
 /// Reads all rules of one playbook. `places` says where each rule is written.
@@ -17,49 +18,97 @@ pub(crate) fn read(
     rules: &mut Vec<Rule>,
     places: &mut Vec<(String, Place)>,
 ) {
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     for node in reader::list(node, "rules", sink) {
-        let Some(mut map) = Mapping::open(node, "rules", sink) else { continue };
-        if map.not_yet("for_each", codes::NY_FOR_EACH, sink).is_some() {
-            syntax_only(map, sink);
-            continue;
-        }
-        let Some(id) = map.id("id", sink) else { continue };
-        let path = reader::join("rules", &id.text);
-        if !seen.insert(id.text.as_str()) {
-            let message = format!("the playbook has another rule `{}`", id.text);
-            sink.report(codes::DUPLICATE_ID, id.place, &path, message, None);
-        }
-        let trigger = map.require("trigger", sink);
-        let triggers = trigger.and_then(|node| scope.triggers(node, &reader::join(&path, "trigger"), sink));
-        let when = match map.take("when") {
-            None => Some(None),
-            Some(node) => scope.condition(node, &reader::join(&path, "when"), sink).map(Some),
-        };
-        let actions = map.require("do", sink).map(|node| actions(node, &reader::join(&path, "do"), scope, sink));
-        let place = map.place();
-        map.done(sink);
-        if let (Some(triggers), Some(when), Some(actions)) = (triggers, when, actions) {
-            let (id, playbook) = (id.text.clone(), scope.document.id.clone());
-            rules.push(Rule { id, playbook, triggers, when, actions });
-            places.push((path, place));
+        let expanded = for_each(node, sink);
+        for node in expanded.as_deref().unwrap_or(std::slice::from_ref(node)) {
+            if sink.is_full() {
+                return;
+            }
+            if let Some((rule, place)) = rule(node, scope, &mut seen, sink) {
+                places.push((reader::join("rules", &rule.id), place));
+                rules.push(rule);
+            }
         }
     }
 }
 
-/// A rule that `for_each` expands: its names are known only afterwards.
-fn syntax_only(mut map: Mapping<'_>, sink: &mut Sink) {
-    map.require("id", sink);
-    if let Some(node) = map.require("trigger", sink) {
-        for node in reader::one_or_many(node) {
-            reader::expression(node, "rules/trigger", true, sink, syntax::trigger);
-        }
+fn rule(node: &Node, scope: &Scope<'_>, seen: &mut BTreeSet<String>, sink: &mut Sink) -> Option<(Rule, Place)> {
+    let mut map = Mapping::open(node, "rules", sink)?;
+    map.take("for_each");
+    let id = map.id("id", sink)?;
+    let path = reader::join("rules", &id.text);
+    if !seen.insert(id.text.clone()) {
+        let message = format!("the playbook has another rule `{}`", id.text);
+        sink.report(codes::DUPLICATE_ID, id.place, &path, message, None);
     }
-    if let Some(node) = map.take("when") {
-        reader::expression(node, "rules/when", true, sink, syntax::condition);
-    }
-    map.require("do", sink);
+    let trigger = map.require("trigger", sink);
+    let triggers = trigger.and_then(|node| scope.triggers(node, &reader::join(&path, "trigger"), sink));
+    let when = match map.take("when") {
+        None => Some(None),
+        Some(node) => scope.condition(node, &reader::join(&path, "when"), sink).map(Some),
+    };
+    let actions = map.require("do", sink).map(|node| actions(node, &reader::join(&path, "do"), scope, sink));
+    let place = map.place();
     map.done(sink);
+    let (id, playbook) = (id.text.clone(), scope.document.id.clone());
+    Some((Rule { id, playbook, triggers: triggers?, when: when?, actions: actions? }, place))
+}
+
+/// Most rules that one `for_each` gives.
+const EXPANDED_MAX: usize = 10_000;
+
+/// The rule once for each entry of its `for_each`, with `${key}` replaced; `None` when it has none.
+fn for_each(node: &Node, sink: &mut Sink) -> Option<Vec<Node>> {
+    let NodeKind::Map(entries) = &node.kind else { return None };
+    let (key, list) = entries.iter().find(|(key, _)| key.text == "for_each")?;
+    let path = "rules/for_each";
+    let rows = reader::list(list, path, sink);
+    if rows.is_empty() || rows.len() > EXPANDED_MAX {
+        let message = format!("{} entries: from 1 to {EXPANDED_MAX} are expanded", rows.len());
+        sink.report(codes::FOR_EACH, key.place, path, message, None);
+        return Some(Vec::new());
+    }
+    let template: Vec<(Scalar, Node)> = entries.iter().filter(|(key, _)| key.text != "for_each").cloned().collect();
+    let template = Node { place: node.place, kind: NodeKind::Map(template) };
+    let mut names: Option<Vec<&str>> = None;
+    let mut expanded = Vec::new();
+    for row in rows {
+        let mut values: Vec<(&str, &str)> = Vec::new();
+        for (name, value) in reader::named(row, path, sink) {
+            values.push((&name.text, &reader::text(value, path, sink)?.text));
+        }
+        values.sort_unstable();
+        let mine: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+        let unlike = names.as_ref().is_some_and(|names| *names != mine);
+        let unused = mine.iter().find(|name| !mentions(&template, &format!("${{{name}}}")));
+        if let Some(name) = unused {
+            let message = format!("the rule does not use `${{{name}}}`");
+            sink.report(codes::FOR_EACH, row.place, path, message, None);
+            return Some(Vec::new());
+        }
+        if unlike {
+            let message = "every entry of for_each has the same keys".to_owned();
+            sink.report(codes::FOR_EACH, row.place, path, message, None);
+            return Some(Vec::new());
+        }
+        names.get_or_insert(mine);
+        let replace = |text: &str| {
+            let put_in = |text: String, (name, value): &(&str, &str)| text.replace(&format!("${{{name}}}"), value);
+            if text.contains("${") { values.iter().fold(text.to_owned(), put_in) } else { text.to_owned() }
+        };
+        expanded.push(template.map_texts(&replace));
+    }
+    Some(expanded)
+}
+
+fn mentions(node: &Node, placeholder: &str) -> bool {
+    match &node.kind {
+        NodeKind::Null => false,
+        NodeKind::Scalar(scalar) => scalar.text.contains(placeholder),
+        NodeKind::List(items) => items.iter().any(|item| mentions(item, placeholder)),
+        NodeKind::Map(entries) => entries.iter().any(|(_, node)| mentions(node, placeholder)),
+    }
 }
 
 fn actions(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<Action> {
@@ -69,7 +118,7 @@ fn actions(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<A
         let Some(mut map) = Mapping::open(node, path, sink) else { continue };
         let set = map.text("set_tag", sink);
         let unset = map.text("unset_tag", sink);
-        map.not_yet("allow", codes::NY_ORDERED, sink);
+        let allow = map.text("allow", sink);
         let mut refused = false;
         for (key, code) in [
             ("set_attr", codes::NY_SET_ATTR),
@@ -80,8 +129,14 @@ fn actions(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<A
             refused |= map.not_yet(key, code, sink).is_some();
         }
         match (set, unset) {
-            (Some(tag), None) => actions.extend(tag_ref(tag, path, scope, sink).map(Action::SetTag)),
-            (None, Some(tag)) => actions.extend(tag_ref(tag, path, scope, sink).map(Action::UnsetTag)),
+            (Some(tag), None) => actions.extend(set_tag(tag, allow, path, scope, sink)),
+            (None, Some(tag)) => {
+                if let Some(allow) = allow {
+                    let message = "`allow` belongs to set_tag: taking a tag away is no move".to_owned();
+                    sink.report(codes::UNKNOWN_KEY, allow.place, path, message, None);
+                }
+                actions.extend(tag_ref(tag, path, scope, sink).map(Action::UnsetTag));
+            }
             (Some(_), Some(_)) => {
                 let message = "one action per entry: write set_tag and unset_tag as two".to_owned();
                 sink.report(codes::SHAPE, node.place, path, message, None);
@@ -99,6 +154,20 @@ fn actions(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<A
         sink.report(codes::MISSING_KEY, node.place, path, "a rule does at least one thing".into(), None);
     }
     actions
+}
+
+fn set_tag(tag: &Scalar, allow: Option<&Scalar>, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Option<Action> {
+    let tag_ref = tag_ref(tag, path, scope, sink)?;
+    if let Some(allow) = allow {
+        if allow.text != "backward" {
+            let hint = did_you_mean(&allow.text, ["backward"]);
+            sink.report(codes::VALUE, allow.place, path, format!("`{}` cannot be allowed", allow.text), hint);
+        } else if scope.names.groups.get(&tag_ref.group).is_some_and(|group| !group.ordered) {
+            let message = format!("the tag group `{}` is not ordered: nothing is backward in it", tag_ref.group);
+            sink.report(codes::NOT_ORDERED, allow.place, path, message, None);
+        }
+    }
+    Some(Action::SetTag { tag: tag_ref, backward: allow.is_some() })
 }
 
 fn tag_ref(scalar: &Scalar, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Option<TagRef> {

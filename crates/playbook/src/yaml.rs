@@ -8,13 +8,13 @@ use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 const DEPTH_MAX: usize = 64;
 
 /// One value of a document.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Node {
     pub(crate) place: Place,
     pub(crate) kind: NodeKind,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum NodeKind {
     /// Nothing: an empty value, `~` or `null`.
     Null,
@@ -43,6 +43,24 @@ impl Scalar {
 }
 
 impl Node {
+    /// The same with every text replaced by `replace`; keys stay.
+    pub(crate) fn map_texts(&self, replace: &dyn Fn(&str) -> String) -> Self {
+        let kind = match &self.kind {
+            NodeKind::Null => NodeKind::Null,
+            NodeKind::Scalar(scalar) => {
+                let text = replace(&scalar.text);
+                // Offsets in what is put in are none in the source.
+                let inner = scalar.inner.filter(|_| text == scalar.text);
+                NodeKind::Scalar(Scalar { text, place: scalar.place, inner })
+            }
+            NodeKind::List(items) => NodeKind::List(items.iter().map(|item| item.map_texts(replace)).collect()),
+            NodeKind::Map(entries) => {
+                NodeKind::Map(entries.iter().map(|(key, node)| (key.clone(), node.map_texts(replace))).collect())
+            }
+        };
+        Self { place: self.place, kind }
+    }
+
     pub(crate) fn describe(&self) -> &'static str {
         match self.kind {
             NodeKind::Null => "nothing",

@@ -202,7 +202,7 @@ fn errors_say_where() {
         ("tag(g/a) and tag(g/b) or tag(g/c)", "PB032", 1, 23),
         ("segment(u)", "PB020", 1, 9),
         ("stage(board) = d", "PB019", 1, 16),
-        ("stage(board) >= b", "NY006", 1, 7),
+        ("stage(board) >= b", "PB043", 1, 7),
         ("count(order.paid) >= 1", "NY008", 1, 1),
         ("tag（g/a）", "PB029", 1, 4),
         ("order.paid", "PB034", 1, 1),

@@ -168,6 +168,37 @@ const TABLE: &[(&str, &str)] = &[
         "PB040",
         "journeys:\n  - {id: j, entry: {trigger: order.paid}, late: {grace: ▸7h}, steps: [{id: s, touchpoint: dm, content: c}]}\n",
     ),
+    ("PB042", "uses: [▸other@1]\n"),
+    ("PB042", "uses: [▸p]\n"),
+    ("PB043", "segments: {s: stage(▸看板) >= 价格}\n"),
+    (
+        "PB043",
+        "playbook: p\ntag_groups: [{id: g, exclusive: true, ordered: true, tags: [a], off_ladder: [z]}]\nboards: [{id: b, group: g}]\nsegments: {s: stage(b) < ▸z}\n",
+    ),
+    ("PB043", "playbook: p\ntag_groups: [{id: g, tags: [a], ▸off_ladder: [b]}]\n"),
+    ("PB043", "rules:\n  - {id: r, trigger: order.paid, do: [{set_tag: 商机/价格, allow: ▸backward}]}\n"),
+    (
+        "PB043",
+        "playbook: p\ntag_groups: [{id: g, exclusive: true, tags: [a]}]\nboards: [{id: b, group: g, backward: ▸never}]\n",
+    ),
+    ("PB014", "playbook: p\ntag_groups: [{id: ▸g, ordered: true, tags: [a]}]\n"),
+    ("PB005", "rules:\n  - {id: r, trigger: order.paid, do: [{unset_tag: 兴趣/红, allow: ▸backward}]}\n"),
+    ("PB009", "playbook: p\ntag_groups: [{id: g, manual: ▸win, tags: [a]}]\n"),
+    ("PB009", "playbook: p\nversion: ▸v1\n"),
+    ("PB044", "rules:\n  - {id: r, ▸for_each: [], trigger: order.paid, do: [{set_tag: 兴趣/绿}]}\n"),
+    (
+        "PB044",
+        "rules:\n  - {id: \"r-${x}\", for_each: [{x: a}, ▸{y: b}], trigger: \"order.paid(shop=${x}, source=${y})\", do: [{set_tag: 兴趣/绿}]}\n",
+    ),
+    ("PB044", "rules:\n  - {id: r, for_each: [▸{x: a}], trigger: order.paid, do: [{set_tag: 兴趣/绿}]}\n"),
+    (
+        "PB012",
+        "rules:\n  - {id: ▸r, for_each: [{x: a}, {x: b}], trigger: \"order.paid(shop=${x})\", do: [{set_tag: 兴趣/绿}]}\n",
+    ),
+    (
+        "PB017",
+        "rules:\n  - {id: \"r-${x}\", for_each: [{x: 红}, {x: 黄}], trigger: order.paid, do: [{set_tag: ▸\"兴趣/${x}\"}]}\n",
+    ),
     ("PW001", "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, touchpoint: ▸dmm, content: c}]}\n"),
     (
         "PW002",
@@ -175,11 +206,6 @@ const TABLE: &[(&str, &str)] = &[
     ),
     ("NY001", "playbook: p\nkind: ▸policy\n"),
     ("NY002", "kind: ▸directory\nplaybook: p\n"),
-    ("NY003", "▸uses: [other@1]\nsegments: {s: tag(theirs/x)}\n"),
-    ("NY004", "playbook: p\ntag_groups: [{id: g, exclusive: true, ▸ordered: true, tags: [a]}]\n"),
-    ("NY004", "rules:\n  - {id: r, trigger: order.paid, do: [{set_tag: 商机/价格, ▸allow: backward}]}\n"),
-    ("NY005", "playbook: p\ntag_groups: [{id: g, ▸manual: wins, tags: [a]}]\n"),
-    ("NY006", "segments: {s: stage(▸看板) >= 价格}\n"),
     ("NY007", "segments: {s: ▸attr(城市) = 杭州}\n"),
     ("NY007", "playbook: p\n▸attributes: {a: {months_since: profile.baby_birthday}}\n"),
     ("NY008", "segments: {s: ▸count(order.paid) >= 1}\n"),
@@ -200,10 +226,6 @@ const TABLE: &[(&str, &str)] = &[
     ("NY019", "rules:\n  - {id: r, trigger: order.paid, do: [{▸handoff: {to: sales}}]}\n"),
     ("NY020", "rules:\n  - {id: r, trigger: order.paid, do: [{▸task: 拉群}]}\n"),
     ("NY021", "▸contents: [{id: c, eligible: tag(兴趣/红)}]\n"),
-    (
-        "NY022",
-        "rules:\n  - id: r-${x}\n    ▸for_each: [{x: 红}]\n    trigger: order.paid\n    do: [{set_tag: \"兴趣/${x}\"}]\n",
-    ),
     (
         "NY023",
         "journeys:\n  - {id: j, entry: {trigger: order.paid}, ▸tracks: {a: [{id: s, touchpoint: dm, content: c}]}}\n",
@@ -270,8 +292,8 @@ fn every_code_is_given_where_it_belongs() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // Those two are too large for a table.
-    let covered: BTreeSet<&str> = TABLE.iter().map(|(code, _)| *code).chain(["PB002", "PB003"]).collect();
+    // Two are too large for a table, one needs two playbooks.
+    let covered: BTreeSet<&str> = TABLE.iter().map(|(code, _)| *code).chain(["PB002", "PB003", "PB041"]).collect();
     let known: BTreeSet<&str> = codes::ALL.iter().map(|code| code.code).collect();
     assert_eq!(covered, known);
 }
@@ -303,8 +325,13 @@ fn names_of_other_playbooks_need_uses() {
         let found = compile(&[base.clone(), other], 1).err().unwrap_or_default();
         found.iter().map(|d| (d.code, d.source_id.clone(), d.line, d.column)).collect::<Vec<_>>()
     };
-    assert_eq!(with("playbook: q\nsegments: {s: tag(商机/价格)}\n"), [("NY003", "q".to_owned(), 2, 19)]);
-    assert_eq!(with("playbook: q\nsegments: {s: stage(看板) = 价格}\n"), [("NY003", "q".to_owned(), 2, 21)]);
+    assert_eq!(with("playbook: q\nsegments: {s: tag(商机/价格)}\n"), [("PB041", "q".to_owned(), 2, 19)]);
+    assert_eq!(with("playbook: q\nsegments: {s: stage(看板) = 价格}\n"), [("PB041", "q".to_owned(), 2, 21)]);
+    assert_eq!(with("playbook: q\nuses: [p]\nsegments: {s: tag(商机/价格) and stage(看板) = 价格}\n"), []);
+    assert_eq!(with("playbook: q\nuses: [p@1]\nsegments: {s: tag(商机/价格)}\n"), []);
+    assert_eq!(with("playbook: q\nuses: [p@2]\n"), [("PB042", "q".to_owned(), 2, 8)]);
+    let keyword = "rules: [{id: r, trigger: \"chat.message(text has 价格)\", do: [{set_tag: 商机/价格}]}]\n";
+    assert_eq!(with(&format!("playbook: q\nuses: [p]\n{keyword}")), []);
     assert_eq!(with("playbook: q\ntag_groups: [{id: 商机, tags: [a]}]\n"), [("PB013", "q".to_owned(), 2, 19)]);
     assert_eq!(with("playbook: q\nevents: {lesson.finished: {course: number}}\n"), [("PB038", "q".to_owned(), 1, 11)]);
     assert_eq!(with("playbook: q\nevents: {lesson.left: {course: number}}\n"), []);

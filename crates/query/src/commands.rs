@@ -93,7 +93,7 @@ fn refused(code: &str, detail: &str, current: &str) -> Status {
         _ => Code::FailedPrecondition,
     };
     let fact = match code {
-        "stale_stage" | "unknown_stage" => "current_stage",
+        "stale_stage" | "unknown_stage" | "backward_move" => "current_stage",
         "stale_bundle" | "invalid_playbook" => "active_bundle",
         _ => "current",
     };
