@@ -60,8 +60,8 @@ pub(crate) struct Contact {
     pub(crate) identities: Vec<Identity>,
     /// Whom somebody has parted it from: identifiers of kind `apart`.
     pub(crate) apart: Vec<IdKey>,
-    /// Exclusive identifiers reserved by a grant, by the cell it was granted to, until it merges or goes elsewhere.
-    pub(crate) reserved: BTreeMap<CellKey, Vec<IdKey>>,
+    /// What is promised, by the cell that is to come.
+    pub(crate) reserved: BTreeMap<CellKey, Promise>,
     /// Group → tag → event time of setting.
     pub(crate) tags: BTreeMap<String, BTreeMap<String, Time>>,
     /// Staff relations by staff id.
@@ -74,6 +74,16 @@ pub(crate) struct Contact {
     pub(crate) touches: BTreeMap<String, Box<Touch>>,
     /// Armed timers in due order; what the index holds beyond these is stale.
     pub(crate) timers: Vec<(Time, String)>,
+}
+
+/// What was promised to one cell. Each grant is answered exactly once: the cell comes, or gives it back. Messages of one
+/// cell may take ways of different length, so a promise stands whole until the last grant is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct Promise {
+    /// Exclusive identifiers that count as held already.
+    pub(crate) exclusive: Vec<IdKey>,
+    /// Grants that are not answered yet.
+    pub(crate) unanswered: u32,
 }
 
 impl Cell {
@@ -96,12 +106,12 @@ impl Contact {
 
     /// Exclusive identifiers of this contact, its own among them, reserved ones too, and whom it is apart from.
     pub(crate) fn exclusive(&self, own: &CellKey) -> Vec<IdKey> {
-        self.with_promised(own, self.reserved.values().flatten())
+        self.with_promised(own, self.reserved.values().flat_map(|promise| &promise.exclusive))
     }
 
     /// The same without what is promised to others than `asker`: they may go elsewhere.
     pub(crate) fn granted(&self, own: &CellKey, asker: &CellKey) -> Vec<IdKey> {
-        self.with_promised(own, self.reserved.get(asker).into_iter().flatten())
+        self.with_promised(own, self.reserved.get(asker).into_iter().flat_map(|promise| &promise.exclusive))
     }
 
     fn with_promised<'a>(&'a self, own: &CellKey, promised: impl Iterator<Item = &'a IdKey>) -> Vec<IdKey> {
@@ -111,6 +121,27 @@ impl Contact {
         exclusive.sort();
         exclusive.dedup();
         exclusive
+    }
+
+    /// One more answer of `cell` is waited for, and these are promised to it until then.
+    pub(crate) fn promise(&mut self, cell: CellKey, exclusive: Vec<IdKey>) {
+        let promise = self.reserved.entry(cell).or_default();
+        promise.unanswered = promise.unanswered.saturating_add(1);
+        for id in exclusive {
+            if !promise.exclusive.contains(&id) {
+                promise.exclusive.push(id);
+            }
+        }
+    }
+
+    /// `cell` has answered; whether that was waited for.
+    pub(crate) fn answered(&mut self, cell: &CellKey) -> bool {
+        let Some(promise) = self.reserved.get_mut(cell) else { return false };
+        promise.unanswered = promise.unanswered.saturating_sub(1);
+        if promise.unanswered == 0 {
+            self.reserved.remove(cell);
+        }
+        true
     }
 
     /// Adds an identifier; stronger evidence replaces weaker.

@@ -52,4 +52,4 @@ pub const HOPS_MAX: u8 = 64;
 pub const HOPS_ALARM: u8 = 8;
 
 /// Version of the encoding of state values: the first byte of each. A store with another one is rebuilt from the log.
-pub const STATE_SCHEMA: u8 = 3;
+pub const STATE_SCHEMA: u8 = 4;

@@ -2,7 +2,7 @@
 //!
 //! The order is each cell's own immutable (rank of its kind, key), so there is no cycle: the lower
 //! cell asks, the root of the higher one reserves the asker's exclusive values and grants, and the
-//! lower becomes a forward, once.
+//! lower becomes a forward, once. Every grant is answered exactly once: by the merge, or by giving it back.
 
 use crate::cell::{Cell, Contact};
 use crate::commands::{Refusal, refusal};
@@ -131,11 +131,8 @@ pub(crate) fn ask(work: &mut Work<'_, '_>, ask: Link) -> Result<(), ViewError> {
     if ask.from == ask.target {
         return Ok(());
     }
+    // What was granted to it before stands until it answers: it may shrink again to what that was.
     if refused(work, &contact, &ask) {
-        // It has grown since it was granted: nothing will come of that.
-        if contact.reserved.remove(&ask.from).is_some() {
-            work.put_contact(&ask.target, contact);
-        }
         return Ok(());
     }
     let Link { target, from, exclusive: asked, evidence, origin } = ask;
@@ -150,8 +147,7 @@ pub(crate) fn ask(work: &mut Work<'_, '_>, ask: Link) -> Result<(), ViewError> {
     }
     // What is promised to another one counts for that one alone: it is free again when that one goes elsewhere.
     let held = contact.granted(&target, &from);
-    let promised = contact.reserved.entry(from.clone()).or_default();
-    promised.extend(asked.into_iter().filter(|id| !held.contains(id)));
+    contact.promise(from.clone(), asked.into_iter().filter(|id| !held.contains(id)).collect());
     let exclusive = contact.granted(&target, &from);
     work.put_contact(&target, contact);
     work.tell(LoopBody::Grant { target: from, from: target, exclusive, evidence, origin });
@@ -178,10 +174,11 @@ pub(crate) fn grant(work: &mut Work<'_, '_>, grant: Link) -> Result<(), ViewErro
         return Ok(());
     }
     let exclusive = contact.exclusive(&target);
-    if exclusive.iter().any(|id| !granted.contains(id)) {
-        work.tell(LoopBody::Ask { target: from, from: target, exclusive, evidence, origin });
-    } else if !is_lower(&target, &from) {
-        work.tell(LoopBody::Link { target: from, from: target, exclusive, evidence, origin });
+    if exclusive.iter().any(|id| !granted.contains(id)) || !is_lower(&target, &from) {
+        // It has grown: it asks again, and only then gives back what this one promised.
+        let (asked, asker) = (from.clone(), target.clone());
+        work.tell(LoopBody::Ask { target: asked, from: asker, exclusive, evidence, origin });
+        work.tell(LoopBody::Release { target: from, from: target });
     } else {
         let snapshot = Box::new(merging::export(work, &target, contact, origin)?);
         let version = work.position.offset;
@@ -216,19 +213,13 @@ pub(crate) fn merge_in(
         }
         None => Box::default(),
     };
-    // Only who has parted somebody can be told of somebody who is gone.
-    if into != target && !contact.apart.is_empty() && !contact.identities.iter().any(|known| known.id == into.id()) {
-        // What it is a forward to was here when this was sent on, and has been parted since.
-        work.keep(&target, Some(Cell::Contact(contact)));
-        work.tell(LoopBody::MergeIn { target: into.clone(), from, into, snapshot, evidence, origin });
-        return Ok(());
-    }
+    // Whom it merged into is here still: nobody was parted while the grant was not answered (`parting::check`).
     merging::import(work, &target, &mut contact, (&from, &into), *snapshot, evidence, origin);
     work.put_contact(&target, contact);
     Ok(())
 }
 
-/// `from` was granted a merge here and has merged elsewhere.
+/// `from` answers a grant: it has merged elsewhere, or asks again.
 pub(crate) fn release(work: &mut Work<'_, '_>, target: &CellKey, from: &CellKey) -> Result<(), ViewError> {
     let found = work.cell(target)?;
     match found {
@@ -236,9 +227,12 @@ pub(crate) fn release(work: &mut Work<'_, '_>, target: &CellKey, from: &CellKey)
             work.tell(LoopBody::Release { target: to.clone(), from: from.clone() });
             work.keep(target, found);
         }
-        Some(Cell::Contact(mut contact)) if contact.reserved.contains_key(from) => {
-            contact.reserved.remove(from);
-            work.put_contact(target, contact);
+        Some(Cell::Contact(mut contact)) => {
+            if contact.answered(from) {
+                work.put_contact(target, contact);
+            } else {
+                work.keep(target, Some(Cell::Contact(contact)));
+            }
         }
         other => work.keep(target, other),
     }

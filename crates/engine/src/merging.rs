@@ -6,14 +6,14 @@
 //! Both functions take a contact apart by naming every field: whoever adds one has to say here how it merges. Uniting
 //! does not depend on the order of merges, but for journeys that can be entered again (see `journeys::merge`).
 
-use crate::cell::Contact;
+use crate::cell::{Contact, Promise};
 use crate::journeys;
 use crate::keys;
 use crate::overlay::ViewError;
 use crate::rules::{self, Case};
 use crate::work::Work;
 use std::sync::Arc;
-use touchline_model::id::{CellKey, Position};
+use touchline_model::id::{CellKey, IdKey, Position};
 use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
 use touchline_model::record::Evidence;
 use touchline_model::snapshot::Snapshot;
@@ -64,13 +64,19 @@ pub(crate) fn export(
         seen,
         identities,
         apart,
-        reserved: reserved.into_iter().collect(),
+        reserved: reserved.into_iter().flat_map(per_grant).collect(),
         tags: carried,
         relations: relations.into_values().collect(),
         last_times: last_times.into_iter().collect(),
         enrolments: enrolments.into_iter().map(|(name, enrolment)| (name, *enrolment)).collect(),
         touches: touches.into_values().map(|touch| *touch).collect(),
     })
+}
+
+/// A promise as often as it waits for an answer.
+fn per_grant((cell, promise): (CellKey, Promise)) -> impl Iterator<Item = (CellKey, Vec<IdKey>)> {
+    let count = usize::try_from(promise.unanswered).unwrap_or(usize::MAX);
+    std::iter::repeat_n((cell, promise.exclusive), count)
 }
 
 /// Unites what `from` held with the contact at `cell`.
@@ -89,9 +95,9 @@ pub(crate) fn import(
         (Some((first, last)), Some((other_first, other_last))) => Some((first.min(other_first), last.max(other_last))),
         (one, other) => one.or(other),
     };
-    // What was promised to it has come; what it promised to others is promised from here.
-    contact.reserved.remove(from);
-    contact.reserved.extend(reserved);
+    // What was promised to it has come; what it promised to others is promised from here, beside what already was.
+    contact.answered(from);
+    reserved.into_iter().for_each(|(cell, exclusive)| contact.promise(cell, exclusive));
     // All of them; no better known than the link that brought them.
     let joined = Joined { by: origin, into: into.clone(), at: work.clock };
     let own = Identity { id: from.id(), evidence, joined: Some(joined) };

@@ -14,7 +14,7 @@ pub struct Snapshot {
     pub seen: Option<(Time, Time)>,
     /// Further identifiers, in the order they were joined; the cell's own is not among them.
     pub identities: Vec<Identity>,
-    /// Exclusive identifiers promised to cells that have not come yet.
+    /// Exclusive identifiers promised to cells that have not come yet, once for each grant that is not answered.
     pub reserved: Vec<(CellKey, Vec<IdKey>)>,
     /// Whom it was parted from by hand: identifiers of kind `apart`.
     pub apart: Vec<IdKey>,

@@ -270,3 +270,62 @@ fn a_promise_to_a_cell_that_went_elsewhere_is_given_back() {
     assert_eq!(ids(&engines.contact(&li)), [&li, &unionid("u2")]);
     assert_eq!(engines.dead_reasons(), ["link_refused"]);
 }
+
+#[test]
+fn a_promise_stands_while_who_was_promised_is_still_on_the_way() {
+    // U was granted by Y and comes by way of Y, which has merged into W with the promise to U. A second grant, by W for
+    // a second question of U, finds U gone to Y: giving back that one must not take the first one back, for U itself is
+    // still on its way when V asks.
+    let (w, y, u, v) = (on(0, wecom), on(1, youzan), on(2, unionid), on(3, unionid));
+    let mut engines = engines();
+    for (from, to) in [(&y, &u), (&u, &y), (&y, &w)] {
+        engines.slow(from, to);
+    }
+    engines.event(links(&y, &u, "2026-03-02T09:00:00"));
+    engines.event(links(&u, &y, "2026-03-02T09:00:00"));
+    engines.arrives(&u, &y);
+    // U hears of Y from both events, and asks twice; the first question is granted.
+    engines.arrives(&y, &u);
+    engines.arrives(&y, &u);
+    engines.arrives(&u, &y);
+    // Y asks W, is granted and merges.
+    engines.event(links(&w, &y, "2026-03-02T09:10:00"));
+    engines.arrives(&y, &w);
+    engines.arrives(&y, &w);
+    assert_eq!(ids(&engines.contact(&w)), [&w, &y]);
+    // The first grant: U becomes a forward to Y. The second question overtakes it between Y and W.
+    engines.arrives(&y, &u);
+    assert_eq!(engines.contact(&u).merged_into, Some(CellKey::of(TENANT, &y)));
+    engines.arrives(&u, &y);
+    engines.arrives(&y, &w);
+    engines.event(links(&v, &w, "2026-03-02T09:20:00"));
+    engines.all_arrive();
+    assert_eq!(ids(&engines.contact(&w)), [&w, &y, &u]);
+    assert_eq!(ids(&engines.contact(&v)), [&v]);
+    assert_eq!(engines.dead_reasons(), ["link_refused"]);
+}
+
+#[test]
+fn promises_of_two_that_become_one_are_both_kept() {
+    // Y was granted by H while it was nobody in particular, and by W when it was U too. H merges into W: its promise,
+    // of nothing, must not replace the one of U.
+    let (w, y, h, u, v) = (on(0, wecom), on(1, tb), on(2, youzan), on(3, unionid), unionid("v"));
+    let mut engines = engines();
+    engines.slow(&h, &y);
+    engines.slow(&w, &y);
+    engines.event(links(&h, &y, "2026-03-02T09:00:00"));
+    engines.arrives(&h, &y);
+    engines.event(links(&y, &u, "2026-03-02T09:10:00"));
+    assert_eq!(ids(&engines.contact(&y)), [&y, &u]);
+    engines.event(links(&y, &w, "2026-03-02T09:20:00"));
+    engines.arrives(&w, &y);
+    // Both have granted, and neither grant has arrived.
+    engines.event(links(&h, &w, "2026-03-02T09:30:00"));
+    assert_eq!(ids(&engines.contact(&w)), [&w, &h]);
+    engines.event(links(&v, &w, "2026-03-02T09:40:00"));
+    engines.all_arrive();
+    let contact = engines.contact(&w);
+    assert_eq!(ids(&contact), [&w, &h, &y, &u]);
+    assert_eq!(ids(&engines.contact(&v)), [&v]);
+    assert_eq!(engines.dead_reasons(), ["link_refused"]);
+}

@@ -4,7 +4,7 @@
 use crate::support::*;
 use touchline_model::command::CommandBody;
 use touchline_model::event::Event;
-use touchline_model::id::{CellKey, IdKey};
+use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::kind::Kind;
 use touchline_model::output::Contact;
 use touchline_model::record::Evidence;
@@ -252,4 +252,42 @@ fn a_channel_can_say_that_two_are_no_longer_one() {
     let strangers = vec![tb("a"), tb("b")];
     engines.event(event(Kind::IdentityUnlinked, "u2", at("2026-03-02T11:00:01"), strangers, &[]));
     assert_eq!(engines.dead_reasons(), [] as [&str; 0]);
+}
+
+#[test]
+fn a_question_that_is_refused_takes_back_no_promise_of_an_earlier_one() {
+    // Y, who is U, was granted by W. While that grant is on its way, D is about to become Y, and K, from whom somebody
+    // has parted D, becomes W: Y's next question is refused. But D goes elsewhere, so that Y is again whom W has granted.
+    let (w, y, d) = (on(0, wecom), on(1, tb), on(2, |value| IdKey::new(IdKind::MemberCard, "shop", value)));
+    let (k, z, u, v) = (on(3, youzan), youzan("z"), on(3, unionid), unionid("v"));
+    let mut engines = engines();
+    engines.event(links(&d, &k, "2026-03-02T09:00:00"));
+    unlink(&mut engines, "u1", &k, &d);
+    engines.event(links(&u, &y, "2026-03-02T09:10:00"));
+    engines.event(links(&unionid("of z"), &z, "2026-03-02T09:10:00"));
+    for (from, to) in [(&w, &y), (&y, &w), (&y, &d)] {
+        engines.slow(from, to);
+    }
+    // Y asks W as U alone, and is granted.
+    engines.event(links(&w, &y, "2026-03-02T09:20:00"));
+    engines.arrives(&w, &y);
+    engines.arrives(&y, &w);
+    // D asks Y and is granted; then Y asks W again, because W has heard of U.
+    engines.event(links(&y, &d, "2026-03-02T09:30:00"));
+    engines.arrives(&y, &d);
+    engines.event(links(&w, &u, "2026-03-02T09:40:00"));
+    // K becomes W before that arrives.
+    engines.event(links(&k, &w, "2026-03-02T09:50:00"));
+    engines.outputs.clear();
+    engines.arrives(&y, &w);
+    assert_eq!(engines.dead_reasons(), ["link_refused"], "D and K were parted");
+    // D goes to Z, who is nobody that Y could be.
+    engines.event(links(&z, &d, "2026-03-02T10:00:00"));
+    engines.arrives(&y, &d);
+    assert_eq!(engines.contact(&d).merged_into, Some(cell(&z)));
+    engines.event(links(&v, &w, "2026-03-02T10:10:00"));
+    engines.all_arrive();
+    assert_eq!(ids(&engines.contact(&w)), [&w, &k, &y, &u]);
+    assert_eq!(ids(&engines.contact(&v)), [&v]);
+    assert_eq!(engines.dead_reasons(), ["link_refused"; 3]);
 }

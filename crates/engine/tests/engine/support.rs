@@ -1,4 +1,4 @@
-//! Four engines over maps, with the loopback delivered at once: no log, no store, no processor.
+//! Four engines over maps: no log, no store, no processor. Loopback arrives at once, but on ways that a test makes slow.
 
 use std::collections::{BTreeMap, VecDeque};
 use touchline_engine::{Effects, Engine, Overlay, View, ViewError};
@@ -7,7 +7,7 @@ use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precisio
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind};
 use touchline_model::kind::Kind;
 use touchline_model::output::{Numbered, Output, TagChange, Touch};
-use touchline_model::record::{Input, Record};
+use touchline_model::record::{Input, Loop, Record, Undecodable};
 use touchline_model::time::Time;
 use touchline_model::value::{Fields, Value};
 
@@ -40,6 +40,8 @@ pub(crate) struct Engines {
     pub(crate) parts: Vec<Part>,
     pub(crate) outputs: Vec<Numbered>,
     pub(crate) now: Time,
+    /// What is on its way, from partition to partition, where it does not arrive by itself.
+    pub(crate) slow: BTreeMap<(u32, u32), VecDeque<Loop>>,
 }
 
 pub(crate) fn at(text: &str) -> Time {
@@ -60,6 +62,16 @@ pub(crate) fn tb(value: &str) -> IdKey {
 
 pub(crate) fn unionid(value: &str) -> IdKey {
     IdKey::new(IdKind::WxUnionid, "open", value)
+}
+
+/// An identifier whose cell lives in that partition.
+pub(crate) fn on(partition: u32, kind: fn(&str) -> IdKey) -> IdKey {
+    let mut all = (0..1_000).map(|number| kind(&format!("p{partition}n{number}")));
+    all.find(|id| partition_of(id) == partition).expect("one of a thousand")
+}
+
+pub(crate) fn partition_of(id: &IdKey) -> u32 {
+    CellKey::of(TENANT, id).partition(PARTITIONS)
 }
 
 /// An event as a channel would give it; `basis` makes its id.
@@ -97,7 +109,7 @@ impl Engines {
                 Part { engine, map, log: Vec::new() }
             })
             .collect();
-        let mut engines = Self { parts, outputs: Vec::new(), now: start };
+        let mut engines = Self { parts, outputs: Vec::new(), now: start, slow: BTreeMap::new() };
         engines.activate("activate-1", playbook, 0);
         engines
     }
@@ -130,12 +142,7 @@ impl Engines {
     }
 
     /// Appends and delivers what follows from it, everywhere.
-    pub(crate) fn append(
-        &mut self,
-        partition: u32,
-        key: Option<String>,
-        input: Result<Input, touchline_model::record::Undecodable>,
-    ) {
+    pub(crate) fn append(&mut self, partition: u32, key: Option<String>, input: Result<Input, Undecodable>) {
         let mut queue = VecDeque::from([(partition, key, input)]);
         while let Some((partition, key, input)) = queue.pop_front() {
             let offset = self.parts[partition as usize].log.len() as u64;
@@ -143,9 +150,37 @@ impl Engines {
             let effects = self.parts[partition as usize].apply(&record);
             self.outputs.extend(effects.outputs);
             for (destination, looped) in effects.loops {
-                let key = looped.body.target().map(ToString::to_string);
-                queue.push_back((destination, key, Ok(Input::Loop(Box::new(looped)))));
+                match self.slow.get_mut(&(partition, destination)) {
+                    Some(waiting) => waiting.push_back(looped),
+                    None => queue.push_back(arrival(destination, looped)),
+                }
             }
+        }
+    }
+
+    /// From here on what `from` tells `to` waits until it is said to arrive.
+    pub(crate) fn slow(&mut self, from: &IdKey, to: &IdKey) {
+        self.slow.insert((partition_of(from), partition_of(to)), VecDeque::new());
+    }
+
+    /// The next message on that way arrives.
+    pub(crate) fn arrives(&mut self, from: &IdKey, to: &IdKey) {
+        let way = (partition_of(from), partition_of(to));
+        let next = self.slow.get_mut(&way).and_then(VecDeque::pop_front).expect("something is on its way");
+        let (partition, key, input) = arrival(way.1, next);
+        self.append(partition, key, input);
+    }
+
+    /// Everything arrives.
+    pub(crate) fn all_arrive(&mut self) {
+        while let Some((way, waiting)) = self.slow.pop_first() {
+            // The way is slow until it is empty: nothing overtakes.
+            self.slow.insert(way, waiting);
+            while let Some(next) = self.slow.get_mut(&way).and_then(VecDeque::pop_front) {
+                let (partition, key, input) = arrival(way.1, next);
+                self.append(partition, key, input);
+            }
+            self.slow.remove(&way);
         }
     }
 
@@ -224,6 +259,10 @@ impl Engines {
             .expect("in memory")
             .expect("known")
     }
+}
+
+fn arrival(partition: u32, looped: Loop) -> (u32, Option<String>, Result<Input, Undecodable>) {
+    (partition, looped.body.target().map(ToString::to_string), Ok(Input::Loop(Box::new(looped))))
 }
 
 impl Part {
