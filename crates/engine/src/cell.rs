@@ -60,7 +60,7 @@ pub(crate) struct Contact {
     pub(crate) identities: Vec<Identity>,
     /// Whom somebody has parted it from: identifiers of kind `apart`.
     pub(crate) apart: Vec<IdKey>,
-    /// What is promised, by the cell that is to come.
+    /// What is promised, by the cell that is to come; who was parted and is still heard of is there too.
     pub(crate) reserved: BTreeMap<CellKey, Promise>,
     /// Group → tag → event time of setting.
     pub(crate) tags: BTreeMap<String, BTreeMap<String, Time>>,
@@ -76,8 +76,8 @@ pub(crate) struct Contact {
     pub(crate) timers: Vec<(Time, String)>,
 }
 
-/// What was promised to one cell. Each grant is answered exactly once: the cell comes, or gives it back. Messages of one
-/// cell may take ways of different length, so a promise stands whole until the last grant is answered.
+/// What was promised to one cell. Each grant is answered exactly once: the cell comes, or gives it back. Messages of
+/// one cell may take ways of different length, so a promise stands whole until the last grant is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Promise {
     /// Exclusive identifiers that count as held already.

@@ -10,6 +10,7 @@ use crate::keys;
 use crate::merging;
 use crate::orders;
 use crate::overlay::ViewError;
+use crate::parting;
 use crate::work::Work;
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey, IdKind, Position};
@@ -219,7 +220,8 @@ pub(crate) fn merge_in(
     Ok(())
 }
 
-/// `from` answers a grant: it has merged elsewhere, or asks again.
+/// `from` answers a grant, and has merged elsewhere or asks again; or `from` was parted, and nothing of what it passed
+/// on before is on its way any more.
 pub(crate) fn release(work: &mut Work<'_, '_>, target: &CellKey, from: &CellKey) -> Result<(), ViewError> {
     let found = work.cell(target)?;
     match found {
@@ -285,18 +287,26 @@ fn pass_link(to: CellKey, link: &Link) -> LoopBody {
 /// Two values of an exclusive kind in one scope are two people.
 fn refused(work: &mut Work<'_, '_>, contact: &Contact, link: &Link) -> bool {
     let held = contact.exclusive(&link.target);
-    // What somebody has parted, somebody may join again.
-    let counts = |id: &&IdKey| id.kind != IdKind::Apart || link.evidence != Evidence::Manual;
-    let clash = held.iter().filter(counts).find(|id| {
-        link.exclusive.iter().any(|other| other.kind == id.kind && other.scope == id.scope && other.value != id.value)
-    });
+    let clash = held.iter().find(|id| link.exclusive.iter().any(|other| are_two(id, other, link.evidence)));
     let Some(clash) = clash else { return false };
     let detail = match clash.kind {
+        IdKind::Apart if link.evidence == Evidence::Manual => {
+            format!("parted at {}, and what was said before is still arriving: link again in a moment", clash.scope)
+        }
         IdKind::Apart => format!("parted at {}", clash.scope),
         kind => format!("two values of {kind} are two people"),
     };
     work.dead_link(DeadReason::LinkRefused, detail, &link.target, &link.from);
     true
+}
+
+fn are_two(one: &IdKey, other: &IdKey, evidence: Evidence) -> bool {
+    let of_one_kind = one.kind == other.kind && one.scope == other.scope;
+    of_one_kind
+        && match one.kind {
+            IdKind::Apart => parting::keeps_apart(one, other, evidence),
+            _ => one.value != other.value,
+        }
 }
 
 /// Whether `cell` gives way to `other`. Rank, then key: both are the cells' own and never change.

@@ -2,12 +2,15 @@
 //!
 //! ```text
 //!   root ── part: what goes is taken out, said, and remembered as apart ──▶ Part ──▶ receive at the forward, a contact again
+//!    ▲                                                                                    │
+//!    └──── Release, by way of the forwards, behind what they still had to pass on ◀───────┘
 //! ```
 //! Identifiers that became forwards to it go along. So do the tags that events of any of them set last. What cannot be
 //! told apart stays: see [`split`]. Both sides keep an identifier of kind `apart`, of one scope and different values,
-//! so that no event joins them again; a person may.
+//! so that no event joins them again; a person may. But not before that Release is back: `Part` takes a shorter way
+//! than what was said under the identifier before, and that would come behind what is said afterwards.
 
-use crate::cell::{Cell, Contact};
+use crate::cell::{Cell, Contact, Promise};
 use crate::commands::{Refusal, refusal};
 use crate::keys;
 use crate::merging;
@@ -19,11 +22,24 @@ use touchline_model::command::TagRef;
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::output::{Cause, DeadReason, Tag};
-use touchline_model::record::LoopBody;
+use touchline_model::record::{Evidence, LoopBody};
 use touchline_model::snapshot::Snapshot;
 
 /// Kind of a cause that is a parting.
-const PARTED: &str = "contact.parted";
+const CAUSE: &str = "contact.parted";
+
+/// Values of identifiers of kind `apart`: who stayed, who went, and who stayed as long as something may still be on its
+/// way there from who went.
+const KEPT: &str = "kept";
+const PARTED: &str = "parted";
+const LEAVING: &str = "leaving";
+
+/// Whether two identifiers of one parting keep apart who holds them: from everything but the word of a person, and from
+/// that too until nothing of before is on its way.
+pub(crate) fn keeps_apart(one: &IdKey, other: &IdKey, evidence: Evidence) -> bool {
+    let are_sides = (one.value == PARTED) != (other.value == PARTED);
+    are_sides && (evidence != Evidence::Manual || one.value == LEAVING || other.value == LEAVING)
+}
 
 /// Somebody says that `identifier` is not this contact.
 pub(crate) fn by_hand(
@@ -60,8 +76,9 @@ fn check(cell: &CellKey, contact: &Contact, identifier: &IdKey) -> Result<(), Re
         return Err(refusal("not_linked", "the contact does not have this identifier", ""));
     }
     if !contact.reserved.is_empty() {
-        // What was promised could belong to either side.
-        return Err(refusal("merging", "another contact is on its way into this one: ask again in a moment", ""));
+        // What was promised could belong to either side, and what is on its way takes the way that it was sent.
+        let detail = "another contact is on its way into this one or out of it: ask again in a moment";
+        return Err(refusal("merging", detail, ""));
     }
     Ok(())
 }
@@ -102,7 +119,7 @@ fn part(
     let snapshot = Box::new(split(work, cell, contact, identifier, &gone)?);
     let bundle = merging::bundle_of(work, cell);
     let lost: Vec<TagRef> = snapshot.tags.iter().map(|tag| TagRef::new(&tag.group, &tag.tag)).collect();
-    let case = merging::case(work, cell, &bundle, (PARTED, origin));
+    let case = merging::case(work, cell, &bundle, (CAUSE, origin));
     let case = Case { cause: said(case.cause.clone()), ..case };
     // Rules do not react: nothing has happened to the contact.
     rules::take_away(work, &case, contact, &lost);
@@ -127,7 +144,7 @@ fn split(
         identities,
         apart,
         // Nothing is promised now: see `check`.
-        reserved: _,
+        reserved,
         tags,
         relations,
         // As `seen`, but rules would take them for events of both: they stay.
@@ -157,8 +174,10 @@ fn split(
     let scope = work.position.to_string();
     let side = |value| IdKey::new(IdKind::Apart, scope.clone(), value);
     let mut theirs = apart.clone();
-    apart.push(side("kept"));
-    theirs.push(side("parted"));
+    apart.push(side(KEPT));
+    theirs.push(side(PARTED));
+    let leaving = Promise { exclusive: vec![side(LEAVING)], unanswered: 1 };
+    reserved.insert(CellKey::of(&cell.tenant(), identifier), leaving);
     Ok(Snapshot {
         seen: *seen,
         identities: going.into_iter().filter(|known| known.id != *identifier).collect(),
@@ -176,12 +195,15 @@ pub(crate) fn receive(
     snapshot: Snapshot,
     origin: Position,
 ) -> Result<(), ViewError> {
-    let found = work.cell(target)?;
-    if !matches!(found, Some(Cell::Forward { .. })) {
-        work.keep(target, found);
-        work.dead(DeadReason::LoopbackForged, "a cell that is no forward was parted");
-        return Ok(());
-    }
+    let to = match work.cell(target)? {
+        Some(Cell::Forward { to, .. }) => to,
+        other => {
+            work.keep(target, other);
+            work.dead(DeadReason::LoopbackForged, "a cell that is no forward was parted");
+            return Ok(());
+        }
+    };
+    work.tell(LoopBody::Release { target: to, from: target.clone() });
     let mut contact = Box::new(Contact::default());
     let Snapshot {
         seen,
@@ -200,7 +222,7 @@ pub(crate) fn receive(
     contact.apart = apart;
     contact.relations = relations.into_iter().map(|relation| (relation.staff.clone(), relation)).collect();
     let bundle = merging::bundle_of(work, target);
-    let case = merging::case(work, target, &bundle, (PARTED, origin));
+    let case = merging::case(work, target, &bundle, (CAUSE, origin));
     rules::merge(work, &case, &mut contact, tags);
     work.put_contact(target, contact);
     Ok(())

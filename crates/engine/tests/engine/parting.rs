@@ -257,7 +257,7 @@ fn a_channel_can_say_that_two_are_no_longer_one() {
 #[test]
 fn a_question_that_is_refused_takes_back_no_promise_of_an_earlier_one() {
     // Y, who is U, was granted by W. While that grant is on its way, D is about to become Y, and K, from whom somebody
-    // has parted D, becomes W: Y's next question is refused. But D goes elsewhere, so that Y is again whom W has granted.
+    // has parted D, becomes W: Y's next question is refused. But D goes elsewhere: Y is again whom W has granted.
     let (w, y, d) = (on(0, wecom), on(1, tb), on(2, |value| IdKey::new(IdKind::MemberCard, "shop", value)));
     let (k, z, u, v) = (on(3, youzan), youzan("z"), on(3, unionid), unionid("v"));
     let mut engines = engines();
@@ -290,4 +290,35 @@ fn a_question_that_is_refused_takes_back_no_promise_of_an_earlier_one() {
     assert_eq!(ids(&engines.contact(&w)), [&w, &k, &y, &u]);
     assert_eq!(ids(&engines.contact(&v)), [&v]);
     assert_eq!(engines.dead_reasons(), ["link_refused"; 3]);
+}
+
+#[test]
+fn who_was_parted_comes_back_only_behind_what_they_said_before() {
+    // The buyer asks for the price and is parted while that is on its way. Then the buyer pays, and Wang turns out to
+    // be the card, and somebody says that the card is the buyer after all: the price comes last, by way of Wang.
+    let (card, wang, buyer) = (on(0, wecom), on(1, youzan), on(2, tb));
+    let order = IdKey::new(IdKind::Order, "youzan:1", "E1");
+    let mut engines = engines();
+    engines.event(links(&buyer, &wang, "2026-03-02T09:00:00"));
+    engines.slow(&buyer, &wang);
+    engines.event(says(&buyer, "多少钱", "2026-03-02T10:00:00"));
+    unlink(&mut engines, "u1", &wang, &buyer);
+    engines.event(pays(&buyer, &order, "2026-03-02T10:10:00"));
+    engines.event(links(&card, &wang, "2026-03-02T10:20:00"));
+    assert_eq!(ids(&engines.contact(&card)), [&card, &wang]);
+    engines.outputs.clear();
+    link(&mut engines, "l1", &card, &buyer);
+    // Not yet: the price would overtake the payment. Nor can anybody else be parted before it is known whose it is.
+    assert_eq!((engines.answers(), engines.dead_reasons()), (vec!["accepted".to_owned()], vec!["link_refused"]));
+    unlink(&mut engines, "u2", &card, &wang);
+    assert_eq!(engines.answers().last().map(String::as_str), Some("merging:"));
+    engines.all_arrive();
+    // What was said before stays where it was on its way to.
+    assert_eq!(tags(&engines.contact(&card)), ["阶段/考虑"]);
+    assert_eq!(tags(&engines.contact(&buyer)), ["阶段/成交"]);
+    link(&mut engines, "l2", &card, &buyer);
+    let contact = engines.contact(&card);
+    assert_eq!((ids(&contact), tags(&contact)), (vec![&card, &wang, &buyer], vec!["阶段/成交".to_owned()]));
+    unlink(&mut engines, "u3", &card, &buyer);
+    assert_eq!(engines.answers().last().map(String::as_str), Some("accepted"));
 }

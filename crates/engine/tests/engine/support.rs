@@ -1,4 +1,4 @@
-//! Four engines over maps: no log, no store, no processor. Loopback arrives at once, but on ways that a test makes slow.
+//! Four engines over maps: no log, no store, no processor. Loopback arrives at once, unless a test makes its way slow.
 
 use std::collections::{BTreeMap, VecDeque};
 use touchline_engine::{Effects, Engine, Overlay, View, ViewError};
