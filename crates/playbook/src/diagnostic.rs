@@ -67,9 +67,11 @@ pub(crate) struct Sink {
 
 /// A place in a source, 1-based.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) line: u32,
-    pub(crate) column: u32,
+pub struct Place {
+    /// Line.
+    pub line: u32,
+    /// Column, in characters.
+    pub column: u32,
 }
 
 impl Sink {
@@ -118,7 +120,7 @@ impl Sink {
 }
 
 /// `did you mean …`, when a name close enough exists.
-pub(crate) fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let length = wrong.chars().count();
     if length > SUGGESTION_CHARS_MAX {
         return None;

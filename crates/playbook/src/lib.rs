@@ -26,4 +26,4 @@ mod reader;
 mod resolve;
 mod rules;
 pub mod syntax;
-mod yaml;
+pub mod yaml;

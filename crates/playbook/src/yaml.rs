@@ -1,7 +1,7 @@
 //! YAML as a small tree that knows where everything stands.
 
 use crate::codes;
-use crate::diagnostic::{Place, Sink};
+use crate::diagnostic::{Diagnostic, Place, Sink};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 /// Deepest nesting of a document.
@@ -9,32 +9,42 @@ const DEPTH_MAX: usize = 64;
 
 /// One value of a document.
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
-    pub(crate) place: Place,
-    pub(crate) kind: NodeKind,
+pub struct Node {
+    /// Where it begins; of nothing, where its key does.
+    pub place: Place,
+    /// What it is.
+    pub kind: NodeKind,
 }
 
+/// What a value is.
 #[derive(Debug, Clone)]
-pub(crate) enum NodeKind {
+pub enum NodeKind {
     /// Nothing: an empty value, `~` or `null`.
     Null,
+    /// A text.
     Scalar(Scalar),
+    /// Values in order.
     List(Vec<Node>),
+    /// Keys with their values, in order; a key may be there twice.
     Map(Vec<(Scalar, Node)>),
 }
 
 /// A text. Types are decided by whoever reads it.
 #[derive(Debug, Clone)]
-pub(crate) struct Scalar {
-    pub(crate) text: String,
-    pub(crate) place: Place,
+pub struct Scalar {
+    /// Without quotes.
+    pub text: String,
+    /// Where it begins, at its quote if it has one.
+    pub place: Place,
+    /// Whether it is written in quotes or as a block, so that it can only be meant as a text.
+    pub quoted: bool,
     /// Where the first character of `text` stands, when the text stands in the source as it is, on one line.
     inner: Option<Place>,
 }
 
 impl Scalar {
     /// Where the character at this offset stands; the start of the value when that cannot be told.
-    pub(crate) fn place_of(&self, offset: u32) -> Place {
+    pub fn place_of(&self, offset: u32) -> Place {
         match self.inner {
             Some(inner) => Place { line: inner.line, column: inner.column.saturating_add(offset) },
             None => self.place,
@@ -51,7 +61,7 @@ impl Node {
                 let text = replace(&scalar.text);
                 // Offsets in what is put in are none in the source.
                 let inner = scalar.inner.filter(|_| text == scalar.text);
-                NodeKind::Scalar(Scalar { text, place: scalar.place, inner })
+                NodeKind::Scalar(Scalar { text, place: scalar.place, quoted: scalar.quoted, inner })
             }
             NodeKind::List(items) => NodeKind::List(items.iter().map(|item| item.map_texts(replace)).collect()),
             NodeKind::Map(entries) => {
@@ -61,7 +71,8 @@ impl Node {
         Self { place: self.place, kind }
     }
 
-    pub(crate) fn describe(&self) -> &'static str {
+    /// What it is, for messages: `a list`.
+    pub fn describe(&self) -> &'static str {
         match self.kind {
             NodeKind::Null => "nothing",
             NodeKind::Scalar(_) => "a text",
@@ -69,6 +80,12 @@ impl Node {
             NodeKind::Map(_) => "a mapping",
         }
     }
+}
+
+/// Reads one document as it stands. Errors say where it is no YAML, or uses anchors, aliases or tags.
+pub fn read(source_id: &str, text: &str) -> Result<Node, Vec<Diagnostic>> {
+    let mut sink = Sink::new(source_id);
+    parse(text, &mut sink).ok_or_else(|| sink.into_found())
 }
 
 /// Parses one document. `None` after an error, which is in the sink.
@@ -178,14 +195,14 @@ impl Builder {
             ScalarStyle::Plain => 0,
             ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => 1,
             ScalarStyle::Literal | ScalarStyle::Folded => {
-                return Scalar { text, place: place(span.start), inner: None };
+                return Scalar { text, place: place(span.start), quoted: true, inner: None };
             }
         };
         let start = span.start.index() + skip;
         let as_it_is = text.chars().enumerate().all(|(at, c)| self.source.get(start + at) == Some(&c) && c != '\n');
         let place = place(span.start);
         let column = place.column + u32::from(skip == 1);
-        Scalar { text, place, inner: as_it_is.then_some(Place { line: place.line, column }) }
+        Scalar { text, place, quoted: skip == 1, inner: as_it_is.then_some(Place { line: place.line, column }) }
     }
 }
 

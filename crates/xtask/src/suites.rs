@@ -21,10 +21,11 @@ pub(crate) struct Args {
 }
 
 /// Packages without a native dependency: they compile and pass in seconds.
-const PURE: [&str; 8] = [
+const PURE: [&str; 9] = [
     "touchline-model",
     "touchline-playbook",
     "touchline-engine",
+    "touchline-scenario",
     "touchline-channels",
     "touchline-proto",
     "touchline-log",

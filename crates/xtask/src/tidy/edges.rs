@@ -33,10 +33,12 @@ const fn rule(name: &'static str, layer: Layer, may_use: &'static [&'static str]
 }
 
 /// Names without `touchline-`. An edge that is not here is a decision to take, not a line to add.
-const RULES: [Rule; 17] = [
+const RULES: [Rule; 18] = [
     rule("model", Layer::Pure, &[]),
     rule("playbook", Layer::Pure, &["model"]),
     rule("engine", Layer::Pure, &["model", "playbook"]),
+    // Playbooks tried out in memory: whatever it shows, the engine decided.
+    rule("scenario", Layer::Pure, &["model", "playbook", "engine"]),
     // Payloads become events; what becomes of the events is not its business.
     rule("channels", Layer::Pure, &["model"]),
     // The only place that knows the wire.
@@ -59,6 +61,7 @@ const RULES: [Rule; 17] = [
             "model",
             "playbook",
             "engine",
+            "scenario",
             "channels",
             "proto",
             "log",
@@ -82,6 +85,7 @@ const RULES: [Rule; 17] = [
             "model",
             "playbook",
             "engine",
+            "scenario",
             "channels",
             "proto",
             "log",

@@ -1,0 +1,187 @@
+//! Engines over maps in memory, with what they tell each other delivered at once, and a clock that stops at every due
+//! moment: no log, no store, no processor.
+
+use std::collections::{BTreeMap, VecDeque};
+use touchline_engine::{Effects, Engine, Overlay, View, ViewError};
+use touchline_model::command::{Command, CommandBody, PlaybookSource};
+use touchline_model::event::Event;
+use touchline_model::id::{CellKey, IdKey};
+use touchline_model::output::{Contact, Numbered, Outcome, Output};
+use touchline_model::record::{Input, Record};
+use touchline_model::time::Time;
+use touchline_playbook::bundle::Bundle;
+
+/// Several, so that people who are linked live apart at first.
+const PARTITIONS: u32 = 4;
+/// Whose world it is.
+pub(crate) const TENANT: &str = "acme";
+/// Ticks per stretch of time: a timer that never goes away must not hang the run.
+const TICKS_MAX: usize = 100_000;
+/// Forwards followed to find a contact: no real chain is that long.
+const FORWARDS_MAX: usize = 64;
+
+/// Why a run cannot go on. None of it is the playbook's fault.
+pub(crate) type Broken = String;
+
+/// A command that was refused: code and detail.
+pub(crate) type Refusal = (String, String);
+
+/// Everything there is.
+pub(crate) struct World {
+    parts: Vec<Part>,
+    /// Everything said so far.
+    pub(crate) outputs: Vec<Numbered>,
+    /// The only clock.
+    pub(crate) now: Time,
+    commands: u32,
+}
+
+/// One partition: an engine, its state and the next offset of its log.
+struct Part {
+    engine: Engine,
+    map: Map,
+    offset: u64,
+}
+
+#[derive(Default)]
+struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
+
+type Pair = (Vec<u8>, Vec<u8>);
+
+impl View for Map {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        Ok(self.0.get(key).cloned())
+    }
+    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Pair>, ViewError> {
+        let range = self.0.range(from.to_vec()..until.to_vec());
+        Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+}
+
+impl World {
+    pub(crate) fn new(start: Time) -> Result<Self, Broken> {
+        let mut parts = Vec::new();
+        for partition in 0..PARTITIONS {
+            let map = Map::default();
+            let engine = Engine::open(&map, partition, PARTITIONS).map_err(|error| error.to_string())?;
+            parts.push(Part { engine, map, offset: 0 });
+        }
+        Ok(Self { parts, outputs: Vec::new(), now: start, commands: 0 })
+    }
+
+    /// Puts playbooks in force, and with them what the directory says.
+    pub(crate) fn activate(&mut self, sources: Vec<PlaybookSource>) -> Result<Result<(), Refusal>, Broken> {
+        let expected_active = self.bundle().map_or(0, |bundle| bundle.number);
+        self.command("li", CommandBody::Activate { sources, remove: Vec::new(), expected_active })
+    }
+
+    /// The bundle in force.
+    pub(crate) fn bundle(&self) -> Option<&Bundle> {
+        self.parts[0].engine.bundle(TENANT)
+    }
+
+    /// Gives a command and everything that follows from it; how it was answered.
+    pub(crate) fn command(&mut self, actor: &str, body: CommandBody) -> Result<Result<(), Refusal>, Broken> {
+        self.commands += 1;
+        let request_id = format!("command-{}", self.commands);
+        let key = body.contact().cloned();
+        let command = Command {
+            request_id: request_id.clone(),
+            tenant: TENANT.to_owned(),
+            actor: actor.to_owned(),
+            received_at: self.now,
+            body,
+        };
+        let partition = key.as_ref().map_or(0, |key| key.partition(PARTITIONS));
+        self.append(partition, key.map(|key| key.to_string()), Input::Command(Box::new(command)))?;
+        let answer = self.outputs.iter().rev().find_map(|said| match &said.output {
+            Output::CommandResult(result) if result.request_id == request_id => Some(&result.outcome),
+            _ => None,
+        });
+        match answer {
+            Some(Outcome::Accepted) => Ok(Ok(())),
+            Some(Outcome::Refused { code, detail, .. }) => Ok(Err((code.clone(), detail.clone()))),
+            None => Err("a command was not answered".to_owned()),
+        }
+    }
+
+    /// Appends an event under its native key, now.
+    pub(crate) fn event(&mut self, event: Event) -> Result<(), Broken> {
+        let key = event.key();
+        self.append(key.partition(PARTITIONS), Some(key.to_string()), Input::Event(Box::new(event)))
+    }
+
+    /// Lets time pass until `to`, ticking every partition at each due moment on the way.
+    pub(crate) fn advance(&mut self, to: Time) -> Result<(), Broken> {
+        for _ in 0..TICKS_MAX {
+            let mut next: Option<Time> = None;
+            for part in &self.parts {
+                let due = part.engine.next_due(&part.map).map_err(|error| error.to_string())?;
+                next = [next, due].into_iter().flatten().min();
+            }
+            let next = next.filter(|due| *due <= to);
+            self.now = next.unwrap_or(to).max(self.now);
+            for partition in 0..PARTITIONS {
+                self.append(partition, None, Input::Tick { wall: self.now })?;
+            }
+            if next.is_none() {
+                return Ok(());
+            }
+        }
+        Err(format!("time does not get past {}: more than {TICKS_MAX} ticks", self.now))
+    }
+
+    /// The contact that holds these identifiers, if anything is known of them, and every cell that stands for it.
+    pub(crate) fn contact(&self, ids: &[IdKey]) -> Result<(Option<Contact>, Vec<CellKey>), Broken> {
+        let mut cells: Vec<CellKey> = ids.iter().map(|id| CellKey::of(TENANT, id)).collect();
+        let mut found = None;
+        for mut cell in cells.clone() {
+            for _ in 0..FORWARDS_MAX {
+                let part = &self.parts[cell.partition(PARTITIONS) as usize];
+                let contact = part.engine.public_contact(&part.map, &cell).map_err(|error| error.to_string())?;
+                let Some(contact) = contact else { break };
+                let Some(to) = contact.merged_into.clone() else {
+                    found.get_or_insert(contact);
+                    break;
+                };
+                cells.push(to.clone());
+                cell = to;
+            }
+        }
+        cells.sort();
+        cells.dedup();
+        Ok((found, cells))
+    }
+
+    /// Appends and delivers what follows from it, everywhere, until nobody has anything to tell.
+    fn append(&mut self, partition: u32, key: Option<String>, input: Input) -> Result<(), Broken> {
+        let mut queue = VecDeque::from([(partition, key, input)]);
+        while let Some((partition, key, input)) = queue.pop_front() {
+            let part = &mut self.parts[partition as usize];
+            let record = Record { offset: part.offset, append_time: self.now, key, input: Ok(input) };
+            let effects = part.apply(&record)?;
+            self.outputs.extend(effects.outputs);
+            for (destination, looped) in effects.loops {
+                let key = looped.body.target().map(ToString::to_string);
+                queue.push_back((destination, key, Input::Loop(Box::new(looped))));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Part {
+    fn apply(&mut self, record: &Record) -> Result<Effects, Broken> {
+        let mut overlay = Overlay::new(&self.map);
+        let effects = self.engine.apply(&mut overlay, record).map_err(|error| error.to_string())?;
+        let writes: Vec<_> = overlay.into_writes().collect();
+        for (key, value) in writes {
+            match value {
+                Some(value) => self.map.0.insert(key, value),
+                None => self.map.0.remove(&key),
+            };
+        }
+        self.offset += 1;
+        Ok(effects)
+    }
+}
