@@ -1,0 +1,126 @@
+//! Every scenario file: it passes, or it is listed as pending and does not; and what it claims to prove, it proves.
+#![expect(clippy::disallowed_methods, reason = "the scenarios are files; the crate itself reads none")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use touchline_scenario::{Outcome, Report, Scenario, Sources, run};
+
+/// Where scenario files lie.
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/scenarios");
+
+/// A scenario file by its path below [`ROOT`] without `.yaml`, with the files it names.
+struct Case {
+    name: String,
+    scenario: Scenario,
+    sources: Sources,
+}
+
+#[test]
+fn every_scenario_passes_unless_it_is_pending() {
+    let pending = pending();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        let report = run(&case.scenario, &case.sources);
+        match (report.passed(), pending.get(&case.name)) {
+            (true, None) => {}
+            (true, Some(_)) => wrong.push(format!("{} passes: remove it from PENDING", case.name)),
+            (false, None) => wrong.push(format!("{report}")),
+            (false, Some(missing)) => wrong.extend(not_only_pending(&case.name, &report, missing)),
+        }
+    }
+    assert!(wrong.is_empty(), "{} of the scenarios are not as they should be:\n\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+#[test]
+fn every_scenario_notices_when_what_it_proves_is_ignored() {
+    let pending = pending();
+    let mut wrong = Vec::new();
+    for case in cases() {
+        for proof in case.scenario.proofs() {
+            let (scenario, sources) = match case.scenario.without(proof, &case.sources) {
+                Ok(changed) => changed,
+                Err(error) => {
+                    wrong.push(error);
+                    continue;
+                }
+            };
+            let report = run(&scenario, &sources);
+            let claim = format!("{} line {}: proves {}", case.name, proof.line, proof.key);
+            match (&report.outcome, pending.get(&case.name)) {
+                (Outcome::Passed, _) => wrong.push(format!("{claim}, but passes without `{}`", proof.from)),
+                // What takes the place of the key is a playbook too, or the proof shows nothing but a typing error.
+                (Outcome::Refused { .. }, None) if !proof.refused => {
+                    wrong.push(format!("{claim}, but does not compile without `{}`: {report}", proof.from));
+                }
+                (Outcome::Failed { .. }, None) if proof.refused => {
+                    wrong.push(format!("{claim}, but compiles without `{}`", proof.from));
+                }
+                (_, Some(missing)) if !proof.refused => wrong.extend(not_only_pending(&claim, &report, missing)),
+                _ => {}
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} proofs do not hold:\n\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+#[test]
+fn what_is_pending_is_there() {
+    let names: BTreeSet<String> = cases().into_iter().map(|case| case.name).collect();
+    let pending = pending();
+    let gone: Vec<&String> = pending.keys().filter(|name| !names.contains(*name)).collect();
+    assert!(gone.is_empty(), "PENDING names scenarios that are not there: {gone:?}");
+}
+
+/// A pending scenario may be refused as not yet, or with the codes that its line in PENDING names; other mistakes are
+/// the scenario's own.
+fn not_only_pending(name: &str, report: &Report, missing: &str) -> Option<String> {
+    let Outcome::Refused { findings } = &report.outcome else { return None };
+    let own = findings.iter().find(|finding| {
+        finding.code.is_none_or(|code| !code.starts_with("NY") && !code.starts_with("PW") && !missing.contains(code))
+    });
+    own.map(|finding| format!("{name} is pending, but not for this:\n{finding}"))
+}
+
+/// Scenario names with what they wait for.
+fn pending() -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("PENDING")).unwrap();
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| line.split_once("  ").map(|(name, why)| (name.into(), why.trim().into())).unwrap()).collect()
+}
+
+fn cases() -> Vec<Case> {
+    let mut paths = Vec::new();
+    collect(Path::new(ROOT), &mut paths);
+    paths.sort();
+    let cases = paths.iter().map(|path| case(path));
+    cases.collect()
+}
+
+fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, paths);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            paths.push(path);
+        }
+    }
+}
+
+fn case(path: &Path) -> Case {
+    let shown = path.strip_prefix(ROOT).unwrap().display().to_string();
+    let text = std::fs::read_to_string(path).unwrap();
+    let scenario = Scenario::read(&format!("tests/scenarios/{shown}"), &text).unwrap_or_else(|findings| {
+        let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        panic!("{shown} is no scenario:\n{}", findings.join("\n\n"))
+    });
+    let files = scenario.files().into_iter();
+    let sources = files
+        .map(|file| {
+            let path = path.parent().unwrap().join(file);
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            (file.to_owned(), text)
+        })
+        .collect();
+    Case { name: shown.trim_end_matches(".yaml").to_owned(), scenario, sources }
+}
