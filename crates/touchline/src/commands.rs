@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod contact;
 pub(crate) mod link;
 pub(crate) mod playbook;
+pub(crate) mod playbook_test;
 pub(crate) mod replay;
 pub(crate) mod segment;
 pub(crate) mod send;

@@ -1,7 +1,7 @@
 //! `touchline`: the server and the command line.
 //!
 //! `touchline dev` runs all roles in one process; every other command speaks to a server, except
-//! `replay` and `playbook validate`, which need none.
+//! `replay`, `playbook validate` and `playbook test`, which need none.
 
 mod client;
 mod clock;
@@ -64,7 +64,7 @@ enum Command {
     Touches(touches::Options),
     /// Report what became of a touch
     Report(touches::ReportOptions),
-    /// Validate, activate and list playbooks
+    /// Validate, test, activate and list playbooks
     #[command(subcommand)]
     Playbook(playbook::Command),
     /// Run playbooks over recorded events with a virtual clock, without a server

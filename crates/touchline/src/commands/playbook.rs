@@ -1,6 +1,7 @@
-//! `touchline playbook`: validate, activate, list.
+//! `touchline playbook`: validate, test, activate, list.
 
 use crate::client::{Server, full, print_json, print_line, refusal};
+use crate::commands::playbook_test;
 use crate::json;
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -19,6 +20,7 @@ pub(crate) enum Command {
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
+    Test(playbook_test::Options),
     /// Put playbooks in force; those with a known id are replaced
     Activate {
         /// YAML files, in the order of the bundle
@@ -54,6 +56,7 @@ fn read_one(file: &Path) -> anyhow::Result<PlaybookSource> {
 pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Validate { files } => validate(server, &files),
+        Command::Test(options) => playbook_test::run(server, &options),
         Command::Activate { files, expect, remove, actor } => activate(server, &files, expect, remove, actor).await,
         Command::List => {
             let mut client = PlaybookServiceClient::new(server.connect().await?);

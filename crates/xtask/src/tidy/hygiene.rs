@@ -25,10 +25,11 @@ const FOREIGN: [&str; 5] = [
 /// Where every dependency comes from.
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
-/// The lints of the pure crates: one text, four places, because clippy reads the nearest file.
-const PURE_LINTS: [&str; 4] = [
+/// The lints of the pure crates: one text, five places, because clippy reads the nearest file.
+const PURE_LINTS: [&str; 5] = [
     "crates/model/clippy.toml",
     "crates/playbook/clippy.toml",
+    "crates/scenario/clippy.toml",
     "crates/engine/clippy.toml",
     "crates/channels/clippy.toml",
 ];
