@@ -81,8 +81,8 @@ pub(crate) enum Document {
     /// Written in the scenario itself.
     Inline {
         text: String,
-        /// Line of the file on which the text begins.
-        line: u32,
+        /// Where the text begins.
+        place: Place,
     },
     /// In a file of its own.
     File { path: String, place: Place },

@@ -25,8 +25,9 @@ impl Scenario {
             reader.wrong(Place { line: 1, column: 1 }, message, None);
             return Err(reader.findings);
         }
-        let root = yaml::read(file, text)
-            .map_err(|found| found.iter().map(|found| Finding::of(found, file, 0)).collect::<Vec<_>>())?;
+        let root = yaml::read(file, text).map_err(|found| {
+            found.iter().map(|found| Finding::of(found, file, Place { line: 1, column: 1 })).collect::<Vec<_>>()
+        })?;
         match reader.scenario(&root) {
             Some(scenario) if reader.findings.is_empty() => Ok(scenario),
             _ => Err(reader.findings),
@@ -140,7 +141,7 @@ impl Reader<'_> {
             if path.ends_with(".yaml") || path.ends_with(".yml") {
                 Document::File { path: path.to_owned(), place: scalar.place }
             } else {
-                Document::Inline { text: scalar.text.clone(), line: scalar.place.line }
+                Document::Inline { text: scalar.text.clone(), place: scalar.place }
             }
         };
         texts.into_iter().map(document).collect()

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use std::fmt;
-use touchline_playbook::diagnostic::Diagnostic;
+use touchline_playbook::diagnostic::{Diagnostic, Place};
 
 /// What came of one scenario.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -73,12 +73,12 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A finding of the compiler in a text that begins `lines` lines down in `file`.
-    pub(crate) fn of(found: &Diagnostic, file: &str, lines: u32) -> Self {
+    /// A finding of the compiler in a text that begins at `begins` in `file`.
+    pub(crate) fn of(found: &Diagnostic, file: &str, begins: Place) -> Self {
         Self {
             file: file.to_owned(),
-            line: found.line.saturating_add(lines),
-            column: found.column,
+            line: found.line.saturating_add(begins.line - 1),
+            column: found.column.saturating_add(begins.column - 1),
             code: Some(found.code),
             message: found.message.clone(),
             hint: found.hint.clone(),

@@ -30,6 +30,9 @@ pub fn run(scenario: &Scenario, sources: &Sources) -> Report {
     Report { scenario: scenario.name.clone(), file: scenario.file.clone(), checks: run.checks, outcome }
 }
 
+/// The beginning of a file.
+const BEGIN: Place = Place { line: 1, column: 1 };
+
 struct Run<'s> {
     scenario: &'s Scenario,
     sources: &'s Sources,
@@ -40,11 +43,11 @@ struct Run<'s> {
     events: u64,
 }
 
-/// A document with where it stands: its file, and how many lines of that file come before it.
+/// A document with where it begins in its file.
 struct Text {
     source: PlaybookSource,
     file: String,
-    lines: u32,
+    begins: Place,
 }
 
 impl Run<'_> {
@@ -52,10 +55,10 @@ impl Run<'_> {
     fn documents(&self, documents: &[Document]) -> Result<Vec<Text>, Vec<Finding>> {
         let mut texts: Vec<Text> = Vec::new();
         for document in documents {
-            let (text, file, lines) = match document {
-                Document::Inline { text, line } => (text, self.scenario.file.clone(), line.saturating_sub(1)),
+            let (text, file, begins) = match document {
+                Document::Inline { text, place } => (text, self.scenario.file.clone(), *place),
                 Document::File { path, place } => match self.sources.get(path) {
-                    Some(text) => (text, path.clone(), 0),
+                    Some(text) => (text, path.clone(), BEGIN),
                     None => {
                         let message = format!("the file `{path}` is not there");
                         let file = self.scenario.file.clone();
@@ -66,7 +69,7 @@ impl Run<'_> {
             };
             let yaml = leave_out(text, &self.scenario.leave_out);
             let id = playbook_id(&yaml).unwrap_or_else(|_| format!("document-{}", texts.len() + 1));
-            texts.push(Text { source: PlaybookSource { id, yaml }, file, lines });
+            texts.push(Text { source: PlaybookSource { id, yaml }, file, begins });
         }
         Ok(texts)
     }
@@ -77,8 +80,8 @@ impl Run<'_> {
         let located = found.iter().map(|found| {
             let text = texts.iter().find(|text| text.source.id == found.source_id);
             text.map_or_else(
-                || Finding::of(found, &self.scenario.file, 0),
-                |text| Finding::of(found, &text.file, text.lines),
+                || Finding::of(found, &self.scenario.file, BEGIN),
+                |text| Finding::of(found, &text.file, text.begins),
             )
         });
         Err(located.collect())
@@ -87,7 +90,7 @@ impl Run<'_> {
     fn play(&mut self, texts: Vec<Text>) -> Outcome {
         if let Err(broken) = self.steps(texts) {
             // The step at which it broke is the last one that was looked at: said without a better place.
-            self.fail(Place { line: 1, column: 1 }, "the run", "goes to the end".to_owned(), broken);
+            self.fail(BEGIN, "the run", "goes to the end".to_owned(), broken);
         }
         match std::mem::take(&mut self.failures) {
             failures if failures.is_empty() => Outcome::Passed,
@@ -100,7 +103,7 @@ impl Run<'_> {
         let Some(When::At(start)) = start else { return Err("the first step does not say when".to_owned()) };
         let mut world = World::new(start)?;
         let activated = world.activate(texts.into_iter().map(|text| text.source).collect())?;
-        self.answered(Place { line: 1, column: 1 }, "the playbooks", None, activated);
+        self.answered(BEGIN, "the playbooks", None, activated);
         for step in &self.scenario.steps {
             self.pass_time(&mut world, step)?;
             self.step(&mut world, step)?;
@@ -299,7 +302,7 @@ fn fill(
     let declared =
         bundle.into_iter().flat_map(|bundle| &bundle.playbooks).find_map(|of| of.events.get(&spec.custom_name));
     if spec.kind == Kind::Custom && declared.is_none() {
-        let place = Place { line: 1, column: 1 };
+        let place = BEGIN;
         return Err((place, format!("no playbook declares the event `{}`", spec.custom_name)));
     }
     let (mut public, mut private) = (Fields::new(), Fields::new());

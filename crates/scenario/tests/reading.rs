@@ -78,8 +78,8 @@ fn a_playbook_that_does_not_compile_is_located_in_the_scenario() {
     let scenario = Scenario::read("s.yaml", &text).expect("a scenario");
     let Outcome::Refused { findings } = run(&scenario, &Sources::new()).outcome else { panic!("it is refused") };
     let shown: Vec<String> =
-        findings.iter().map(|found| format!("{}:{}", found.line, found.code.unwrap_or("-"))).collect();
-    assert_eq!(shown, ["8:PB022"]);
+        findings.iter().map(|found| format!("{}:{} {}", found.line, found.column, found.code.unwrap_or("-"))).collect();
+    assert_eq!(shown, ["8:24 PB022"]);
 }
 
 #[test]
