@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use touchline_playbook::syntax::FUNCTIONS;
 use touchline_scenario::{Outcome, Report, Scenario, Sources, run};
 
 /// Where scenario files lie.
@@ -71,6 +72,69 @@ fn what_is_pending_is_there() {
     assert!(gone.is_empty(), "PENDING names scenarios that are not there: {gone:?}");
 }
 
+/// Options of functions that the language has and nobody has given a meaning yet.
+const UNSPECIFIED: [&str; 4] = ["sum.since", "sum.distinct", "none.since", "none.distinct"];
+
+/// What is no function: sections, actions and their options, whose proofs begin with these words.
+const OTHERS: [&str; 40] = [
+    "trigger",
+    "when",
+    "field",
+    "has",
+    "text",
+    "channel",
+    "any_line",
+    "any_line.sku",
+    "any_line.product",
+    "group_kind",
+    "keywords.any",
+    "fold.t2s",
+    "fold.lower",
+    "fold.nfkc",
+    "events.field",
+    "contents.match",
+    "and",
+    "or",
+    "not",
+    "set_tag",
+    "unset_tag",
+    "allow",
+    "set_attr",
+    "assign.by",
+    "assign.pool",
+    "handoff.to",
+    "handoff.sla",
+    "handoff.reason",
+    "task",
+    "exclusive",
+    "ordered",
+    "off_ladder",
+    "manual",
+    "backward",
+    "for_each",
+    "uses",
+    "version",
+    "timezone",
+    "months_since",
+    "date_add.days",
+];
+
+#[test]
+fn every_key_of_the_language_is_proved_by_a_scenario() {
+    let cases = cases();
+    let proofs = cases.iter().flat_map(|case| case.scenario.proofs());
+    let proved: BTreeSet<&str> = proofs.map(|proof| proof.key.split([' ', '(']).next().unwrap_or_default()).collect();
+    let functions = FUNCTIONS.iter().flat_map(|function| {
+        let options = function.options.iter().map(|(option, ..)| format!("{}.{option}", function.name));
+        std::iter::once(function.name.to_owned()).chain(options)
+    });
+    let mut keys: Vec<String> = functions.filter(|key| !UNSPECIFIED.contains(&key.as_str())).collect();
+    keys.extend(OTHERS.map(str::to_owned));
+    let is_proved = |key: &String| proved.iter().any(|proved| proved == key || proved.starts_with(&format!("{key}.")));
+    let missing: Vec<&String> = keys.iter().filter(|key| !is_proved(key)).collect();
+    assert!(missing.is_empty(), "no scenario proves {missing:?}");
+}
+
 /// A pending scenario may be refused as not yet, or with the codes that its line in PENDING names; other mistakes are
 /// the scenario's own.
 fn not_only_pending(name: &str, report: &Report, missing: &str) -> Option<String> {
@@ -83,9 +147,13 @@ fn not_only_pending(name: &str, report: &Report, missing: &str) -> Option<String
 
 /// Scenario names with what they wait for.
 fn pending() -> BTreeMap<String, String> {
-    let text = std::fs::read_to_string(Path::new(ROOT).join("PENDING")).unwrap();
+    let text = std::fs::read_to_string(Path::new(ROOT).join("PENDING")).expect("the list of what is pending");
     let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| line.split_once("  ").map(|(name, why)| (name.into(), why.trim().into())).unwrap()).collect()
+    lines
+        .map(|line| {
+            line.split_once("  ").map(|(name, why)| (name.into(), why.trim().into())).expect("name, two spaces, reason")
+        })
+        .collect()
 }
 
 fn cases() -> Vec<Case> {
@@ -97,8 +165,8 @@ fn cases() -> Vec<Case> {
 }
 
 fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in std::fs::read_dir(directory).expect("a directory of scenarios") {
+        let path = entry.expect("an entry of it").path();
         if path.is_dir() {
             collect(&path, paths);
         } else if path.extension().is_some_and(|extension| extension == "yaml") {
@@ -108,8 +176,8 @@ fn collect(directory: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 fn case(path: &Path) -> Case {
-    let shown = path.strip_prefix(ROOT).unwrap().display().to_string();
-    let text = std::fs::read_to_string(path).unwrap();
+    let shown = path.strip_prefix(ROOT).expect("found below it").display().to_string();
+    let text = std::fs::read_to_string(path).expect("a readable file");
     let scenario = Scenario::read(&format!("tests/scenarios/{shown}"), &text).unwrap_or_else(|findings| {
         let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
         panic!("{shown} is no scenario:\n{}", findings.join("\n\n"))
@@ -117,7 +185,7 @@ fn case(path: &Path) -> Case {
     let files = scenario.files().into_iter();
     let sources = files
         .map(|file| {
-            let path = path.parent().unwrap().join(file);
+            let path = path.parent().expect("it lies in a directory").join(file);
             let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             (file.to_owned(), text)
         })
