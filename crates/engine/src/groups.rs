@@ -36,6 +36,8 @@ pub(crate) struct Group {
     pub(crate) version: Option<String>,
     /// How often it has asked for its members since it knew them; 0: it knows them.
     pub(crate) asked: u32,
+    /// When it asks again: a timer of any other moment belongs to a question that was answered.
+    pub(crate) asks_at: Option<Time>,
     /// How many members lie beside it.
     pub(crate) members: u32,
 }
@@ -117,8 +119,8 @@ pub(crate) fn tell(work: &mut Work<'_, '_>, event: &Event, at: Time) {
 }
 
 /// The group asks again.
-pub(crate) fn ask_again(work: &mut Work<'_, '_>, cell: &CellKey, group: Group) {
-    if group.asked == 0 || group.asked >= ASKS_MAX {
+pub(crate) fn ask_again(work: &mut Work<'_, '_>, cell: &CellKey, group: Group, due: Time) {
+    if group.asks_at != Some(due) {
         work.keep(cell, Some(Cell::Group(group)));
         return;
     }
@@ -165,9 +167,12 @@ fn members_changed(
 
 /// Says that the members have to be fetched, and will say so again.
 fn ask(work: &mut Work<'_, '_>, cell: &CellKey, group: &mut Group) {
-    let after = Span(ASK_AGAIN_AFTER.0 << group.asked);
+    let again = work.clock.plus(Span(ASK_AGAIN_AFTER.0 << group.asked));
     group.asked += 1;
-    timers::arm_cell(work, cell, work.clock.plus(after), ASK_AGAIN);
+    group.asks_at = (group.asked < ASKS_MAX).then_some(again);
+    if group.asks_at.is_some() {
+        timers::arm_cell(work, cell, again, ASK_AGAIN);
+    }
     let detail = format!("asked {} times for the members of a group", group.asked);
     work.dead_of(DeadReason::GroupOutdated, detail, vec![cell.clone()]);
 }
@@ -203,7 +208,7 @@ fn snapshot(
     let found = Snapshot { version, members };
     replace(work, cell, group, event, &found, (at, origin))?;
     group.version = Some(found.version).filter(|version| !version.is_empty());
-    group.asked = 0;
+    (group.asked, group.asks_at) = (0, None);
     Ok(())
 }
 

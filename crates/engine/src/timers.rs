@@ -92,7 +92,7 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
                 continue;
             }
             Some(Cell::Group(group)) => {
-                groups::ask_again(work, &cell, group);
+                groups::ask_again(work, &cell, group, due);
                 continue;
             }
             other => {

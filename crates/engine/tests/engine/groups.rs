@@ -137,6 +137,21 @@ fn versions_chain_and_a_missed_change_is_asked_for_again_until_a_snapshot_comes(
 }
 
 #[test]
+fn a_new_question_has_its_own_time_whatever_was_still_armed_for_an_answered_one() {
+    let mut engines = engines();
+    engines.event(changed("2026-03-02T09:00:00", "add_member", ("v1", "v2"), None));
+    engines.event(snapshot("2026-03-02T09:10:00", "v2", &[("wmA", None)]));
+    engines.event(changed("2026-03-02T09:20:00", "add_member", ("v3", "v4"), None));
+    assert_eq!(engines.dead_reasons().len(), 2);
+    engines.advance(at("2026-03-02T10:19:59"));
+    assert_eq!(engines.dead_reasons().len(), 2);
+    engines.advance(at("2026-03-02T10:20:00"));
+    assert_eq!(engines.dead_reasons().len(), 3);
+    engines.advance(at("2026-03-02T12:19:59"));
+    assert_eq!(engines.dead_reasons().len(), 3);
+}
+
+#[test]
 fn a_change_without_names_or_before_any_snapshot_is_asked_for_a_bounded_number_of_times() {
     let mut engines = engines();
     engines.event(changed("2026-03-02T09:00:00", "add_member", ("v1", "v2"), None));
