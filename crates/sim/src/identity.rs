@@ -15,6 +15,7 @@
 //! Where somebody is parted who is being joined, who belongs to whom depends on which message came first. What must hold
 //! all the same, whatever came first, is in `identity/judge.rs`.
 
+mod groups;
 mod judge;
 mod plan;
 mod plant;
@@ -22,6 +23,7 @@ mod plant;
 use crate::map::Map;
 use crate::random::Random;
 use crate::workload::{self, TENANT};
+use groups::Groups;
 use plan::{Action, keyword, one_of, playbook};
 use std::collections::BTreeMap;
 use touchline_engine::{Engine, Overlay, public_contact};
@@ -61,6 +63,8 @@ pub enum Schedule {
     Conflicts,
     /// Identifiers are parted too, and joined by hand.
     Partings,
+    /// As [`Schedule::Linked`], without orders; and people come into groups and leave them, while hours pass.
+    Groups,
 }
 
 /// Which run.
@@ -99,6 +103,12 @@ pub struct Report {
     pub tokens_refused: usize,
     /// Events that were on their way to a contact when their identifier was parted from it, and stayed there.
     pub stray: usize,
+    /// How often groups asked for their members.
+    pub questions: usize,
+    /// Who was told by a group that they had come or gone.
+    pub told: usize,
+    /// What groups of another corp said, refused.
+    pub strangers: usize,
 }
 
 impl std::ops::AddAssign for Report {
@@ -110,12 +120,15 @@ impl std::ops::AddAssign for Report {
         self.repeats += repeats;
         self.crashes += crashes;
         self.refused += refused;
-        let Self { partings, apart, tokens, tokens_refused, stray, .. } = more;
+        let Self { partings, apart, tokens, tokens_refused, stray, questions, told, strangers, .. } = more;
         self.partings += partings;
         self.apart += apart;
         self.tokens += tokens;
         self.tokens_refused += tokens_refused;
         self.stray += stray;
+        self.questions += questions;
+        self.told += told;
+        self.strangers += strangers;
     }
 }
 
@@ -131,6 +144,7 @@ pub fn run(options: Options) -> Result<Report, String> {
         world.act()?;
     }
     world.rest()?;
+    world.settle_groups()?;
     world.judge()?;
     Ok(world.report)
 }
@@ -178,6 +192,7 @@ struct World {
     buyer: Vec<(usize, bool)>,
     /// What each token is made for.
     bearer: Vec<usize>,
+    groups: Groups,
     /// Commands that may come again.
     commands: Vec<Input>,
     parted: Vec<Parted>,
@@ -214,6 +229,10 @@ impl World {
         for number in 0..ORDERS {
             ids.push(IdKey::new(IdKind::Order, "youzan:1", format!("E{number}-{}", random.below(1_000))));
         }
+        let groups = match options.schedule {
+            Schedule::Groups => Groups::new(&mut random),
+            _ => Groups::default(),
+        };
         let plan = plan::plan(&mut random, &person, options.schedule);
         Self {
             options,
@@ -228,6 +247,7 @@ impl World {
             linked: Vec::new(),
             buyer: plan.buyer.into_iter().map(|buyer| (buyer, false)).collect(),
             bearer: plan.bearer,
+            groups,
             commands: Vec::new(),
             parted: Vec::new(),
             by_hand_until: 0,
@@ -298,6 +318,7 @@ impl World {
                 self.append_command(again);
             }
             Some(Action::Repeats) => {}
+            Some(Action::Group(change)) => self.change(change),
             Some(Action::Pause) => {
                 for _ in 0..PAUSE {
                     self.disturb()?;
@@ -321,12 +342,21 @@ impl World {
         self.append_event(kind, subject, fields, "");
     }
 
-    /// Appends an event, perhaps twice; when it came first.
     fn append_event(&mut self, kind: Kind, subject: Vec<IdKey>, fields: Fields, text: &str) -> Time {
+        self.append_of("", kind, subject, fields, text)
+    }
+
+    /// Appends what an account says, perhaps twice; when it came first.
+    fn append_of(&mut self, account: &str, kind: Kind, subject: Vec<IdKey>, fields: Fields, text: &str) -> Time {
         self.count += 1;
         let received_at = self.now;
         let event = |count: u64| {
-            workload::event(kind, &count.to_string(), subject.clone(), received_at, None, fields.clone(), text)
+            let (subject, fields) = (subject.clone(), fields.clone());
+            let mut input = workload::event(kind, &count.to_string(), subject, received_at, None, fields, text);
+            if let Input::Event(event) = &mut input {
+                event.account = account.to_owned();
+            }
+            input
         };
         let once = event(self.count);
         let key = touchline_proto::input_key(&once).expect("events have keys");
@@ -474,6 +504,9 @@ impl World {
         let record = Record { offset, append_time, key, input: Ok(input) };
         let effects = part.engine.apply(&mut overlay, &record).map_err(|error| error.to_string())?;
         for (key, value) in overlay.into_writes().collect::<Vec<_>>() {
+            if self.options.plant.is_some_and(|plant| plant.forgets(&key)) {
+                continue;
+            }
             match value {
                 Some(value) => part.map.0.insert(key, value),
                 None => part.map.0.remove(&key),

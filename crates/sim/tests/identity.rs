@@ -1,4 +1,4 @@
-//! Links, merges, partings, tokens and forwarded events under any schedule: see `touchline_sim::identity`.
+//! Links, merges, partings, tokens, groups and forwarded events under any schedule: see `touchline_sim::identity`.
 
 use touchline_sim::identity::{Options, Plant, Report, Schedule, run};
 
@@ -50,10 +50,18 @@ fn who_is_parted_stays_apart_and_everybody_knows_whom_they_stand_for() {
 }
 
 #[test]
+fn groups_know_their_members_tell_who_came_and_went_and_ask_until_they_know() {
+    let total = all(Schedule::Groups);
+    if seeds().count() > 1 {
+        assert!(total.told > 0 && total.questions > 0 && total.strangers > 0 && total.merges > 0, "{total:?}");
+    }
+}
+
+#[test]
 fn whatever_is_falsified_is_seen() {
     for plant in Plant::ALL {
         let error = (0..SEEDS_TO_FIND).find_map(|seed| {
-            let schedule = if seed % 2 == 0 { Schedule::Partings } else { Schedule::Linked };
+            let schedule = [Schedule::Partings, Schedule::Linked, Schedule::Groups][seed as usize % 3];
             run(Options { seed, schedule, plant: Some(plant) }).err()
         });
         let error = error.unwrap_or_else(|| panic!("{plant:?} is not seen within {SEEDS_TO_FIND} schedules"));
@@ -63,6 +71,12 @@ fn whatever_is_falsified_is_seen() {
             Plant::IdentitiesLost | Plant::PartLost => &[" says that it is ", "is not there"],
             Plant::ApartForgotten => &["is one with it again"],
             Plant::PromiseKept => &["is refused: merging"],
+            Plant::LapsedTaken => &["in vain and led to a link"],
+            Plant::MemberLost | Plant::StrangerBelieved => {
+                &[" told ", "believes another corp", "snapshots of another corp"]
+            }
+            Plant::LeavingLost => &[" has heard "],
+            Plant::QuestionForgotten => &[" asked at "],
         };
         assert!(expected.iter().any(|words| error.contains(words)), "{plant:?}: {error}");
     }

@@ -1,10 +1,13 @@
 //! What must hold once everything has arrived, whatever came first.
 
+mod groups;
+
 use super::plan::parse_tag;
 use super::{ALL, IDS, ORDERS, PARTITIONS, Schedule, TENANT, TOKENS, World, token_cell};
 use crate::workload;
 use std::collections::{BTreeMap, BTreeSet};
-use touchline_model::command::CommandBody;
+use touchline_model::command::{Command, CommandBody};
+use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::output::{Contact, DeadReason, Outcome, Output, TagChange};
 use touchline_model::record::{Input, LoopBody};
@@ -15,10 +18,23 @@ const EVENTS: &str = "all";
 /// What every event of the plan is called.
 const EVENT: &str = "chat.message";
 
+/// Journey that every event enters.
+const COUNT: &str = "count";
+
 /// A contact at rest, and the identifiers whose forwards end there.
 struct Known {
     contact: Contact,
     members: Vec<usize>,
+}
+
+/// What the receiver makes of a record.
+enum Taken<'w> {
+    Event(&'w Event),
+    Command(&'w Command),
+    /// As it was sent, whatever has arrived.
+    Told(&'w LoopBody),
+    /// A tick, or what it has had.
+    Nothing,
 }
 
 impl World {
@@ -33,10 +49,11 @@ impl World {
         }
         self.judge_events(&contacts, &claims)?;
         match self.options.schedule {
-            Schedule::Linked => self.judge_links(&contacts, &claims)?,
+            Schedule::Linked | Schedule::Groups => self.judge_links(&contacts, &claims)?,
             Schedule::Conflicts => {}
             Schedule::Partings => self.judge_partings()?,
         }
+        self.judge_groups()?;
         self.probe(&contacts)
     }
 
@@ -48,12 +65,15 @@ impl World {
             match letter.reason {
                 DeadReason::LinkRefused => self.report.refused += 1,
                 DeadReason::TokenRefused => self.report.tokens_refused += 1,
+                DeadReason::GroupRefused => self.report.strangers += 1,
+                // When it may be said is judged with the groups.
+                DeadReason::GroupOutdated => {}
                 // Lanes deliver some messages too early.
                 DeadReason::LoopbackGap => {}
                 reason => return Err(format!("put aside: {}, {}", reason.name(), letter.detail)),
             }
         }
-        if self.options.schedule == Schedule::Linked && self.report.refused > 0 {
+        if matches!(self.options.schedule, Schedule::Linked | Schedule::Groups) && self.report.refused > 0 {
             return Err("a link within one person was refused".to_owned());
         }
         Ok(())
@@ -124,12 +144,11 @@ impl World {
     /// Who used a token by what lies in its log, and at which offset; an error if somebody else was linked by it.
     fn first_bringer(&self, token: usize) -> Result<Option<(u64, CellKey)>, String> {
         let cell = token_cell(token);
-        let part = &self.parts[cell.partition(PARTITIONS) as usize];
-        let mut accepted = [0; PARTITIONS as usize];
+        let partition = cell.partition(PARTITIONS);
         let (mut lapses, mut used): (Option<Time>, Option<(u64, CellKey)>) = (None, None);
-        for (offset, (_, _, input)) in part.log.iter().enumerate() {
-            let told = match input {
-                Input::Command(command) => {
+        for (offset, _, taken) in self.taken(partition) {
+            let told = match taken {
+                Taken::Command(command) => {
                     if let CommandBody::MintToken { token, expires_at, .. } = &command.body
                         && *token == cell
                     {
@@ -137,29 +156,41 @@ impl World {
                     }
                     continue;
                 }
-                Input::Loop(told) => told,
-                _ => continue,
+                Taken::Told(told) => told,
+                Taken::Event(_) | Taken::Nothing => continue,
             };
-            let last = &mut accepted[told.source as usize];
-            if told.sequence != *last + 1 {
-                continue;
-            }
-            *last += 1;
-            let LoopBody::Redeem { target, from, at, .. } = &told.body else { continue };
+            let LoopBody::Redeem { target, from, at, .. } = told else { continue };
             if *target != cell {
                 continue;
             }
             if used.is_none() && lapses.is_some_and(|lapses| *at <= lapses) {
-                used = Some((offset as u64, from.clone()));
+                used = Some((offset, from.clone()));
                 continue;
             }
-            let partition = cell.partition(PARTITIONS);
             let mut told = self.lanes.iter().filter(|((source, _), _)| *source == partition);
-            if told.any(|(_, lane)| lane.sent.iter().any(|told| told.origin.offset == offset as u64)) {
+            if told.any(|(_, lane)| lane.sent.iter().any(|told| told.origin.offset == offset)) {
                 return Err(format!("token {token} was brought by {from} in vain and led to a link"));
             }
         }
         Ok(used)
+    }
+
+    /// The log of a partition as its receiver takes it: events once, messages in their order.
+    fn taken<'w>(&'w self, partition: u32) -> Vec<(u64, Time, Taken<'w>)> {
+        let mut events = BTreeSet::new();
+        let mut last = [0; PARTITIONS as usize];
+        let mut take = |input: &'w Input| match input {
+            Input::Event(event) if events.insert(event.id) => Taken::Event(event),
+            Input::Command(command) => Taken::Command(command),
+            Input::Loop(told) if told.sequence == last[told.source as usize] + 1 => {
+                let index = usize::try_from(last[told.source as usize]).expect("small");
+                last[told.source as usize] += 1;
+                Taken::Told(&self.lanes[&(told.source, partition)].sent[index].body)
+            }
+            _ => Taken::Nothing,
+        };
+        let log = &self.parts[partition as usize].log;
+        (0..).zip(log).map(|(offset, (at, _, input))| (offset, *at, take(input))).collect()
     }
 
     /// Every contact, by the number of the identifier that it lives under.
@@ -248,7 +279,8 @@ impl World {
             if found != expected {
                 return Err(format!("{root} has as the last of each {found:?}, not {expected:?}"));
             }
-            let number = contact.enrolments.first().map_or(0, |enrolment| enrolment.number as usize);
+            let entries = contact.enrolments.iter().find(|enrolment| enrolment.journey == COUNT);
+            let number = entries.map_or(0, |enrolment| enrolment.number as usize);
             if self.options.schedule != Schedule::Partings && number != here {
                 return Err(format!("{root} saw {number} events of {here}"));
             }

@@ -1,5 +1,6 @@
 //! What is going to happen in a run, and the playbook that makes it visible.
 
+use super::groups::{self, Change};
 use super::{ALL, EVENTS_EACH, IDS, ORDERS, Schedule, TOKENS};
 use crate::random::Random;
 
@@ -27,6 +28,8 @@ pub(super) enum Action {
     Joins(usize, usize),
     /// A command of before comes again.
     Repeats,
+    /// Something happens to groups.
+    Group(Change),
     /// Nothing, for long enough that messages arrive.
     Pause,
 }
@@ -50,7 +53,8 @@ pub(super) fn plan(random: &mut Random, person: &[usize], schedule: Schedule) ->
         let count = random.below(EVENTS_EACH as u64 + 1);
         actions.extend((0..count).map(|_| Action::Happens(id)));
     }
-    for order in 0..ORDERS {
+    // While hours pass an order would give up its buyer.
+    for order in (0..ORDERS).filter(|_| schedule != Schedule::Groups) {
         let count = random.below(EVENTS_EACH as u64);
         actions.extend((0..count).map(|_| Action::Ordered(order, random.chance(200))));
         if random.chance(500) {
@@ -71,6 +75,9 @@ pub(super) fn plan(random: &mut Random, person: &[usize], schedule: Schedule) ->
     }
     if schedule == Schedule::Partings {
         partings(random, person, mixes, &mut actions);
+    }
+    if schedule == Schedule::Groups {
+        actions.extend(groups::plan(random).into_iter().map(Action::Group));
     }
     // Most are made before anybody brings them.
     let early: Vec<bool> = (0..TOKENS).map(|_| random.chance(700)).collect();
@@ -148,7 +155,7 @@ pub(super) fn keyword(id: usize, number: usize) -> String {
     format!("word{id}and{number}end")
 }
 
-/// Every event sets its own tag, the one tag of its identifier's group, and enters a journey.
+/// Every event sets its own tag, the one tag of its identifier's group, and enters a journey; so does who comes or goes.
 pub(super) fn playbook() -> String {
     let pairs = || (0..ALL).flat_map(|id| (0..EVENTS_EACH).map(move |number| (id, number)));
     let all: Vec<String> = pairs().map(|(id, number)| tag(id, number)).collect();
@@ -169,7 +176,12 @@ pub(super) fn playbook() -> String {
             "  - {{id: {tag}, trigger: {trigger}, do: [{{set_tag: all/{tag}}}, {{set_tag: g{id}/n{number}}}]}}\n"
         );
     }
-    yaml += "journeys:\n  - id: count\n    entry: {trigger: \"chat.message(direction=in)\"}\n";
-    yaml += "    exit: {trigger: order.closed}\n    re_entry: {each: entry}\n";
-    yaml + "    steps: [{id: s, after: 1d, touchpoint: dm, content: c}]\n"
+    yaml += "journeys:\n";
+    for (id, trigger) in [("count", "\"chat.message(direction=in)\""), ("came", "group.joined"), ("went", "group.left")]
+    {
+        yaml += &format!("  - id: {id}\n    entry: {{trigger: {trigger}}}\n");
+        yaml += "    exit: {trigger: order.closed}\n    re_entry: {each: entry}\n";
+        yaml += "    steps: [{id: s, after: 1d, touchpoint: dm, content: c}]\n";
+    }
+    yaml
 }
