@@ -13,7 +13,8 @@
 //! applied twice counts twice.
 //!
 //! Where somebody is parted who is being joined, who belongs to whom depends on which message came first. What must hold
-//! all the same, whatever came first, is in `identity/judge.rs`.
+//! all the same, whatever came first, is in `identity/judge.rs`; what groups must make of what they hear, in
+//! `identity/judge/groups.rs`.
 
 mod groups;
 mod judge;
