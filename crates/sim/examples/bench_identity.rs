@@ -1,7 +1,7 @@
 //! `cargo xtask bench identity`: what links cost the engine, each figure beside that of a plain event in the same run.
 //!
 //! What it is: one engine over a map, so that only applying is measured. What it is not: the way of a record through a
-//! log, its encoding and RocksDB (see `bench pipeline` and `bench replay`), and the delay of a hop.
+//! log, its encoding and RocksDB, and the delay of a hop (see `bench pipeline` and `bench replay`).
 
 #![expect(clippy::print_stdout, reason = "a command-line tool")]
 

@@ -19,7 +19,8 @@ pub(crate) struct Args {
 enum Name {
     /// The embedded log, against a plain write and fdatasync of the same bytes.
     Log(Local),
-    /// Events per second, durable, applied and published: in one process, through HTTP, and what the bare disk does.
+    /// Events per second, durable, applied and published: in one process, through HTTP, and what the bare disk does;
+    /// how long one event takes, direct and over a forward.
     Pipeline(Local),
     /// Records per second and core when a lost state is rebuilt from the log.
     Replay(Local),

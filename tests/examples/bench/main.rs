@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "a command-line tool")]
 
 mod embedded;
+mod hop;
 mod pipeline;
 mod replay;
 mod report;

@@ -1,8 +1,9 @@
-//! Events per second, durable, applied and published: in this process, through HTTP, and what the bare disk does.
+//! Events per second, durable, applied and published: in this process, through HTTP, and what the bare disk does; and how
+//! long one event takes, direct and over a forward.
 
 use crate::embedded::{self, PARTITIONS, Pipeline, Stores, quiet};
 use crate::report::{Report, cpu_seconds, line_after};
-use crate::{Options, Outcome, workload};
+use crate::{Options, Outcome, hop, workload};
 use serde_json::Value;
 use std::fs::File;
 use std::io::Write;
@@ -33,6 +34,7 @@ pub(crate) fn run(options: &Options, report: &mut Report) -> Outcome<()> {
     for _ in 0..options.runs {
         in_process(options, &records, report)?;
         through_http(options, report)?;
+        hop::run(options, report)?;
     }
     Ok(())
 }
