@@ -5,13 +5,14 @@ use crate::commands;
 use crate::links::{self, Link};
 use crate::overlay::{Overlay, View, ViewError};
 use crate::public::{self, stored_bundle};
-use crate::rules::{self, Case, Judged};
-use crate::work::{Bundles, Memory, Work};
-use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, groups, journeys, keys, orders, parting, timers, tokens};
+use crate::rules::{Case, Judged};
+use crate::work::{Memory, Tenants, Work};
+use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, groups, journeys, keys, orders, parting, reaction, timers, tokens};
 use touchline_model::command::Command;
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKind, Position};
 use touchline_model::kind::Kind;
+use touchline_model::past::Membership;
 use touchline_model::output::{self, Cause, DeadReason, Numbered, Relation};
 use touchline_model::record::{Input, Loop, LoopBody, Record};
 use touchline_model::time::Time;
@@ -56,7 +57,7 @@ pub struct Notes {
 #[derive(Debug)]
 pub struct Engine {
     meta: Meta,
-    bundles: Bundles,
+    tenants: Tenants,
     memory: Memory,
 }
 
@@ -67,15 +68,15 @@ impl Engine {
     /// When the store cannot be read, is of another partition or of another schema.
     pub fn open(view: &dyn View, partition: u32, partitions: u32) -> Result<Self, ViewError> {
         let meta = Meta::load(view, partition, partitions)?.unwrap_or_else(|| Meta::new(partition, partitions));
-        let mut bundles = Bundles::new();
+        let mut tenants = Tenants::default();
         for (key, bytes) in view.scan(keys::BUNDLES, keys::BUNDLES_END, usize::MAX)? {
             let tenant = String::from_utf8_lossy(&key[keys::BUNDLES.len()..]).into_owned();
             let (number, sources) = stored_bundle(&bytes)?;
             let bundle = compile_shared(&sources, number)
                 .map_err(|_| ViewError(format!("bundle {number} in force does not compile in this version")))?;
-            bundles.insert(tenant, bundle);
+            tenants.bundles.insert(tenant, bundle);
         }
-        Ok(Self { meta, bundles, memory: Memory::default() })
+        Ok(Self { meta, tenants, memory: Memory::default() })
     }
 
     /// Counters, clock and chain after the last record.
@@ -85,7 +86,7 @@ impl Engine {
 
     /// The bundle in force for a tenant.
     pub fn bundle(&self, tenant: &str) -> Option<&Bundle> {
-        self.bundles.get(tenant).map(AsRef::as_ref)
+        self.tenants.bundles.get(tenant).map(AsRef::as_ref)
     }
 
     /// The public record of the contact at `key`: see [`crate::public_contact`]. `view` must hold everything applied.
@@ -118,16 +119,16 @@ impl Engine {
         let witness = record.input.as_ref().ok().map(clock::witness);
         let advance = clock::advance(self.meta.clock, record.append_time, witness);
         self.meta.clock = Some(advance.clock);
-        let (meta, memory, bundles) = (&mut self.meta, &mut self.memory, &self.bundles);
+        let (meta, memory, tenants) = (&mut self.meta, &mut self.memory, &self.tenants);
         let (clock, append_time) = (advance.clock, record.append_time);
-        let mut work = Work::new(meta, memory, overlay, bundles, record.offset, clock, append_time);
+        let mut work = Work::new(meta, memory, overlay, tenants, record.offset, clock, append_time);
         work.effects.notes.clock_refused = advance.refused;
         dispatch(&mut work, record)?;
         let (effects, activated) = work.finish();
         if let (Some(bundle), Ok(Input::Loop(looped))) = (activated, &record.input)
             && let LoopBody::Activation { tenant, .. } = &looped.body
         {
-            self.bundles.insert(tenant.clone(), bundle);
+            self.tenants.bundles.insert(tenant.clone(), bundle);
         }
         Ok(effects)
     }
@@ -262,8 +263,10 @@ fn apply_event(
     at: Time,
     origin: Position,
 ) -> Result<(), ViewError> {
-    let bundle = work.bundle(&event.tenant);
-    remember(&mut contact, bundle.as_deref(), event, at);
+    let in_force = work.in_force(&event.tenant);
+    if let Some(in_force) = &in_force {
+        reaction::settle(work, cell, &mut contact, in_force)?;
+    }
     learn(&mut contact, event, at);
     match event.kind {
         Kind::IdentityUnlinked => parting::on_event(work, cell, &mut contact, event, origin)?,
@@ -271,21 +274,25 @@ fn apply_event(
     }
     tokens::on_event(work, cell, &contact, event, (at, origin))?;
     groups::tell(work, event, at);
-    if let Some(bundle) = bundle {
-        // Only what was passed on lies under another identifier.
-        let native = event.subject.first().filter(|native| origin != work.position && **native != cell.id()).cloned();
-        let cause = Cause { event_id: Some(event.id), native, ..work.cause(event.name(), origin, bundle.number) };
-        let case = Case { cell, bundle: &bundle, at, cause };
-        let mut judged = Judged { event, scan: Scan::new(&bundle.keywords, event) };
-        let changes = rules::on_event(work, &case, &mut contact, &mut judged)?;
-        journeys::on_record(work, &case, &mut contact, Some(&mut judged), &changes);
+    match in_force {
+        None => remember(&mut contact, None, event, at),
+        Some(in_force) => {
+            // Only what was passed on lies under another identifier.
+            let native =
+                event.subject.first().filter(|native| origin != work.position && **native != cell.id()).cloned();
+            let number = in_force.bundle.number;
+            let cause = Cause { event_id: Some(event.id), native, ..work.cause(event.name(), origin, number) };
+            let case = Case::new(cell, &in_force, at, cause);
+            let scan = Scan::new(&in_force.bundle.keywords, event);
+            reaction::on_event(work, &case, &mut contact, &mut Judged { event, scan })?;
+        }
     }
     work.put_contact(cell, contact);
     Ok(())
 }
 
-/// When the contact was seen, and when each kind of event last came.
-fn remember(contact: &mut Contact, bundle: Option<&Bundle>, event: &Event, at: Time) {
+/// When the contact was seen, and how often each kind of event came.
+pub(crate) fn remember(contact: &mut Contact, bundle: Option<&Bundle>, event: &Event, at: Time) {
     // A link is a fact about identifiers and no sight of the person.
     if matches!(event.kind, Kind::IdentityLinked | Kind::IdentityUnlinked) {
         return;
@@ -296,8 +303,7 @@ fn remember(contact: &mut Contact, bundle: Option<&Bundle>, event: &Event, at: T
     let declared =
         || bundle.is_some_and(|bundle| bundle.playbooks.iter().any(|of| of.events.contains_key(&event.custom_name)));
     if event.kind != Kind::Custom || declared() {
-        let latest = contact.last_times.entry(event.name().to_owned()).or_insert(at);
-        *latest = at.max(*latest);
+        contact.past.happen(event.name(), at);
     }
 }
 
@@ -318,6 +324,12 @@ fn learn(contact: &mut Contact, event: &Event, at: Time) {
             let staff = event.fields.text("staff").unwrap_or_default();
             if let Some(relation) = contact.relations.get_mut(staff).filter(|relation| relation.added_at <= at) {
                 relation.removed_at = Some(at);
+            }
+        }
+        Kind::GroupJoined | Kind::GroupLeft => {
+            let group = event.subject.iter().find(|id| id.kind == IdKind::Group).map(|id| id.value.as_str());
+            if let Some(group) = event.fields.text("group").or(group).filter(|group| !group.is_empty()) {
+                contact.past.member(group, Membership { at, inside: event.kind == Kind::GroupJoined });
             }
         }
         Kind::TouchSent | Kind::TouchFailed => {

@@ -75,14 +75,15 @@ fn bytes_of(cell: Option<&Cell>) -> usize {
     const ENTRY: usize = 256;
     const ALLOCATED: usize = 48;
     let Some(Cell::Contact(contact)) = cell else { return ENTRY };
-    let Contact { identities, apart, reserved, tags, relations, last_times, enrolments, touches, timers, .. } =
+    let Contact { identities, apart, reserved, tags, relations, past, enrolments, touches, timers, .. } =
         &**contact;
     let flat = (2 * identities.len() + apart.len() + timers.len()) * 4 * ALLOCATED + reserved.len() * ENTRY;
     let tagged = tags.values().map(|set| map_bytes(set) + ALLOCATED).sum::<usize>();
-    let maps = map_bytes(tags) + map_bytes(relations) + map_bytes(last_times);
+    let maps = map_bytes(tags) + map_bytes(relations) + map_bytes(&past.happened) + map_bytes(&past.attributes) + map_bytes(&past.groups);
+    let tallied = (past.tallies.len() + past.segments.len() + past.silences.len()) * 2 * ENTRY;
     let journeys = map_bytes(enrolments) + enrolments.len() * (size_of::<Enrolment>() + 2 * ALLOCATED);
     let touches = map_bytes(touches) + touches.len() * (size_of::<Touch>() + 16 * ALLOCATED);
-    ENTRY + size_of::<Contact>() + flat + tagged + maps + journeys + touches
+    ENTRY + size_of::<Contact>() + flat + tagged + tallied + maps + journeys + touches
 }
 
 fn map_bytes<V>(map: &BTreeMap<String, V>) -> usize {

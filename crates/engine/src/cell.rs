@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::output::{Identity, Relation, Touch};
+use touchline_model::past::Past;
 use touchline_model::snapshot::Enrolment;
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Facts;
@@ -66,8 +67,12 @@ pub(crate) struct Contact {
     pub(crate) tags: BTreeMap<String, BTreeMap<String, Time>>,
     /// Staff relations by staff id.
     pub(crate) relations: BTreeMap<String, Relation>,
-    /// Event name → event time of the last one.
-    pub(crate) last_times: BTreeMap<String, Time>,
+    /// What conditions ask about.
+    pub(crate) past: Past,
+    /// What timers have concluded lately, and a late event may disprove.
+    pub(crate) concluded: Vec<Conclusion>,
+    /// The bundle whose segments and waits it was last settled by.
+    pub(crate) settled: u64,
     /// `playbook/journey` → the latest enrolment.
     pub(crate) enrolments: BTreeMap<String, Box<Enrolment>>,
     /// Touch id → due and not yet confirmed.
@@ -166,6 +171,23 @@ impl Facts for Contact {
     fn has_any_tag(&self, group: &str) -> bool {
         self.tags.get(group).is_some_and(|tags| !tags.is_empty())
     }
+
+    fn past(&self) -> &Past {
+        &self.past
+    }
+}
+
+/// What a timer has led to, for as long as a late event may show that it was wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Conclusion {
+    /// The timer.
+    pub(crate) timer: String,
+    /// When it concluded, as an event time.
+    pub(crate) at: Time,
+    /// Per change: group, the tag set (`None`: one was taken away), the one that gave way.
+    pub(crate) changes: Vec<(String, Option<String>, Option<String>)>,
+    /// Journeys entered: name and number.
+    pub(crate) entered: Vec<(String, u32)>,
 }
 
 /// Schema byte, then postcard.

@@ -4,7 +4,7 @@ use crate::cell::{Cell, Contact};
 use crate::overlay::ViewError;
 use crate::rules::Case;
 use crate::work::Work;
-use crate::{DEDUPE_HORIZON, journeys, keys, links, parting, rules, tokens};
+use crate::{DEDUPE_HORIZON, keys, links, parting, reaction, tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use touchline_model::command::{Command, CommandBody, PlaybookSource, TagRef};
@@ -73,19 +73,20 @@ fn on_contact(work: &mut Work<'_, '_>, cell: &CellKey, command: &Command) -> Res
     let Some(Cell::Contact(mut contact)) = work.cell(cell)? else {
         return Ok(Err(refusal("no_contact", "nothing is known of this contact", "")));
     };
-    let Some(bundle) = work.bundle(&command.tenant) else {
+    let Some(in_force) = work.in_force(&command.tenant) else {
         return Ok(Err(refusal("no_bundle", "no playbook is active for this tenant", "")));
     };
-    let changes = match tag_changes(&bundle, &contact, &command.body) {
+    let bundle = &in_force.bundle;
+    reaction::settle(work, cell, &mut contact, &in_force)?;
+    let changes = match tag_changes(bundle, &contact, &command.body) {
         Ok(changes) => changes,
         Err(refusal) => return Ok(Err(refusal)),
     };
     let (actor, reason) = (command.actor.clone(), command.body.reason().to_owned());
     let cause = Cause { actor, reason, ..work.cause(command.body.name(), work.position, bundle.number) };
-    let case = Case { cell, bundle: &bundle, at: work.append_time.min(work.clock), cause };
+    let case = Case::new(cell, &in_force, work.append_time.min(work.clock), cause);
     let (set, unset) = changes;
-    let happened = rules::by_hand(work, &case, &mut contact, &set, &unset)?;
-    journeys::on_record(work, &case, &mut contact, None, &happened);
+    reaction::by_hand(work, &case, &mut contact, &set, &unset)?;
     work.put_contact(cell, contact);
     Ok(Ok(()))
 }

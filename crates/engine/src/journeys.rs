@@ -3,14 +3,15 @@
 mod merge;
 
 use crate::cell::Contact;
-use crate::rules::{Case, Judged, change_fits, event_fits};
+use crate::rules::{Case, Changes, Judged, change_fits, event_fits, segment_fits, wait_fits};
 use crate::timers;
 use crate::work::Work;
 use touchline_model::id::{CellKey, IdKind, Position};
-use touchline_model::output::{Cause, Output, TagChange, Touch, TouchState};
+use touchline_model::output::{Cause, Output, Touch, TouchState};
 use touchline_model::snapshot::{Enrolment, GoalUntil, Next};
 use touchline_model::time::{Span, Time, Zone};
 use touchline_playbook::bundle::{Journey, ReEntry, Step, Timing, Trigger};
+use touchline_playbook::measure::Now;
 
 pub(crate) use merge::{leave, merge};
 
@@ -19,31 +20,72 @@ pub(crate) fn name(journey: &Journey) -> String {
     format!("{}/{}", journey.playbook, journey.id)
 }
 
-/// Lets every journey see the event, then each net tag change in order.
+/// What journeys see besides changes.
+pub(crate) enum Happening<'h, 'j> {
+    /// An event.
+    Event(&'h mut Judged<'j>),
+    /// A wait is over.
+    Wait(u64),
+    /// Nothing but changes.
+    Nothing,
+}
+
+/// Lets every journey see what happened, then each net change in order.
 pub(crate) fn on_record(
     work: &mut Work<'_, '_>,
     case: &Case<'_>,
     contact: &mut Contact,
-    judged: Option<&mut Judged<'_>>,
-    changes: &[TagChange],
+    happening: Happening<'_, '_>,
+    changes: &Changes,
 ) {
-    if let Some(judged) = judged {
-        let listening = case.bundle.journeys_by_event.get(judged.event.name());
-        for &index in listening.into_iter().flatten() {
-            let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| event_fits(trigger, judged).is_some());
-            happened(work, case, contact, &case.bundle.journeys[index], &mut fits);
+    match happening {
+        Happening::Event(judged) => {
+            let listening = case.bundle.journeys_by_event.get(judged.event.name());
+            for &index in listening.into_iter().flatten() {
+                let mut fits =
+                    |triggers: &[Trigger]| triggers.iter().any(|trigger| event_fits(trigger, judged).is_some());
+                happened(work, case, contact, &case.bundle.journeys[index], &mut fits);
+            }
         }
+        Happening::Wait(wait) => {
+            for journey in &case.bundle.journeys {
+                let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| wait_fits(trigger, wait));
+                happened(work, case, contact, journey, &mut fits);
+            }
+        }
+        Happening::Nothing => {}
     }
-    for change in changes {
+    for change in &changes.tags {
         for journey in &case.bundle.journeys {
             let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| change_fits(trigger, change));
             happened(work, case, contact, journey, &mut fits);
         }
     }
+    for change in &changes.segments {
+        for journey in &case.bundle.journeys {
+            let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| segment_fits(trigger, change));
+            happened(work, case, contact, journey, &mut fits);
+        }
+    }
     for journey in &case.bundle.journeys {
-        if journey.exit_when.as_ref().is_some_and(|when| when.holds(contact)) {
+        if journey.exit_when.as_ref().is_some_and(|when| when.holds(contact, case.now(contact))) {
             end(work, case, contact, journey, "exit");
         }
+    }
+}
+
+/// Ends an enrolment that a wrong conclusion has begun.
+pub(crate) fn retract(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    (journey_name, number): (&str, u32),
+    reason: &str,
+) {
+    let journey = case.bundle.journeys.iter().find(|journey| name(journey) == journey_name);
+    let is_it = contact.enrolments.get(journey_name).is_some_and(|enrolment| enrolment.number == number);
+    if let (Some(journey), true) = (journey, is_it) {
+        end(work, case, contact, journey, reason);
     }
 }
 
@@ -73,7 +115,7 @@ fn happened(
 }
 
 fn enter(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journey: &Journey) {
-    if !journey.entry_when.as_ref().is_none_or(|when| when.holds(contact)) {
+    if !journey.entry_when.as_ref().is_none_or(|when| when.holds(contact, case.now(contact))) {
         return;
     }
     let journey_name = name(journey);
@@ -83,7 +125,7 @@ fn enter(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journe
     // Decision 9: an anchor older than the grace is history and enters nobody.
     let refused = if case.at.plus(journey.late_grace) < work.clock {
         Some("not_entered_historic")
-    } else if journey.exit_when.as_ref().is_some_and(|when| when.holds(contact)) {
+    } else if journey.exit_when.as_ref().is_some_and(|when| when.holds(contact, case.now(contact))) {
         Some("not_entered_exit_holds")
     } else {
         None
@@ -227,9 +269,9 @@ pub(crate) fn step_due(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Co
         return;
     };
     let Some(next) = enrolment.next.take() else { return };
-    let bundle = work.bundle(&cell.tenant());
-    let number = bundle.as_ref().map_or(0, |bundle| bundle.number);
-    let journey = bundle.as_ref().and_then(|bundle| bundle.journeys.iter().find(|known| name(known) == journey_name));
+    let in_force = work.in_force(&cell.tenant());
+    let number = in_force.as_ref().map_or(0, |in_force| in_force.bundle.number);
+    let journey = in_force.as_ref().and_then(|in_force| in_force.bundle.journeys.iter().find(|known| name(known) == journey_name));
     let at = journey.and_then(|journey| journey.steps.iter().position(|step| step.id == next.step));
     let (Some(journey), Some(at)) = (journey, at) else {
         remove(work, cell, contact, journey_name, journey, (*enrolment, next), number);
@@ -238,9 +280,11 @@ pub(crate) fn step_due(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Co
     let step = &journey.steps[at];
     let cause = timer_cause(work.position, enrolment.entered_by, (&journey.playbook, &journey.id, &step.id), number);
     let touch = touch(cell, contact, journey, &enrolment, step, next.planned, cause);
+    let directory = work.directory(&cell.tenant());
+    let now = contact.seen.map_or(due, |(_, last)| due.max(last));
     let skipped = if work.clock.since(next.planned) > journey.late_grace {
         Some("late")
-    } else if !step.when.as_ref().is_none_or(|when| when.holds(contact)) {
+    } else if !step.when.as_ref().is_none_or(|when| when.holds(contact, Now { at: now, directory: &directory })) {
         Some("condition")
     } else {
         None

@@ -215,7 +215,7 @@ pub(crate) fn merge_in(
         None => Box::default(),
     };
     // Whom it merged into is here still: nobody was parted while the grant was not answered (`parting::check`).
-    merging::import(work, &target, &mut contact, (&from, &into), *snapshot, evidence, origin);
+    merging::import(work, &target, &mut contact, (&from, &into), *snapshot, evidence, origin)?;
     work.put_contact(&target, contact);
     Ok(())
 }

@@ -7,17 +7,15 @@
 //! does not depend on the order of merges, but for journeys that can be entered again (see `journeys::merge`).
 
 use crate::cell::{Contact, Promise};
-use crate::journeys;
 use crate::keys;
 use crate::overlay::ViewError;
 use crate::rules::{self, Case};
-use crate::work::Work;
-use std::sync::Arc;
+use crate::work::{InForce, Work};
+use crate::{journeys, reaction};
 use touchline_model::id::{CellKey, IdKey, Position};
 use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
 use touchline_model::record::Evidence;
 use touchline_model::snapshot::Snapshot;
-use touchline_playbook::bundle::Bundle;
 use touchline_playbook::compile::compile_shared;
 
 /// Kind of a cause that is a merge.
@@ -31,8 +29,8 @@ pub(crate) fn export(
     origin: Position,
 ) -> Result<Snapshot, ViewError> {
     let held = contact.clone();
-    let bundle = bundle_of(work, cell);
-    journeys::leave(work, &case(work, cell, &bundle, (MERGED, origin)), &mut contact);
+    let in_force = in_force(work, cell);
+    journeys::leave(work, &case(work, cell, &in_force, (MERGED, origin)), &mut contact);
     let Contact {
         seen,
         // Of this cell's log.
@@ -42,10 +40,14 @@ pub(crate) fn export(
         reserved,
         tags,
         relations,
-        last_times,
+        past,
+        // What was concluded stays as it is: there is nobody left to disprove it to.
+        concluded: _,
+        // By whoever goes on.
+        settled: _,
         enrolments,
         touches,
-        // Follow from enrolments and touches.
+        // Follow from enrolments, touches, and the past.
         timers: _,
     } = *held;
     let mut carried = Vec::new();
@@ -67,7 +69,7 @@ pub(crate) fn export(
         reserved: reserved.into_iter().flat_map(per_grant).collect(),
         tags: carried,
         relations: relations.into_values().collect(),
-        last_times: last_times.into_iter().collect(),
+        past,
         enrolments: enrolments.into_iter().map(|(name, enrolment)| (name, *enrolment)).collect(),
         touches: touches.into_values().map(|touch| *touch).collect(),
     })
@@ -88,8 +90,10 @@ pub(crate) fn import(
     snapshot: Snapshot,
     evidence: Evidence,
     origin: Position,
-) {
-    let Snapshot { seen, identities, apart, reserved, tags, relations, last_times, enrolments, touches } = snapshot;
+) -> Result<(), ViewError> {
+    let in_force = in_force(work, cell);
+    reaction::settle(work, cell, contact, &in_force)?;
+    let Snapshot { seen, identities, apart, reserved, tags, relations, past, enrolments, touches } = snapshot;
     // The first and the last of both.
     contact.seen = match (contact.seen, seen) {
         (Some((first, last)), Some((other_first, other_last))) => Some((first.min(other_first), last.max(other_last))),
@@ -117,33 +121,33 @@ pub(crate) fn import(
             contact.relations.insert(relation.staff.clone(), relation);
         }
     }
-    // The latest of each name.
-    for (name, at) in last_times {
-        let latest = contact.last_times.entry(name).or_insert(at);
-        *latest = at.max(*latest);
-    }
-    let bundle = bundle_of(work, cell);
-    let case = case(work, cell, &bundle, (MERGED, origin));
+    // How each part of it is united stands with `Past`.
+    contact.past.merge(past, &|tally| in_force.bundle.keeps(tally));
+    let case = case(work, cell, &in_force, (MERGED, origin));
     // Every tag; of an exclusive group the one that was set last. Rules do not see them again: they did where they were
     // set.
     rules::merge(work, &case, contact, tags);
     // One enrolment of each journey, and each unconfirmed touch once.
     journeys::merge(work, &case, contact, enrolments, touches);
-    // A condition may hold for both together that held for neither.
-    journeys::on_record(work, &case, contact, None, &[]);
+    // A condition may hold for both together that held for neither, and waits begin with the later of both.
+    reaction::after_merge(work, &case, contact)
 }
 
-/// The bundle in force, or one without playbooks: tags of a bundle that has not come here yet are kept as they are.
-pub(crate) fn bundle_of(work: &Work<'_, '_>, cell: &CellKey) -> Arc<Bundle> {
-    work.bundle(&cell.tenant()).unwrap_or_else(|| compile_shared(&[], 0).expect("a bundle without playbooks compiles"))
+/// What is in force, or a bundle without playbooks: tags of one that has not come here yet are kept as they are.
+pub(crate) fn in_force(work: &Work<'_, '_>, cell: &CellKey) -> InForce {
+    work.in_force(&cell.tenant()).unwrap_or_else(|| InForce {
+        bundle: compile_shared(&[], 0).expect("a bundle without playbooks compiles"),
+        directory: work.directory(&cell.tenant()),
+    })
 }
 
 /// A decision about a contact that no event of its own led to: `kind` names it, `origin` is the record that said so.
 pub(crate) fn case<'a>(
     work: &Work<'_, '_>,
     cell: &'a CellKey,
-    bundle: &'a Bundle,
+    in_force: &'a InForce,
     (kind, origin): (&str, Position),
 ) -> Case<'a> {
-    Case { cell, bundle, at: work.append_time.min(work.clock), cause: work.cause(kind, origin, bundle.number) }
+    let cause = work.cause(kind, origin, in_force.bundle.number);
+    Case::new(cell, in_force, work.append_time.min(work.clock), cause)
 }

@@ -16,6 +16,7 @@ use crate::keys;
 use crate::merging;
 use crate::overlay::ViewError;
 use crate::rules::{self, Case};
+use crate::segments;
 use crate::work::Work;
 use std::collections::BTreeSet;
 use touchline_model::command::TagRef;
@@ -117,12 +118,13 @@ fn part(
 ) -> Result<(), ViewError> {
     let gone = subtree(cell, contact, identifier);
     let snapshot = Box::new(split(work, cell, contact, identifier, &gone)?);
-    let bundle = merging::bundle_of(work, cell);
+    let in_force = merging::in_force(work, cell);
     let lost: Vec<TagRef> = snapshot.tags.iter().map(|tag| TagRef::new(&tag.group, &tag.tag)).collect();
-    let case = merging::case(work, cell, &bundle, (CAUSE, origin));
+    let case = merging::case(work, cell, &in_force, (CAUSE, origin));
     let case = Case { cause: said(case.cause.clone()), ..case };
     // Rules do not react: nothing has happened to the contact.
     rules::take_away(work, &case, contact, &lost);
+    segments::refresh(work, &case, contact);
     let target = CellKey::of(&cell.tenant(), identifier);
     work.tell(LoopBody::Part { target, from: cell.clone(), snapshot, origin });
     Ok(())
@@ -147,8 +149,11 @@ fn split(
         reserved,
         tags,
         relations,
-        // As `seen`, but rules would take them for events of both: they stay.
-        last_times: _,
+        // As `seen`, but rules would take it for events of both: it stays.
+        past: _,
+        // Stays with the tags that stay.
+        concluded: _,
+        settled: _,
         // Nobody gets a touch twice, and what is planned stays with the contact that somebody chose to keep.
         enrolments: _,
         touches: _,
@@ -213,7 +218,7 @@ pub(crate) fn receive(
         reserved: _,
         tags,
         relations,
-        last_times: _,
+        past: _,
         enrolments: _,
         touches: _,
     } = snapshot;
@@ -221,9 +226,10 @@ pub(crate) fn receive(
     contact.identities = identities;
     contact.apart = apart;
     contact.relations = relations.into_iter().map(|relation| (relation.staff.clone(), relation)).collect();
-    let bundle = merging::bundle_of(work, target);
-    let case = merging::case(work, target, &bundle, (CAUSE, origin));
+    let in_force = merging::in_force(work, target);
+    let case = merging::case(work, target, &in_force, (CAUSE, origin));
     rules::merge(work, &case, &mut contact, tags);
+    segments::refresh(work, &case, &mut contact);
     work.put_contact(target, contact);
     Ok(())
 }

@@ -78,7 +78,7 @@ fn known(
         tags,
         owner: contact.owner().map(str::to_owned),
         relations: contact.relations.values().cloned().collect(),
-        last_times: contact.last_times.iter().map(|(name, at)| (name.clone(), *at)).collect(),
+        past: contact.past.clone(),
         enrolments: contact.enrolments.iter().map(|(name, enrolment)| public_enrolment(name, enrolment)).collect(),
     })
 }

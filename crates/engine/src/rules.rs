@@ -7,16 +7,19 @@
 use crate::cell::Contact;
 use crate::keys;
 use crate::overlay::ViewError;
-use crate::work::Work;
-use std::collections::BTreeMap;
+use crate::segments::{self, SegmentChange};
+use crate::work::{InForce, Work};
+use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::command::TagRef;
+use touchline_model::directory::Directory;
 use touchline_model::event::Event;
 use touchline_model::id::CellKey;
 use touchline_model::output::{Cause, Hit, Output, StageMove, Tag, TagChange};
 use touchline_model::time::Time;
-use touchline_playbook::bundle::{Action, Bundle, Facts, Rule, Trigger};
+use touchline_playbook::bundle::{Action, Bundle, Facts, Input, Pattern, Rule, Trigger};
 use touchline_playbook::keywords::Scan;
 use touchline_playbook::matching::Matched;
+use touchline_playbook::measure::Now;
 
 /// Rounds per record. The compiler refuses cycles; this bounds what it cannot see.
 const ROUNDS_MAX: usize = 8;
@@ -27,17 +30,57 @@ pub(crate) struct Judged<'a> {
     pub(crate) scan: Scan<'a>,
 }
 
+impl Judged<'_> {
+    /// Whether the event fits.
+    pub(crate) fn fits(&mut self, pattern: &Pattern) -> bool {
+        pattern.matches(self.event, &mut self.scan).is_match()
+    }
+}
+
+/// What a record has changed, net, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    pub(crate) tags: Vec<TagChange>,
+    pub(crate) segments: Vec<SegmentChange>,
+}
+
+impl Changes {
+    fn is_empty(&self) -> bool {
+        self.tags.is_empty() && self.segments.is_empty()
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.tags.append(&mut other.tags);
+        self.segments.append(&mut other.segments);
+    }
+}
+
 /// What every decision about one contact needs.
 pub(crate) struct Case<'a> {
     pub(crate) cell: &'a CellKey,
     pub(crate) bundle: &'a Bundle,
+    pub(crate) directory: &'a Directory,
     /// Event time.
     pub(crate) at: Time,
     /// The record, the event and the bundle; whoever decides adds its name.
     pub(crate) cause: Cause,
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    pub(crate) fn new(cell: &'a CellKey, in_force: &'a InForce, at: Time, cause: Cause) -> Self {
+        Self { cell, bundle: &in_force.bundle, directory: &in_force.directory, at, cause }
+    }
+
+    /// The moment that conditions are judged at. What comes late is judged by what is known when it comes.
+    pub(crate) fn now(&self, contact: &Contact) -> Now<'a> {
+        let latest = contact.seen.map_or(self.at, |(_, last)| last);
+        Now { at: self.at.max(latest), directory: self.directory }
+    }
+
+    fn is_exclusive(&self, group: &str) -> bool {
+        self.bundle.groups.get(group).is_some_and(|group| group.exclusive)
+    }
+
     /// The cause of a decision of `rule` in `playbook`.
     pub(crate) fn decided_by(&self, playbook: &str, rule: String, hit: Option<Hit>) -> Cause {
         Cause { playbook: playbook.to_owned(), rule, hit, ..self.cause.clone() }
@@ -50,9 +93,10 @@ pub(crate) fn on_event(
     case: &Case<'_>,
     contact: &mut Contact,
     judged: &mut Judged<'_>,
-) -> Result<Vec<TagChange>, ViewError> {
+) -> Result<Changes, ViewError> {
     let mut draft = Draft::default();
-    let listening = case.bundle.rules_by_event.get(judged.event.name());
+    let name = judged.event.name();
+    let listening = case.bundle.rules_by_event.get(name);
     for &index in listening.into_iter().flatten() {
         let rule = &case.bundle.rules[index];
         let hit = rule.triggers.iter().find_map(|trigger| event_fits(trigger, judged));
@@ -60,7 +104,25 @@ pub(crate) fn on_event(
             act(work, &mut draft, case, contact, rule, hit)?;
         }
     }
-    let changes = draft.settle(work, case, contact);
+    let concerned = case.bundle.segments_by_input.get(&Input::Event(name.to_owned()));
+    let changes = draft.finish(work, case, contact, concerned);
+    cascade(work, case, contact, changes)
+}
+
+/// Runs the rules for a wait that is over.
+pub(crate) fn on_wait(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    wait: u64,
+) -> Result<Changes, ViewError> {
+    let mut draft = Draft::default();
+    for rule in &case.bundle.rules {
+        if rule.triggers.iter().any(|trigger| wait_fits(trigger, wait)) {
+            act(work, &mut draft, case, contact, rule, None)?;
+        }
+    }
+    let changes = draft.finish(work, case, contact, None);
     cascade(work, case, contact, changes)
 }
 
@@ -71,7 +133,7 @@ pub(crate) fn by_hand(
     contact: &mut Contact,
     set: &[TagRef],
     unset: &[TagRef],
-) -> Result<Vec<TagChange>, ViewError> {
+) -> Result<Changes, ViewError> {
     let mut draft = Draft::default();
     for tag in unset {
         draft.unset(contact, tag, &case.cause);
@@ -79,8 +141,34 @@ pub(crate) fn by_hand(
     for tag in set {
         draft.set(case, contact, tag, &case.cause);
     }
-    let changes = draft.settle(work, case, contact);
+    let changes = draft.finish(work, case, contact, None);
     cascade(work, case, contact, changes)
+}
+
+/// Takes back what a wrong conclusion has changed, where it still stands. Nothing reacts.
+pub(crate) fn retract(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    changes: &[(String, Option<String>, Option<String>)],
+) {
+    let mut draft = Draft { is_retraction: true, ..Draft::default() };
+    for (group, set, unset) in changes.iter().rev() {
+        let stands = match set {
+            Some(set) => contact.has_tag(group, set),
+            None => !case.is_exclusive(group) || !contact.has_any_tag(group),
+        };
+        if !stands {
+            continue;
+        }
+        if let Some(set) = set {
+            draft.unset(contact, &TagRef::new(group, set), &case.cause);
+        }
+        if let Some(unset) = unset {
+            draft.set(case, contact, &TagRef::new(group, unset), &case.cause);
+        }
+    }
+    draft.finish(work, case, contact, None);
 }
 
 /// Takes over the tags of a merged contact, each with the moment it was set and why. Rules do not react: they did where
@@ -98,7 +186,7 @@ pub(crate) fn merge(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Cont
             }
             continue;
         }
-        if case.bundle.groups.get(&group).is_some_and(|group| group.exclusive) {
+        if case.is_exclusive(&group) {
             // The latest stays; of one moment the greater, so that the order of merges does not matter.
             if carried.iter().any(|(other, at)| (*at, other) > (set_at, &tag)) {
                 continue;
@@ -122,29 +210,29 @@ pub(crate) fn take_away(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut 
     draft.settle(work, case, contact);
 }
 
-fn cascade(
+/// Lets rules react to changes, round after round; returns every net change, in order.
+pub(crate) fn cascade(
     work: &mut Work<'_, '_>,
     case: &Case<'_>,
     contact: &mut Contact,
-    mut changes: Vec<TagChange>,
-) -> Result<Vec<TagChange>, ViewError> {
-    let mut all = Vec::new();
+    mut changes: Changes,
+) -> Result<Changes, ViewError> {
+    let mut all = Changes::default();
     for _ in 1..ROUNDS_MAX {
         if changes.is_empty() {
             break;
         }
         let mut draft = Draft::default();
-        for rule in &case.bundle.rules {
-            let happened =
-                changes.iter().any(|change| rule.triggers.iter().any(|trigger| change_fits(trigger, change)));
-            if happened {
+        for &index in &case.bundle.rules_that_react {
+            let rule = &case.bundle.rules[index];
+            if rule.triggers.iter().any(|trigger| any_change_fits(trigger, &changes)) {
                 act(work, &mut draft, case, contact, rule, None)?;
             }
         }
-        all.append(&mut changes);
-        changes = draft.settle(work, case, contact);
+        all.append(changes);
+        changes = draft.finish(work, case, contact, None);
     }
-    all.append(&mut changes);
+    all.append(changes);
     Ok(all)
 }
 
@@ -157,11 +245,30 @@ pub(crate) fn event_fits(trigger: &Trigger, judged: &mut Judged<'_>) -> Option<O
     }
 }
 
+/// Whether a wait that is over fits its trigger.
+pub(crate) fn wait_fits(trigger: &Trigger, wait: u64) -> bool {
+    matches!(trigger, Trigger::Wait(key) if *key == wait)
+}
+
+fn any_change_fits(trigger: &Trigger, changes: &Changes) -> bool {
+    changes.tags.iter().any(|change| change_fits(trigger, change))
+        || changes.segments.iter().any(|change| segment_fits(trigger, change))
+}
+
+/// Whether a contact that came into a segment, or left it, fits a trigger.
+pub(crate) fn segment_fits(trigger: &Trigger, change: &SegmentChange) -> bool {
+    match trigger {
+        Trigger::SegmentEntered(segment) => change.entered && change.segment == *segment,
+        Trigger::SegmentLeft(segment) => !change.entered && change.segment == *segment,
+        _ => false,
+    }
+}
+
 /// Whether a net change fits a tag or stage trigger.
 pub(crate) fn change_fits(trigger: &Trigger, change: &TagChange) -> bool {
     let moved = |wanted: &dyn Fn(&StageMove) -> bool| change.moves.iter().any(wanted);
     match trigger {
-        Trigger::Event(_) => false,
+        Trigger::Event(_) | Trigger::Wait(_) | Trigger::SegmentEntered(_) | Trigger::SegmentLeft(_) => false,
         Trigger::TagSet(tags) => change.set.as_deref().is_some_and(|tag| tags.fits(&change.group, tag)),
         Trigger::TagUnset(tags) => change.unset.as_deref().is_some_and(|tag| tags.fits(&change.group, tag)),
         Trigger::StageEntered { board, column } => {
@@ -181,7 +288,7 @@ fn act(
     rule: &Rule,
     hit: Option<Hit>,
 ) -> Result<(), ViewError> {
-    if !rule.when.as_ref().is_none_or(|when| when.holds(contact)) {
+    if !rule.when.as_ref().is_none_or(|when| when.holds(contact, case.now(contact))) {
         return Ok(());
     }
     let cause = case.decided_by(&rule.playbook, format!("rules/{}", rule.id), hit);
@@ -196,6 +303,10 @@ fn act(
                 if !was_set_by_hand(work, case, contact, tag)? {
                     draft.unset(contact, tag, &cause);
                 }
+            }
+            Action::SetAttribute { attribute, value } => {
+                contact.past.learn(attribute, value.clone(), case.now(contact).at);
+                draft.attributes.insert(attribute.clone());
             }
         }
     }
@@ -233,6 +344,10 @@ fn was_set_by_hand(work: &Work<'_, '_>, case: &Case<'_>, contact: &Contact, tag:
 struct Draft {
     before: Vec<(String, BTreeMap<String, Time>)>,
     causes: BTreeMap<TagRef, Cause>,
+    /// Attributes that were set.
+    attributes: BTreeSet<String>,
+    /// What is taken back.
+    is_retraction: bool,
 }
 
 impl Draft {
@@ -254,7 +369,7 @@ impl Draft {
     fn set(&mut self, case: &Case<'_>, contact: &mut Contact, tag: &TagRef, cause: &Cause) {
         self.remember(contact, &tag.group);
         let tags = contact.tags.entry(tag.group.clone()).or_default();
-        let exclusive = case.bundle.groups.get(&tag.group).is_some_and(|group| group.exclusive);
+        let exclusive = case.is_exclusive(&tag.group);
         // A group that has become exclusive may still hold several: setting one makes it the only one.
         if tags.contains_key(&tag.tag) && (!exclusive || tags.len() == 1) {
             return;
@@ -276,6 +391,26 @@ impl Draft {
         }
     }
 
+    /// Nets the round, and judges the segments that its changes and `concerned` may have changed.
+    fn finish(
+        mut self,
+        work: &mut Work<'_, '_>,
+        case: &Case<'_>,
+        contact: &mut Contact,
+        concerned: Option<&BTreeSet<String>>,
+    ) -> Changes {
+        let attributes = std::mem::take(&mut self.attributes);
+        let tags = self.settle(work, case, contact);
+        let inputs = attributes.into_iter().map(Input::Attribute);
+        let inputs = inputs.chain(tags.iter().map(|change| Input::Group(change.group.clone())));
+        let mut names: BTreeSet<&str> = concerned.into_iter().flatten().map(String::as_str).collect();
+        for input in inputs {
+            names.extend(case.bundle.segments_by_input.get(&input).into_iter().flatten().map(String::as_str));
+        }
+        let segments = segments::judge(work, case, contact, names);
+        Changes { tags, segments }
+    }
+
     /// Nets the round: keeps set times of tags that came back, says what changed, stores why.
     fn settle(mut self, work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) -> Vec<TagChange> {
         let mut changes = Vec::new();
@@ -291,7 +426,7 @@ impl Draft {
             if now.is_empty() {
                 contact.tags.remove(&group);
             }
-            let exclusive = case.bundle.groups.get(&group).is_some_and(|group| group.exclusive);
+            let exclusive = case.is_exclusive(&group);
             if exclusive && set.len() == 1 && unset.len() == 1 {
                 changes.push(self.say(work, case, &group, set.into_iter().next(), unset.into_iter().next()));
             } else {
@@ -333,7 +468,8 @@ impl Draft {
             .filter(|step| step.from.is_some() || step.to.is_some())
             .collect();
         let (contact, group) = (case.cell.clone(), group.to_owned());
-        let change = TagChange { contact, group, set, unset, moves, at: case.at, cause };
+        let retracted = self.is_retraction;
+        let change = TagChange { contact, group, set, unset, moves, at: case.at, retracted, cause };
         work.say(Output::TagChange(change.clone()));
         change
     }

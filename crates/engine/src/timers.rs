@@ -7,7 +7,7 @@
 use crate::cell::{Cell, Contact};
 use crate::overlay::ViewError;
 use crate::work::Work;
-use crate::{TIMERS_PER_RECORD_MAX, groups, journeys, keys, orders};
+use crate::{TIMERS_PER_RECORD_MAX, groups, journeys, keys, orders, reaction};
 use touchline_model::id::CellKey;
 use touchline_model::time::{Span, Time};
 
@@ -18,6 +18,16 @@ pub(crate) fn arm(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact
     let at = contact.timers.partition_point(|armed| *armed < entry);
     contact.timers.insert(at, entry);
     arm_cell(work, cell, due, name);
+}
+
+/// Arms a timer, or forgets it; one that is armed for this moment stays.
+pub(crate) fn set(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact, due: Option<Time>, name: &str) {
+    let armed = contact.timers.iter().find(|(_, armed)| armed == name).map(|(due, _)| *due);
+    match due {
+        Some(due) if armed != Some(due) => arm(work, cell, contact, due, name),
+        None if armed.is_some() => disarm(contact, name),
+        Some(_) | None => {}
+    }
 }
 
 /// Arms a timer of a cell that keeps no list: what it means is asked when it fires.
@@ -50,7 +60,7 @@ pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), Vi
     while let Some((due, name)) = contact.timers.first().filter(|(due, _)| *due <= work.clock).cloned() {
         contact.timers.remove(0);
         work.delete(keys::timer(due, cell, &name));
-        fire(work, cell, &mut contact, due, &name);
+        fire(work, cell, &mut contact, due, &name)?;
         fired = true;
     }
     if fired {
@@ -103,7 +113,7 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
         let entry = (due, name);
         let Ok(at) = contact.timers.binary_search(&entry) else { continue };
         contact.timers.remove(at);
-        fire(work, &cell, &mut contact, due, &entry.1);
+        fire(work, &cell, &mut contact, due, &entry.1)?;
         work.put_contact(&cell, contact);
     }
     let from = work.meta.timers_from.clone();
@@ -111,14 +121,21 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
     Ok(())
 }
 
-fn fire(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact, due: Time, name: &str) {
+fn fire(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &mut Contact,
+    due: Time,
+    name: &str,
+) -> Result<(), ViewError> {
     work.effects.notes.timers_fired += 1;
     match name.split_once('|') {
         Some(("s", journey)) => journeys::step_due(work, cell, contact, journey, due),
         Some(("g", journey)) => journeys::goal_lapsed(contact, journey, due),
         Some(("e", touch)) => journeys::touch_expired(work, contact, touch, due),
-        _ => {}
+        _ => return reaction::on_timer(work, cell, contact, due, name),
     }
+    Ok(())
 }
 
 /// Name of the one step timer of a journey.

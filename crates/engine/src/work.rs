@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use touchline_model::directory::Directory;
 use touchline_model::id::{CellKey, Position};
 use touchline_model::output::{Cause, DeadLetter, DeadReason, Numbered, Output};
 use touchline_model::record::{Loop, LoopBody};
@@ -16,8 +17,18 @@ use touchline_model::time::Time;
 use touchline_playbook::bundle::Bundle;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Bundles in force, by tenant.
-pub(crate) type Bundles = BTreeMap<String, Arc<Bundle>>;
+/// What is in force, by tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Tenants {
+    pub(crate) bundles: BTreeMap<String, Arc<Bundle>>,
+    pub(crate) directories: BTreeMap<String, Arc<Directory>>,
+}
+
+/// What decides about the contacts of one tenant.
+pub(crate) struct InForce {
+    pub(crate) bundle: Arc<Bundle>,
+    pub(crate) directory: Arc<Directory>,
+}
 
 /// What spares looking into the store; no part of the state.
 #[derive(Debug, Default)]
@@ -34,7 +45,7 @@ pub(crate) struct Work<'w, 'v> {
     pub(crate) meta: &'w mut Meta,
     pub(crate) memory: &'w mut Memory,
     overlay: &'w mut Overlay<'v>,
-    bundles: &'w Bundles,
+    tenants: &'w Tenants,
     /// The record being applied.
     pub(crate) position: Position,
     /// The partition's clock after it.
@@ -53,7 +64,7 @@ impl<'w, 'v> Work<'w, 'v> {
         meta: &'w mut Meta,
         memory: &'w mut Memory,
         overlay: &'w mut Overlay<'v>,
-        bundles: &'w Bundles,
+        tenants: &'w Tenants,
         offset: u64,
         clock: Time,
         append_time: Time,
@@ -66,7 +77,7 @@ impl<'w, 'v> Work<'w, 'v> {
             meta,
             memory,
             overlay,
-            bundles,
+            tenants,
             position,
             clock,
             append_time,
@@ -93,8 +104,14 @@ impl<'w, 'v> Work<'w, 'v> {
         cell.partition(self.partitions()) == self.meta.partition
     }
 
-    pub(crate) fn bundle(&self, tenant: &str) -> Option<Arc<Bundle>> {
-        self.bundles.get(tenant).cloned()
+    /// What decides about this tenant's contacts; `None` before its first activation.
+    pub(crate) fn in_force(&self, tenant: &str) -> Option<InForce> {
+        let bundle = self.tenants.bundles.get(tenant).cloned()?;
+        Some(InForce { bundle, directory: self.directory(tenant) })
+    }
+
+    pub(crate) fn directory(&self, tenant: &str) -> Arc<Directory> {
+        self.tenants.directories.get(tenant).cloned().unwrap_or_default()
     }
 
     pub(crate) fn get<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, ViewError> {

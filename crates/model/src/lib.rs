@@ -14,11 +14,13 @@
 //! ```
 
 pub mod command;
+pub mod directory;
 pub mod event;
 pub mod headers;
 pub mod id;
 pub mod kind;
 pub mod output;
+pub mod past;
 pub mod record;
 pub mod snapshot;
 pub mod taxonomy;

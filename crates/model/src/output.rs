@@ -1,6 +1,7 @@
 //! What the engine says: tag changes, touches, command results, dead letters, contacts.
 
 use crate::id::{CellKey, ContactId, EventId, IdKey, Position};
+use crate::past::Past;
 use crate::record::Evidence;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
@@ -146,6 +147,8 @@ pub struct TagChange {
     pub moves: Vec<StageMove>,
     /// Event time.
     pub at: Time,
+    /// A late event has shown that what led to it before was wrong: it is as it was again.
+    pub retracted: bool,
     /// Why.
     pub cause: Cause,
 }
@@ -378,8 +381,8 @@ pub struct Contact {
     pub owner: Option<String>,
     /// Staff relations, by staff id.
     pub relations: Vec<Relation>,
-    /// Event time of the last event of each name, by name.
-    pub last_times: Vec<(String, Time)>,
+    /// What conditions ask about: when events happened, what is counted, attributes, groups, segments.
+    pub past: Past,
     /// Journeys entered, by playbook then journey.
     pub enrolments: Vec<Enrolment>,
 }

@@ -4,6 +4,7 @@
 
 use crate::id::{CellKey, IdKey, Position};
 use crate::output::{Identity, Relation, Tag, Touch};
+use crate::past::Past;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
@@ -22,8 +23,8 @@ pub struct Snapshot {
     pub tags: Vec<Tag>,
     /// Staff relations by staff id.
     pub relations: Vec<Relation>,
-    /// Event name and event time of the last one, by name.
-    pub last_times: Vec<(String, Time)>,
+    /// What conditions ask about.
+    pub past: Past,
     /// Journeys, by `playbook/journey`.
     pub enrolments: Vec<(String, Enrolment)>,
     /// Touches that were due and not confirmed, by id.

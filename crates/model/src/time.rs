@@ -146,13 +146,62 @@ impl Zone {
     pub fn day_at(self, anchor: Time, day: i64, clock: ClockTime) -> Time {
         let date = anchor.utc().with_timezone(&self.0).date_naive();
         let date = date.checked_add_signed(TimeDelta::days(day.clamp(-40_000, 40_000))).unwrap_or(NaiveDate::MAX);
-        let local = date.and_time(clock.naive());
+        self.local(date.and_time(clock.naive()))
+    }
+
+    fn local(self, local: chrono::NaiveDateTime) -> Time {
         if let Some(moment) = self.0.from_local_datetime(&local).earliest() {
             return Time(moment.timestamp_millis());
         }
         // A gap: the offset before it, applied to the skipped clock time, lands just after the gap.
         let before = self.0.offset_from_utc_datetime(&(local - TimeDelta::days(1))).fix();
         Time((local - before).and_utc().timestamp_millis())
+    }
+
+    /// The calendar day of a moment, as days since 1970-01-01.
+    pub fn day_number(self, time: Time) -> i32 {
+        time.utc().with_timezone(&self.0).date_naive().to_epoch_days()
+    }
+
+    /// The first moment of a calendar day, given as days since 1970-01-01.
+    pub fn day_start(self, day: i32) -> Time {
+        let date = NaiveDate::from_epoch_days(day.clamp(-40_000, 400_000)).expect("a day of years 1860 to 3065");
+        self.local(date.and_time(NaiveTime::MIN))
+    }
+
+    /// The same clock time so many calendar days later, or earlier.
+    pub fn plus_days(self, time: Time, days: i64) -> Time {
+        let local = time.utc().with_timezone(&self.0).naive_local();
+        let date = local.date().checked_add_signed(TimeDelta::days(days.clamp(-40_000, 40_000)));
+        self.local(date.unwrap_or(NaiveDate::MAX).and_time(local.time()))
+    }
+
+    /// Completed calendar months from one day to a later one, both as days since 1970-01-01: complete on the same day of
+    /// the month, where a month is shorter on the first of the next.
+    pub fn months_between(from: i32, to: i32) -> i32 {
+        let (Some(from), Some(to)) = (NaiveDate::from_epoch_days(from), NaiveDate::from_epoch_days(to)) else { return 0 };
+        let month = |date: NaiveDate| date.year() * 12 + date.month0() as i32;
+        month(to) - month(from) - i32::from(to.day() < from.day())
+    }
+
+    /// The first day on which so many months, or so many days, have passed since `from`.
+    pub fn day_after(from: i32, months: i32, days: i32) -> Option<i32> {
+        if months == 0 {
+            return from.checked_add(days);
+        }
+        let date = NaiveDate::from_epoch_days(from)?;
+        let months = date.year().checked_mul(12)?.checked_add(date.month0() as i32)?.checked_add(months)?;
+        let (year, month0) = (months.div_euclid(12), months.rem_euclid(12) as u32);
+        let day = NaiveDate::from_ymd_opt(year, month0 + 1, date.day()).or_else(|| {
+            let (year, month0) = if month0 == 11 { (year + 1, 0) } else { (year, month0 + 1) };
+            NaiveDate::from_ymd_opt(year, month0 + 1, 1)
+        })?;
+        Some(day.to_epoch_days())
+    }
+
+    /// `2026-12-01` as days since 1970-01-01.
+    pub fn parse_date(text: &str) -> Option<i32> {
+        NaiveDate::parse_from_str(text, "%Y-%m-%d").ok().map(|date| date.to_epoch_days())
     }
 
     /// RFC 3339 with this zone's offset, seconds precision: for people.
@@ -200,6 +249,42 @@ mod tests {
         assert_eq!(berlin.day_at(at("2026-03-28T12:00:00Z"), 1, half_past_two), at("2026-03-29T03:30:00+02:00"));
         // 2026-10-25 03:00 → 02:00: the first passage is still summer time.
         assert_eq!(berlin.day_at(at("2026-10-24T12:00:00Z"), 1, half_past_two), at("2026-10-25T02:30:00+02:00"));
+    }
+
+    #[test]
+    fn months_are_complete_on_the_same_day_or_on_the_first_of_the_next() {
+        let day = |text: &str| Zone::parse_date(text).expect(text);
+        for (from, to, months) in [
+            ("2026-01-31", "2026-02-28", 0),
+            ("2026-01-31", "2026-03-01", 1),
+            ("2026-01-31", "2026-03-31", 2),
+            ("2024-02-29", "2025-02-28", 11),
+            ("2024-02-29", "2025-03-01", 12),
+            ("2025-06-15", "2026-06-14", 11),
+            ("2025-06-15", "2026-06-15", 12),
+        ] {
+            assert_eq!(Zone::months_between(day(from), day(to)), months, "{from} {to}");
+        }
+        for from in ["2026-01-31", "2024-02-29", "2025-06-15", "2025-12-31", "2026-11-30"] {
+            for months in 1..40 {
+                let after = Zone::day_after(day(from), months, 0).expect("in range");
+                assert_eq!(Zone::months_between(day(from), after), months, "{from} {months}");
+                assert_eq!(Zone::months_between(day(from), after - 1), months - 1, "{from} {months}");
+            }
+        }
+        assert_eq!(Zone::day_after(day("2026-01-31"), 0, 1), Some(day("2026-02-01")));
+    }
+
+    #[test]
+    fn days_begin_and_shift_in_their_zone() {
+        let shanghai = Zone::SHANGHAI;
+        let late = at("2026-03-01T23:59:00+08:00");
+        assert_eq!(shanghai.day_number(late), Zone::parse_date("2026-03-01").expect("a date"));
+        assert_eq!(shanghai.day_start(shanghai.day_number(late)), at("2026-03-01T00:00:00+08:00"));
+        let berlin = Zone::parse("Europe/Berlin").expect("known");
+        // The same clock time, though the day between has 23 hours.
+        assert_eq!(berlin.plus_days(at("2026-03-28T12:00:00+01:00"), 1), at("2026-03-29T12:00:00+02:00"));
+        assert_eq!(berlin.plus_days(at("2026-03-29T12:00:00+02:00"), -1), at("2026-03-28T12:00:00+01:00"));
     }
 
     #[test]

@@ -2,10 +2,16 @@
 //!
 //! State refers to ids (`group/tag`, `playbook/journey/step`), never to positions in here.
 
+use crate::attributes::Attribute;
 use crate::keywords::Automaton;
-use std::collections::BTreeMap;
+use crate::matching;
+use crate::measure::{Now, Quantity};
+use crate::tally::Tallied;
+pub use crate::waits::Wait;
+use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::command::{PlaybookSource, TagRef};
-use touchline_model::time::{ClockTime, Span, Zone};
+use touchline_model::past::Past;
+use touchline_model::time::{ClockTime, Span, Time, Zone};
 use touchline_model::value::{Number, Value};
 
 /// The active playbooks of one tenant under one number, in file order.
@@ -21,6 +27,12 @@ pub struct Bundle {
     pub groups: BTreeMap<String, TagGroup>,
     /// Boards by id.
     pub boards: BTreeMap<String, Board>,
+    /// Attributes by name.
+    pub attributes: BTreeMap<String, Attribute>,
+    /// What is counted, by key.
+    pub tallies: BTreeMap<u64, Tallied>,
+    /// What is waited for, by key.
+    pub waits: BTreeMap<u64, Wait>,
     /// Named segments by id, references already resolved.
     pub segments: BTreeMap<String, Condition>,
     /// Rules of all playbooks in file order.
@@ -29,6 +41,18 @@ pub struct Bundle {
     pub journeys: Vec<Journey>,
     /// Event name → indexes into `rules` with an event trigger of that name, ascending.
     pub rules_by_event: BTreeMap<String, Vec<usize>>,
+    /// Indexes into `rules` that listen to tags, stages or segments, ascending.
+    pub rules_that_react: Vec<usize>,
+    /// What changes → segments that it may concern.
+    pub segments_by_input: BTreeMap<Input, BTreeSet<String>>,
+    /// Event name → keys of the silences in `waits` that such an event may start or break.
+    pub waits_by_event: BTreeMap<String, Vec<u64>>,
+    /// Event name → keys of `tallies` that count such events, ascending.
+    pub tallies_by_event: BTreeMap<String, Vec<u64>>,
+    /// Event name → names of `attributes` that such an event computes.
+    pub computed_by_event: BTreeMap<String, Vec<String>>,
+    /// Names of profile fields that are kept (`city` of `profile.city`).
+    pub profile_fields: BTreeSet<String>,
     /// Event name → indexes into `journeys` whose entry, exit or goal names the event, ascending.
     pub journeys_by_event: BTreeMap<String, Vec<usize>>,
     /// All keywords of all sets in one automaton.
@@ -44,6 +68,11 @@ impl Bundle {
     /// A journey by its playbook and id.
     pub fn journey(&self, playbook: &str, id: &str) -> Option<&Journey> {
         self.journeys.iter().find(|journey| journey.playbook == playbook && journey.id == id)
+    }
+
+    /// How many times a tally keeps.
+    pub fn keeps(&self, tally: u64) -> usize {
+        self.tallies.get(&tally).map_or(touchline_model::past::KEEP_MAX, Tallied::keep)
     }
 
     /// The columns of a board, in order; empty when there is no such board.
@@ -161,6 +190,13 @@ pub enum Action {
     },
     /// Unsets a tag.
     UnsetTag(TagRef),
+    /// Sets an attribute.
+    SetAttribute {
+        /// Its name.
+        attribute: String,
+        /// To what.
+        value: Value,
+    },
 }
 
 /// Something that happens.
@@ -186,6 +222,23 @@ pub enum Trigger {
         /// Column.
         column: String,
     },
+    /// The contact comes into a segment.
+    SegmentEntered(String),
+    /// The contact leaves a segment.
+    SegmentLeft(String),
+    /// What is waited for has come: its key.
+    Wait(u64),
+}
+
+/// What a segment's membership depends on.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Input {
+    /// Events of this name.
+    Event(String),
+    /// Tags of this group.
+    Group(String),
+    /// An attribute that actions set.
+    Attribute(String),
 }
 
 /// One tag, or any of a group.
@@ -205,7 +258,7 @@ impl TagMatch {
 }
 
 /// An event kind with tests that must all hold.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern {
     /// Event name, built in or declared.
     pub event: String,
@@ -214,7 +267,7 @@ pub struct Pattern {
 }
 
 /// A test of one field.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldTest {
     /// A comparison; false when the field is missing, except `!=`, which is `not =`.
     Compare {
@@ -289,26 +342,71 @@ pub enum Condition {
         /// Columns.
         columns: Vec<String>,
     },
+    /// The contact is in such a group.
+    InGroup(GroupMatch),
+    /// A quantity of its past compares like this; the test's field says nothing.
+    Compare(Quantity, FieldTest),
 }
 
-/// What a condition may ask of a contact. Engine and read model implement it.
+/// Groups that are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupMatch {
+    /// The one with this native id, or of this name in the directory.
+    Named(String),
+    /// Any of this kind in the directory.
+    Kind(String),
+}
+
+/// What a condition may ask of a contact.
 pub trait Facts {
     /// Whether the contact carries this tag.
     fn has_tag(&self, group: &str, tag: &str) -> bool;
     /// Whether the contact carries any tag of the group.
     fn has_any_tag(&self, group: &str) -> bool;
+    /// What its past has left behind.
+    fn past(&self) -> &Past;
 }
 
 impl Condition {
-    /// Whether it holds for a contact.
-    pub fn holds(&self, facts: &dyn Facts) -> bool {
+    /// Whether it holds for a contact now.
+    pub fn holds(&self, facts: &dyn Facts, now: Now<'_>) -> bool {
         match self {
-            Self::And(terms) => terms.iter().all(|term| term.holds(facts)),
-            Self::Or(terms) => terms.iter().any(|term| term.holds(facts)),
-            Self::Not(term) => !term.holds(facts),
+            Self::And(terms) => terms.iter().all(|term| term.holds(facts, now)),
+            Self::Or(terms) => terms.iter().any(|term| term.holds(facts, now)),
+            Self::Not(term) => !term.holds(facts, now),
             Self::Tag(TagMatch { group, tag: Some(tag) }) => facts.has_tag(group, tag),
             Self::Tag(TagMatch { group, tag: None }) => facts.has_any_tag(group),
             Self::Stage { group, columns, .. } => columns.iter().any(|column| facts.has_tag(group, column)),
+            Self::InGroup(wanted) => facts.past().groups.iter().any(|(id, known)| {
+                known.inside
+                    && match wanted {
+                        GroupMatch::Named(name) => now.directory.is_group(id, name),
+                        GroupMatch::Kind(kind) => now.directory.group_kind(id) == Some(kind),
+                    }
+            }),
+            Self::Compare(quantity, test) => {
+                matching::value_fits(test, quantity.value(facts.past(), now.at).as_ref())
+            }
+        }
+    }
+
+    /// A moment after `now` before which time alone does not change whether it holds; `None`: time never does.
+    pub fn next_change(&self, facts: &dyn Facts, now: Now<'_>) -> Option<Time> {
+        match self {
+            Self::And(terms) | Self::Or(terms) => terms.iter().filter_map(|term| term.next_change(facts, now)).min(),
+            Self::Not(term) => term.next_change(facts, now),
+            Self::Tag(_) | Self::Stage { .. } | Self::InGroup(_) => None,
+            Self::Compare(quantity, test) => quantity.next_change(test, facts.past(), now.at),
+        }
+    }
+
+    /// Whether time alone can change it.
+    pub fn ages(&self) -> bool {
+        match self {
+            Self::And(terms) | Self::Or(terms) => terms.iter().any(Self::ages),
+            Self::Not(term) => term.ages(),
+            Self::Tag(_) | Self::Stage { .. } | Self::InGroup(_) => false,
+            Self::Compare(quantity, _) => quantity.ages(),
         }
     }
 }

@@ -6,10 +6,14 @@ use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean};
 use crate::fold::Fold;
 use crate::keywords::{Automaton, KeywordSet};
 use crate::reader::{self, Mapping};
-use crate::resolve::{Names, Resolver};
+use crate::resolve::{Names, Resolver, Tallies};
 use crate::syntax::{self, Expression};
 use crate::yaml::{self, Node, NodeKind, Scalar};
-use crate::{cycles, journeys, rules};
+use crate::tally::Tallied;
+use crate::waits::Wait;
+use crate::{attributes, cycles, journeys, rules};
+use crate::attributes::Attribute;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use touchline_model::command::PlaybookSource;
@@ -72,6 +76,7 @@ pub fn compile_with_warnings(
     }
     for document in &documents {
         compiler.boards(document);
+        compiler.attributes(document);
     }
     compiler.segments(&documents);
     for document in &documents {
@@ -99,6 +104,8 @@ pub(crate) struct Document<'n> {
     uses_node: Option<&'n Node>,
     groups: Option<&'n Node>,
     keywords: Option<&'n Node>,
+    attributes: Option<&'n Node>,
+    counters: Option<&'n Node>,
     segments: Option<&'n Node>,
     boards: Option<&'n Node>,
     rules: Option<&'n Node>,
@@ -115,6 +122,9 @@ struct Compiler {
     keyword_sets: BTreeMap<String, KeywordSet>,
     keyword_ids: BTreeSet<String>,
     boards: BTreeMap<String, Board>,
+    attributes: BTreeMap<String, Attribute>,
+    tallies: RefCell<BTreeMap<u64, Tallied>>,
+    waits: RefCell<BTreeMap<u64, Wait>>,
     segment_owners: BTreeMap<String, String>,
     segments: BTreeMap<String, Condition>,
     rules: Vec<Rule>,
@@ -135,6 +145,9 @@ macro_rules! names {
             segment_owners: Some(&$compiler.segment_owners),
             keyword_sets: &$compiler.keyword_ids,
             events: &$compiler.events,
+            attributes: &$compiler.attributes,
+            tallies: Tallies::Collected(&$compiler.tallies),
+            waits: Some(&$compiler.waits),
         }
     };
 }
@@ -192,6 +205,8 @@ impl Compiler {
             uses_node,
             groups: map.take("tag_groups"),
             keywords: map.take("keywords"),
+            attributes: map.take("attributes"),
+            counters: map.take("counters"),
             segments: map.take("segments"),
             boards: map.take("boards"),
             rules: map.take("rules"),
@@ -372,6 +387,21 @@ impl Compiler {
         Some(())
     }
 
+    fn attributes(&mut self, document: &Document<'_>) {
+        self.sink.enter(&document.source_id);
+        let Some(node) = document.attributes else { return };
+        let names = names!(self, document);
+        for (name, attribute) in attributes::read(node, &Scope { document, names: &names }, &mut self.sink) {
+            let path = reader::join("attributes", &name.text);
+            if let Some(other) = self.attributes.get(&name.text) {
+                let message = format!("playbook `{}` has an attribute `{}` too", other.playbook, name.text);
+                self.sink.report(codes::DUPLICATE_ID, name.place, &path, message, None);
+                continue;
+            }
+            self.attributes.insert(name.text.clone(), attribute);
+        }
+    }
+
     /// Segments may name each other in any order, so each is resolved after those it names.
     fn segments(&mut self, documents: &[Document<'_>]) {
         let mut declared: BTreeMap<&str, Declared<'_>> = BTreeMap::new();
@@ -444,6 +474,9 @@ impl Compiler {
         self.sink.enter(&document.source_id);
         let names = names!(self, document);
         let scope = Scope { document, names: &names };
+        if let Some(node) = document.counters {
+            counters(node, &scope, &mut self.sink);
+        }
         if let Some(node) = document.rules {
             rules::read(node, &scope, &mut self.sink, &mut self.rules, &mut self.rule_places);
         }
@@ -453,7 +486,7 @@ impl Compiler {
     }
 
     fn finish(mut self, sources: &[PlaybookSource], number: u64) -> Result<(Bundle, Vec<Diagnostic>), Vec<Diagnostic>> {
-        if let Some(circle) = cycles::find(&self.rules, &self.groups, &self.boards) {
+        if let Some(circle) = cycles::find(&self.rules, &self.groups, &self.boards, &self.segments) {
             let (path, place) = &self.rule_places[circle[0]];
             self.sink.enter(&self.rules[circle[0]].playbook);
             let shown = circle.iter().take(CIRCLE_SHOWN_MAX).map(|rule| self.rules[*rule].id.as_str());
@@ -471,6 +504,15 @@ impl Compiler {
             return Err(self.sink.into_found());
         }
         let mut bundle = Bundle {
+            attributes: self.attributes,
+            tallies: self.tallies.into_inner(),
+            waits: self.waits.into_inner(),
+            rules_that_react: Vec::new(),
+            segments_by_input: BTreeMap::new(),
+            waits_by_event: BTreeMap::new(),
+            tallies_by_event: BTreeMap::new(),
+            computed_by_event: BTreeMap::new(),
+            profile_fields: BTreeSet::new(),
             number,
             sources: sources.to_vec(),
             playbooks: self.playbooks,
@@ -483,7 +525,7 @@ impl Compiler {
             journeys_by_event: BTreeMap::new(),
             keywords,
         };
-        index(&mut bundle);
+        crate::index::index(&mut bundle);
         Ok((bundle, self.sink.into_found()))
     }
 }
@@ -562,16 +604,10 @@ fn refuse<T>(code: codes::Code, scalar: &Scalar, sink: &mut Sink) -> Option<T> {
 fn not_yet_sections(map: &mut Mapping<'_>, sink: &mut Sink) {
     for (key, code) in [
         ("contents", codes::NY_CONTENTS),
-        ("attributes", codes::NY_ATTRIBUTES),
-        ("counters", codes::NY_COUNT),
         ("broadcasts", codes::NY_BROADCASTS),
         ("metrics", codes::NY_METRICS),
     ] {
         let Some(node) = map.not_yet(key, code, sink) else { continue };
-        if key == "attributes" {
-            attributes(node, key, sink);
-            continue;
-        }
         for item in reader::one_or_many(node) {
             let NodeKind::Map(entries) = &item.kind else { continue };
             for (name, node) in entries {
@@ -593,16 +629,17 @@ fn not_yet_sections(map: &mut Mapping<'_>, sink: &mut Sink) {
     }
 }
 
-/// Every text in an attribute's definition is a field or a function.
-fn attributes(node: &Node, path: &str, sink: &mut Sink) {
-    match &node.kind {
-        NodeKind::Map(entries) => {
-            entries.iter().for_each(|(name, node)| attributes(node, &reader::join(path, &name.text), sink));
+/// `name: count(…)`: kept though no rule compares it, so that people can ask.
+fn counters(node: &Node, scope: &Scope<'_>, sink: &mut Sink) {
+    for (name, node) in reader::named(node, "counters", sink) {
+        let path = reader::join("counters", &name.text);
+        if !reader::check_id(name, &path, sink) {
+            continue;
         }
-        NodeKind::Scalar(_) => {
-            reader::expression(node, path, true, sink, syntax::attribute);
-        }
-        NodeKind::List(_) | NodeKind::Null => reader::shape(node, "a field, a function or a mapping", path, sink),
+        let Some((call, scalar)) = reader::expression(node, &path, false, sink, syntax::measure) else { continue };
+        let mut resolver = Resolver::new(scope.names);
+        resolver.declared(&call);
+        resolver.problems.into_iter().for_each(|problem| reader::syntax_error(scalar, &path, problem, sink));
     }
 }
 
@@ -738,21 +775,5 @@ fn segments_named(expression: &Expression, out: &mut Vec<String>) {
                 out.push(name.text.clone());
             }
         }
-    }
-}
-
-fn index(bundle: &mut Bundle) {
-    let event = |trigger: &Trigger| match trigger {
-        Trigger::Event(pattern) => Some(pattern.event.clone()),
-        _ => None,
-    };
-    for (at, rule) in bundle.rules.iter().enumerate() {
-        let names: BTreeSet<String> = rule.triggers.iter().filter_map(event).collect();
-        names.into_iter().for_each(|name| bundle.rules_by_event.entry(name).or_default().push(at));
-    }
-    for (at, journey) in bundle.journeys.iter().enumerate() {
-        let goal = journey.goal.iter().flat_map(|goal| &goal.triggers);
-        let names: BTreeSet<String> = journey.entry.iter().chain(&journey.exit).chain(goal).filter_map(event).collect();
-        names.into_iter().for_each(|name| bundle.journeys_by_event.entry(name).or_default().push(at));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::bundle::{Bundle, Condition};
 use crate::diagnostic::{Diagnostic, Place, Sink};
-use crate::resolve::{Names, Resolver};
+use crate::resolve::{Names, Resolver, Tallies};
 use crate::syntax::{self, SyntaxError};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::time::Zone;
@@ -22,8 +22,9 @@ pub const SOURCE_ID: &str = "condition";
 #[allow(clippy::result_large_err, reason = "an error is made once per request, and callers want it whole")]
 pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
     let expression = syntax::condition(text).map_err(|error| locate(text, error))?;
-    // Conditions name no events: those stand only in functions that are not evaluated yet.
-    let (keyword_sets, events) = (BTreeSet::new(), BTreeMap::new());
+    let keyword_sets: BTreeSet<String> = bundle.keywords.sets().iter().cloned().collect();
+    let declared = bundle.playbooks.iter().flat_map(|playbook| playbook.events.clone());
+    let events: BTreeMap<_, _> = declared.collect();
     let names = Names {
         playbook: None,
         uses: &[],
@@ -34,6 +35,9 @@ pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
         segment_owners: None,
         keyword_sets: &keyword_sets,
         events: &events,
+        attributes: &bundle.attributes,
+        tallies: Tallies::Known(&bundle.tallies),
+        waits: None,
     };
     let mut resolver = Resolver::new(&names);
     match resolver.condition(&expression) {

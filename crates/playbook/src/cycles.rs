@@ -1,6 +1,6 @@
 //! Rules that set each other off in a circle.
 
-use crate::bundle::{Action, Board, Rule, TagGroup, TagMatch, Trigger};
+use crate::bundle::{Action, Board, Condition, Rule, TagGroup, TagMatch, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The rules of one circle, in the order they set each other off; `None` when there is none.
@@ -8,8 +8,9 @@ pub(crate) fn find(
     rules: &[Rule],
     groups: &BTreeMap<String, TagGroup>,
     boards: &BTreeMap<String, Board>,
+    segments: &BTreeMap<String, Condition>,
 ) -> Option<Vec<usize>> {
-    let graph = Graph::new(rules, groups, boards);
+    let graph = Graph::new(rules, groups, boards, segments);
     let stays = graph.without_the_free();
     // Backwards from a rule that stays, every rule that sets it off and stays leads into a circle.
     let start = stays.iter().position(|stays| *stays)?;
@@ -39,10 +40,15 @@ struct Graph {
 }
 
 impl Graph {
-    fn new(rules: &[Rule], groups: &BTreeMap<String, TagGroup>, boards: &BTreeMap<String, Board>) -> Self {
+    fn new(
+        rules: &[Rule],
+        groups: &BTreeMap<String, TagGroup>,
+        boards: &BTreeMap<String, Board>,
+        segments: &BTreeMap<String, Condition>,
+    ) -> Self {
         let mut waits: BTreeMap<Change<'_>, BTreeSet<usize>> = BTreeMap::new();
         for (at, rule) in rules.iter().enumerate() {
-            for change in rule.triggers.iter().filter_map(|trigger| waits_for(trigger, boards)) {
+            for change in rule.triggers.iter().flat_map(|trigger| waits_for(trigger, boards, segments)) {
                 waits.entry(change).or_default().insert(at);
             }
         }
@@ -100,6 +106,8 @@ fn made(
     let (set, tag) = match action {
         Action::SetTag { tag, .. } => (true, tag),
         Action::UnsetTag(tag) => (false, tag),
+        // Nothing waits for an attribute.
+        Action::SetAttribute { .. } => return Vec::new(),
     };
     let group = tag.group.as_str();
     let own = [(set, group, None), (set, group, Some(tag.tag.as_str()))];
@@ -114,12 +122,36 @@ fn made(
     made
 }
 
-fn waits_for<'a>(trigger: &'a Trigger, boards: &'a BTreeMap<String, Board>) -> Option<Change<'a>> {
+fn waits_for<'a>(
+    trigger: &'a Trigger,
+    boards: &'a BTreeMap<String, Board>,
+    segments: &'a BTreeMap<String, Condition>,
+) -> Vec<Change<'a>> {
+    let group = |board| boards.get(board).map(|board: &Board| board.group.as_str());
     match trigger {
-        Trigger::Event(_) => None,
-        Trigger::TagSet(TagMatch { group, tag }) => Some((true, group, tag.as_deref())),
-        Trigger::TagUnset(TagMatch { group, tag }) => Some((false, group, tag.as_deref())),
-        Trigger::StageEntered { board, column } => Some((true, &boards.get(board)?.group, Some(column))),
-        Trigger::StageLeft { board, column } => Some((false, &boards.get(board)?.group, Some(column))),
+        // What people do, and time, are set off by no rule.
+        Trigger::Event(_) | Trigger::Wait(_) => Vec::new(),
+        Trigger::TagSet(TagMatch { group, tag }) => vec![(true, group, tag.as_deref())],
+        Trigger::TagUnset(TagMatch { group, tag }) => vec![(false, group, tag.as_deref())],
+        Trigger::StageEntered { board, column } => group(board).map(|group| (true, group, Some(&**column))).into_iter().collect(),
+        Trigger::StageLeft { board, column } => group(board).map(|group| (false, group, Some(&**column))).into_iter().collect(),
+        Trigger::SegmentEntered(segment) | Trigger::SegmentLeft(segment) => {
+            let mut tags = Vec::new();
+            segments.get(segment).into_iter().for_each(|condition| tags_of(condition, &mut tags));
+            tags.into_iter().flat_map(|(group, tag)| [(true, group, tag), (false, group, tag)]).collect()
+        }
+    }
+}
+
+/// Tags that a condition asks for.
+fn tags_of<'a>(condition: &'a Condition, tags: &mut Vec<(&'a str, Option<&'a str>)>) {
+    match condition {
+        Condition::And(terms) | Condition::Or(terms) => terms.iter().for_each(|term| tags_of(term, tags)),
+        Condition::Not(term) => tags_of(term, tags),
+        Condition::Tag(TagMatch { group, tag }) => tags.push((group, tag.as_deref())),
+        Condition::Stage { group, columns, .. } => {
+            tags.extend(columns.iter().map(|column| (group.as_str(), Some(column.as_str()))));
+        }
+        Condition::InGroup(_) | Condition::Compare(..) => {}
     }
 }

@@ -11,6 +11,7 @@
 //! clock times that a change of summer time skips or doubles ([`touchline_model::time::Zone::day_at`] gives them one
 //! meaning).
 
+pub mod attributes;
 pub mod bundle;
 pub mod codes;
 pub mod compile;
@@ -18,12 +19,18 @@ pub mod condition;
 mod cycles;
 pub mod diagnostic;
 mod fold;
+mod index;
 mod journeys;
 pub mod keywords;
 mod lexer;
 pub mod matching;
+pub mod measure;
+mod quantities;
 mod reader;
 mod resolve;
 mod rules;
 pub mod syntax;
+pub mod tally;
+pub mod waits;
+mod write;
 pub mod yaml;

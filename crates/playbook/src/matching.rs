@@ -20,6 +20,13 @@ pub enum Matched {
     },
 }
 
+impl Matched {
+    /// Whether it does.
+    pub const fn is_match(&self) -> bool {
+        matches!(self, Self::Yes { .. })
+    }
+}
+
 impl Pattern {
     /// Whether `event` fits. `scan` is of the same event and shared by all patterns.
     ///
@@ -48,6 +55,25 @@ impl Pattern {
             }
         }
         Matched::Yes { hit }
+    }
+}
+
+/// Whether a value that is there or not fits a test, whatever field the test names.
+pub(crate) fn value_fits(test: &FieldTest, value: Option<&Value>) -> bool {
+    plain(test, &|_| value.map(FieldRef::Value))
+}
+
+/// The numbers that a test compares with.
+pub(crate) fn bounds(test: &FieldTest) -> Vec<Number> {
+    let number = |value: &Value| match value {
+        Value::Number(number) => Some(*number),
+        _ => None,
+    };
+    match test {
+        FieldTest::Compare { value, .. } => number(value).into_iter().collect(),
+        FieldTest::In { values, .. } => values.iter().filter_map(number).collect(),
+        FieldTest::Range { low, high, .. } => vec![*low, *high],
+        FieldTest::Has { .. } | FieldTest::Keyword { .. } | FieldTest::AnyLine(_) => Vec::new(),
     }
 }
 

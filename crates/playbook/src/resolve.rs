@@ -4,6 +4,10 @@ use crate::bundle::{Board, Condition, CustomType, FieldTest, Operator, Pattern, 
 use crate::codes::{self, Code};
 use crate::diagnostic::did_you_mean;
 use crate::syntax::{self, Argument, Call, EventPattern, Expression, Happening, SyntaxError, TERMS_MAX, Test, Word};
+use crate::attributes::Attribute;
+use crate::tally::Tallied;
+use crate::waits::Wait;
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::event::Channel;
 use touchline_model::kind::Kind;
@@ -27,6 +31,19 @@ pub(crate) struct Names<'a> {
     /// `playbook/set`.
     pub(crate) keyword_sets: &'a BTreeSet<String>,
     pub(crate) events: &'a BTreeMap<String, BTreeMap<String, CustomType>>,
+    pub(crate) attributes: &'a BTreeMap<String, Attribute>,
+    pub(crate) tallies: Tallies<'a>,
+    /// What is waited for; triggers stand only in playbooks.
+    pub(crate) waits: Option<&'a RefCell<BTreeMap<u64, Wait>>>,
+}
+
+/// What is counted.
+#[derive(Clone, Copy)]
+pub(crate) enum Tallies<'a> {
+    /// Whatever an expression asks for is counted from now on.
+    Collected(&'a RefCell<BTreeMap<u64, Tallied>>),
+    /// Only what is counted already can be asked for.
+    Known(&'a BTreeMap<u64, Tallied>),
 }
 
 /// Suggestions per expression.
@@ -36,7 +53,7 @@ const DEPTH_MAX: usize = 64;
 
 /// Resolves one expression; `None` results have their reason in `problems`, or were refused elsewhere.
 pub(crate) struct Resolver<'a> {
-    names: &'a Names<'a>,
+    pub(crate) names: &'a Names<'a>,
     pub(crate) problems: Vec<SyntaxError>,
     terms: usize,
 }
@@ -76,6 +93,9 @@ impl<'a> Resolver<'a> {
             ("tag", Some(Argument::Path(group, tag)), _) => self.tag(group, tag.as_ref()).map(Condition::Tag),
             ("stage", Some(Argument::Name(board)), Some(test)) => self.stage(board, test),
             ("segment", Some(Argument::Name(name)), _) => self.segment(name),
+            ("count" | "sum" | "age" | "attr", _, Some(test)) => self.quantity(call, test),
+            ("none", ..) => self.none_of(call),
+            ("in_group", ..) => self.in_group(call),
             (name, ..) => self.not_yet(not_yet(name), call.at),
         }
     }
@@ -96,6 +116,14 @@ impl<'a> Resolver<'a> {
                 let (board, column) = self.card(board, column)?;
                 Some(Trigger::StageLeft { board, column })
             }
+            ("segment_entered", Some(Argument::Name(name))) => {
+                self.segment(name).map(|_| Trigger::SegmentEntered(name.text.clone()))
+            }
+            ("segment_left", Some(Argument::Name(name))) => {
+                self.segment(name).map(|_| Trigger::SegmentLeft(name.text.clone()))
+            }
+            ("silence", Some(Argument::Patterns(patterns))) => self.silence(call, patterns),
+            ("reached", Some(Argument::Shifted(attribute, shift))) => self.reached(attribute, shift.as_ref()),
             (name, _) => self.not_yet(not_yet(name), call.at),
         }
     }
@@ -205,18 +233,12 @@ impl<'a> Resolver<'a> {
         Some(condition.clone())
     }
 
-    fn pattern(&mut self, pattern: &EventPattern) -> Option<Pattern> {
+    pub(crate) fn pattern(&mut self, pattern: &EventPattern) -> Option<Pattern> {
         let event = &pattern.event;
-        let fields = match Kind::parse(&event.text).filter(|kind| *kind != Kind::Custom) {
-            Some(kind) => EventFields::Built(kind),
-            None => match self.names.events.get(&event.text) {
-                Some(fields) => EventFields::Declared(fields),
-                None => {
-                    let declared = self.names.events.keys().map(String::as_str);
-                    let known = Kind::ALL.iter().map(|kind| kind.name()).chain(declared);
-                    return self.undefined(codes::UNDEFINED_EVENT, "event", event, known);
-                }
-            },
+        let Some(fields) = self.fields(&event.text) else {
+            let declared = self.names.events.keys().map(String::as_str);
+            let known = Kind::ALL.iter().map(|kind| kind.name()).chain(declared);
+            return self.undefined(codes::UNDEFINED_EVENT, "event", event, known);
         };
         let tests: Vec<Option<FieldTest>> =
             pattern.tests.iter().map(|test| self.field_test(&event.text, &fields, test)).collect();
@@ -224,6 +246,26 @@ impl<'a> Resolver<'a> {
         // Searching the text costs most: only when everything else fits.
         tests.sort_by_key(|test| matches!(test, FieldTest::Keyword { .. }));
         Some(Pattern { event: event.text.clone(), tests })
+    }
+
+    fn fields(&self, event: &str) -> Option<EventFields<'a>> {
+        match Kind::parse(event).filter(|kind| *kind != Kind::Custom) {
+            Some(kind) => Some(EventFields::Built(kind)),
+            None => self.names.events.get(event).map(EventFields::Declared),
+        }
+    }
+
+    /// The path and type of an event's field.
+    pub(crate) fn field_of(&mut self, event: &str, field: &Word) -> Option<(String, Type)> {
+        let fields = self.fields(event)?;
+        let found = fields.field(&field.text);
+        if found.is_none() {
+            let known = fields.names();
+            let hint = did_you_mean(&field.text, known.iter().map(String::as_str));
+            let message = format!("event `{event}` has no field `{}`", field.text);
+            return self.wrong(codes::UNDEFINED_FIELD, field.at, message, hint);
+        }
+        found
     }
 
     fn field_test(&mut self, event: &str, fields: &EventFields<'_>, test: &syntax::FieldTest) -> Option<FieldTest> {
@@ -256,7 +298,7 @@ impl<'a> Resolver<'a> {
         self.typed(path, &ty, word, &test.test)
     }
 
-    fn typed(&mut self, field: String, ty: &Type, word: &Word, test: &Test) -> Option<FieldTest> {
+    pub(crate) fn typed(&mut self, field: String, ty: &Type, word: &Word, test: &Test) -> Option<FieldTest> {
         match test {
             Test::Present => Some(FieldTest::Has { field }),
             Test::Keywords(set) => {
@@ -287,7 +329,7 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    fn value(&mut self, ty: &Type, field: &Word, operator: Operator, value: &Word) -> Option<Value> {
+    pub(crate) fn value(&mut self, ty: &Type, field: &Word, operator: Operator, value: &Word) -> Option<Value> {
         let equality = matches!(operator, Operator::Equal | Operator::NotEqual);
         let allowed = match ty {
             Type::Number | Type::Untyped => true,
@@ -340,6 +382,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn keywords(&mut self, set: &Word) -> Option<String> {
+        if self.names.playbook.is_none() && self.names.keyword_sets.contains(&set.text) {
+            return Some(set.text.clone());
+        }
         let playbook = self.names.playbook.unwrap_or_default();
         let mine = std::iter::once(playbook).chain(self.names.uses.iter().map(String::as_str));
         let mut ids = mine.map(|playbook| format!("{playbook}/{}", set.text));
@@ -352,7 +397,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// A name of another playbook needs `uses`.
-    fn owned(&mut self, what: &str, name: &Word, owner: &str) -> Option<()> {
+    pub(crate) fn owned(&mut self, what: &str, name: &Word, owner: &str) -> Option<()> {
         if self.names.playbook.is_none_or(|playbook| playbook == owner) {
             return Some(());
         }
@@ -363,7 +408,7 @@ impl<'a> Resolver<'a> {
         self.wrong(codes::FOREIGN, name.at, message, Some(format!("say `uses: [{owner}]`")))
     }
 
-    fn undefined<'k, T>(
+    pub(crate) fn undefined<'k, T>(
         &mut self,
         code: Code,
         what: &str,
@@ -383,7 +428,7 @@ impl<'a> Resolver<'a> {
         self.wrong(code, at, lower_first(code.explanation), None)
     }
 
-    fn wrong<T>(&mut self, code: Code, at: u32, message: String, hint: Option<String>) -> Option<T> {
+    pub(crate) fn wrong<T>(&mut self, code: Code, at: u32, message: String, hint: Option<String>) -> Option<T> {
         self.problems.push(SyntaxError { code, at, message, hint });
         None
     }
@@ -401,7 +446,7 @@ enum EventFields<'a> {
     Declared(&'a BTreeMap<String, CustomType>),
 }
 
-enum Type {
+pub(crate) enum Type {
     Text,
     Word(Vec<&'static str>),
     Number,
@@ -427,7 +472,7 @@ impl Type {
         }
     }
 
-    const fn describe(&self) -> &'static str {
+    pub(crate) const fn describe(&self) -> &'static str {
         match self {
             Self::Text | Self::Word(_) => "a text",
             Self::Number => "a number",
@@ -507,6 +552,11 @@ fn line_field(name: &str) -> Option<Type> {
     line_fields().iter().find(|field| field.name == name).map(|field| Type::of(field.ty))
 }
 
+/// Whether an order line has a number of this name.
+pub(crate) fn line_number_field(name: &str) -> bool {
+    line_fields().iter().any(|field| field.name == name && field.ty == FieldType::Number)
+}
+
 fn line_names() -> impl Iterator<Item = &'static str> {
     line_fields().iter().map(|field| field.name).chain(["sku"])
 }
@@ -521,16 +571,7 @@ fn line_fields() -> &'static [taxonomy::Field] {
 /// The "not yet" of a function; total, so that a new function cannot be forgotten silently.
 fn not_yet(function: &str) -> Code {
     match function {
-        "attr" => codes::NY_ATTRIBUTES,
-        "count" => codes::NY_COUNT,
-        "sum" => codes::NY_SUM,
-        "none" => codes::NY_NONE,
-        "age" | "last" | "first" => codes::NY_AGE,
-        "in_group" => codes::NY_IN_GROUP,
         "replied" | "not_replied" => codes::NY_REPLIED,
-        "segment_entered" | "segment_left" => codes::NY_SEGMENT_TRIGGER,
-        "silence" => codes::NY_SILENCE,
-        "reached" => codes::NY_REACHED,
         _ => codes::FUNCTION,
     }
 }
@@ -540,7 +581,7 @@ fn size(condition: &Condition) -> usize {
     match condition {
         Condition::And(parts) | Condition::Or(parts) => parts.iter().map(size).sum(),
         Condition::Not(part) => size(part),
-        Condition::Tag(_) | Condition::Stage { .. } => 1,
+        Condition::Tag(_) | Condition::Stage { .. } | Condition::InGroup(_) | Condition::Compare(..) => 1,
     }
 }
 
@@ -548,6 +589,6 @@ fn depth(condition: &Condition) -> usize {
     1 + match condition {
         Condition::And(parts) | Condition::Or(parts) => parts.iter().map(depth).max().unwrap_or(0),
         Condition::Not(part) => depth(part),
-        Condition::Tag(_) | Condition::Stage { .. } => 0,
+        Condition::Tag(_) | Condition::Stage { .. } | Condition::InGroup(_) | Condition::Compare(..) => 0,
     }
 }

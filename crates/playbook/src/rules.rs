@@ -120,8 +120,11 @@ fn actions(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<A
         let unset = map.text("unset_tag", sink);
         let allow = map.text("allow", sink);
         let mut refused = false;
+        if let Some(node) = map.take("set_attr") {
+            actions.extend(set_attributes(node, &reader::join(path, "set_attr"), scope, sink));
+            refused = true;
+        }
         for (key, code) in [
-            ("set_attr", codes::NY_SET_ATTR),
             ("assign", codes::NY_ASSIGN),
             ("handoff", codes::NY_HANDOFF),
             ("task", codes::NY_TASK),
@@ -152,6 +155,22 @@ fn actions(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<A
     }
     if nodes.is_empty() {
         sink.report(codes::MISSING_KEY, node.place, path, "a rule does at least one thing".into(), None);
+    }
+    actions
+}
+
+/// `{attribute: value, …}`.
+fn set_attributes(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<Action> {
+    let mut actions = Vec::new();
+    for (name, node) in reader::named(node, path, sink) {
+        let Some(value) = reader::text(node, path, sink) else { continue };
+        let mut resolver = crate::resolve::Resolver::new(scope.names);
+        let (name, word) = (Word { text: name.text.clone(), at: 0 }, (name, Word { text: value.text.clone(), at: 0 }));
+        let parsed = resolver.set_attribute(&name, &word.1);
+        // Either the name is wrong, or what it is set to.
+        let at = if resolver.is_settable(&name) { value } else { word.0 };
+        resolver.problems.into_iter().for_each(|problem| reader::syntax_error(at, path, problem, sink));
+        actions.extend(parsed.map(|value| Action::SetAttribute { attribute: name.text.clone(), value }));
     }
     actions
 }

@@ -280,6 +280,14 @@ pub fn attribute(text: &str) -> Result<Option<Call>, SyntaxError> {
     })
 }
 
+/// Parses a count or a sum that nothing is compared with: `count(order.paid, within=30d)`.
+pub fn measure(text: &str) -> Result<Call, SyntaxError> {
+    Parser::whole(text, |parser| {
+        let word = parser.word("count(…) or sum(…)")?;
+        parser.call(&word, Stands::Condition)
+    })
+}
+
 /// Parses a bound such as `> 20`.
 pub fn bound(text: &str) -> Result<Test, SyntaxError> {
     Parser::whole(text, Parser::test)

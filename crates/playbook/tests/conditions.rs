@@ -4,9 +4,13 @@ use proptest::prelude::*;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use touchline_model::command::PlaybookSource;
+use touchline_model::directory::Directory;
+use touchline_model::past::Past;
+use touchline_model::time::Time;
 use touchline_playbook::bundle::{Bundle, Facts};
 use touchline_playbook::compile::compile;
 use touchline_playbook::diagnostic::render;
+use touchline_playbook::measure::Now;
 use touchline_playbook::{condition, syntax};
 
 /// Every condition of the language page: examples, atoms and prose.
@@ -154,7 +158,7 @@ segments: {s: tag(free/x) or stage(board) = a, t: not segment(s)}
         .unwrap_or_else(|found| panic!("{}", render(&found)))
 }
 
-struct Carried(BTreeSet<&'static str>);
+struct Carried(BTreeSet<&'static str>, Past);
 
 impl Facts for Carried {
     fn has_tag(&self, group: &str, tag: &str) -> bool {
@@ -162,6 +166,9 @@ impl Facts for Carried {
     }
     fn has_any_tag(&self, group: &str) -> bool {
         self.0.iter().any(|tag| tag.starts_with(&format!("{group}/")))
+    }
+    fn past(&self) -> &Past {
+        &self.1
     }
 }
 
@@ -187,7 +194,9 @@ fn conditions_hold_by_the_truth_table() {
         ("segment(t) and segment(s)", [false, false, false, false]),
     ] {
         let condition = condition::parse(text, &bundle).unwrap_or_else(|error| panic!("{text}: {error}"));
-        let holds = states.map(|tags| condition.holds(&Carried(tags.iter().copied().collect())));
+        let now = Now { at: Time(0), directory: &Directory::default() };
+        let carried = |tags: &[&'static str]| Carried(tags.iter().copied().collect(), Past::default());
+        let holds = states.map(|tags| condition.holds(&carried(tags), now));
         assert_eq!(holds, expected, "{text}");
     }
 }
@@ -203,7 +212,8 @@ fn errors_say_where() {
         ("segment(u)", "PB020", 1, 9),
         ("stage(board) = d", "PB019", 1, 16),
         ("stage(board) >= b", "PB043", 1, 7),
-        ("count(order.paid) >= 1", "NY008", 1, 1),
+        ("replied(bc1)", "NY013", 1, 1),
+        ("count(order.paid(shop=s)) >= 1", "PB047", 1, 1),
         ("tag（g/a）", "PB029", 1, 4),
         ("order.paid", "PB034", 1, 1),
         ("tag(g/a) tag(g/b)", "PB031", 1, 10),

@@ -66,7 +66,7 @@ pub(crate) fn contact_record(contact: &Contact) -> NewRecord {
         value: proto::encode_contact(contact),
     };
     let cuts: [fn(&mut Contact); 6] = [
-        |contact| contact.last_times.clear(),
+        |contact| contact.past.happened.clear(),
         |contact| contact.relations.iter_mut().for_each(|relation| relation.state.clear()),
         |contact| contact.identities.truncate(KEPT_MAX),
         |contact| contact.tags.iter_mut().for_each(|tag| cut_cause(&mut tag.cause)),
@@ -165,7 +165,7 @@ fn cut_rest(input: &mut Input) {
 
 /// A contact whose record was cut is one that merges cut: what it has to do and who it is stay.
 fn cut_snapshot(snapshot: &mut Snapshot) {
-    snapshot.last_times.clear();
+    snapshot.past.happened.clear();
     snapshot.identities.truncate(LINKED_MAX);
     snapshot.relations.iter_mut().for_each(|relation| relation.state.clear());
     snapshot.relations.truncate(LINKED_MAX);
@@ -212,6 +212,7 @@ fn shorten(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use touchline_model::past::Past;
     use touchline_model::event::Event;
     use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
     use touchline_model::output::{CommandResult, DeadLetter, Enrolment, Hit, Identity, Relation, Tag, TagChange};
@@ -258,9 +259,15 @@ mod tests {
             stages: Vec::new(),
             owner: None,
             relations: Vec::new(),
-            last_times: vec![("chat.message".to_owned(), Time(2))],
+            past: times(1),
             enrolments: Vec::new(),
         }
+    }
+
+    fn times(count: usize) -> Past {
+        let mut past = Past::default();
+        (0..count).for_each(|number| past.happen(&format!("{number:0>250}"), Time(1)));
+        past
     }
 
     /// The contact that lies in the log for one that is too large.
@@ -282,7 +289,6 @@ mod tests {
             state: "s".repeat(bytes),
             removed_at: None,
         };
-        let times = |count: usize| (0..count).map(|number| (format!("{number:0>250}"), Time(1))).collect::<Vec<_>>();
         let ids = |count: usize| (0..count).map(|number| Identity::own(id(number))).collect::<Vec<_>>();
         let tag = || Tag { group: "g".into(), tag: "t".into(), set_at: Time(1), cause: cause(1_900, 3) };
 
@@ -290,8 +296,8 @@ mod tests {
         assert_eq!(kept(&fits), fits);
         let before = Contact { relations: vec![relation(1, 250)], identities: ids(70), ..contact() };
         assert_eq!(
-            kept(&Contact { last_times: times(4_000), ..before.clone() }),
-            Contact { last_times: vec![], ..before.clone() }
+            kept(&Contact { past: times(4_000), ..before.clone() }),
+            Contact { past: Past::default(), ..before.clone() }
         );
 
         let states = Contact { relations: (0..5_000).map(|at| relation(at, 250)).collect(), ..before };
@@ -376,6 +382,7 @@ mod tests {
             set: Some("t".into()),
             unset: None,
             moves: Vec::new(),
+            retracted: false,
             at: Time(1),
             cause,
         };

@@ -13,6 +13,7 @@ mod bounds;
 mod event;
 mod headers;
 mod output;
+mod past;
 mod record;
 mod snapshot;
 mod value;

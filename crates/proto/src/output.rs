@@ -1,5 +1,6 @@
 //! Outputs: tag changes, touches, command results, dead letters; contacts and Progress.
 
+use crate::past::{past_in, past_to};
 use crate::v1;
 use crate::v1::command_result::Outcome as OutcomeWire;
 use crate::v1::contact_record::Record as ContactWire;
@@ -96,6 +97,7 @@ pub fn tag_change_to(numbered: &Numbered, change: &TagChange) -> v1::TagChange {
         set: change.set.clone(),
         unset: change.unset.clone(),
         moves: moves.collect(),
+        retracted: change.retracted,
         at_ms: change.at.0,
         cause: Some(cause_out(&change.cause)),
     }
@@ -136,6 +138,7 @@ pub fn contact_to(contact: &Contact) -> v1::Contact {
         column: stage.column.clone(),
         entered_at_ms: stage.entered_at.0,
     });
+    let (last_times, past) = past_to(&contact.past);
     v1::Contact {
         key: contact.key.to_string(),
         contact_id: contact.id().to_string(),
@@ -148,7 +151,8 @@ pub fn contact_to(contact: &Contact) -> v1::Contact {
         stages: stages.collect(),
         owner: contact.owner.clone(),
         relations: contact.relations.iter().map(relation_to).collect(),
-        last_times: contact.last_times.iter().map(last_time_to).collect(),
+        last_times,
+        past,
         enrolments: contact.enrolments.iter().map(enrolment_to).collect(),
     }
 }
@@ -189,6 +193,7 @@ fn tag_change_from(wire: v1::TagChange) -> Result<Numbered, Undecodable> {
         set: wire.set,
         unset: wire.unset,
         moves: moves.collect(),
+        retracted: wire.retracted,
         at: Time(wire.at_ms),
         cause: cause_in(wire.cause)?,
     };
@@ -335,7 +340,7 @@ fn contact_from(wire: v1::Contact) -> Result<Contact, Undecodable> {
         stages: stages.collect(),
         owner: wire.owner,
         relations: relations_in(wire.relations),
-        last_times: last_times_in(wire.last_times),
+        past: past_in(wire.last_times, wire.past)?,
         enrolments: wire.enrolments.into_iter().map(enrolment_from).collect(),
     })
 }
@@ -370,10 +375,6 @@ pub(crate) fn relations_in(wire: Vec<v1::Relation>) -> Vec<Relation> {
     each.collect()
 }
 
-pub(crate) fn last_times_in(wire: Vec<v1::LastTime>) -> Vec<(String, Time)> {
-    wire.into_iter().map(|last| (last.name, Time(last.at_ms))).collect()
-}
-
 pub(crate) fn identity_to(identity: &Identity) -> v1::Identity {
     let joined = identity.joined.as_ref().map(|joined| v1::Joined {
         by: Some(position_out(joined.by)),
@@ -390,10 +391,6 @@ pub(crate) fn relation_to(relation: &Relation) -> v1::Relation {
         state: relation.state.clone(),
         removed_at_ms: relation.removed_at.map(|time| time.0),
     }
-}
-
-pub(crate) fn last_time_to((name, at): &(String, Time)) -> v1::LastTime {
-    v1::LastTime { name: name.clone(), at_ms: at.0 }
 }
 
 fn enrolment_from(wire: v1::Enrolment) -> Enrolment {

@@ -1,9 +1,10 @@
 //! What a contact held when it became a forward.
 
 use crate::output::{
-    identities_in, identity_to, last_time_to, last_times_in, relation_to, relations_in, tag_to, tags_in, touch_in,
+    identities_in, identity_to, relation_to, relations_in, tag_to, tags_in, touch_in,
     touch_to,
 };
+use crate::past::{past_in, past_to};
 use crate::v1;
 use crate::v1::held_enrolment::GoalUntil as GoalWire;
 use crate::value::{ids_in, ids_out, key_in, position_in, position_out, required};
@@ -14,7 +15,8 @@ use touchline_model::snapshot::{Enrolment, GoalUntil, Next, Snapshot};
 use touchline_model::time::Time;
 
 pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
-    let Snapshot { seen, identities, apart, reserved, tags, relations, last_times, enrolments, touches } = snapshot;
+    let Snapshot { seen, identities, apart, reserved, tags, relations, past, enrolments, touches } = snapshot;
+    let (last_times, past) = past_to(past);
     let touches = touches.iter().map(|touch| {
         // Its number belongs to another partition and says nothing here.
         let source = Position { partition: 0, offset: 0 };
@@ -30,7 +32,8 @@ pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
         reserved: reserved.iter().map(promise_to).collect(),
         tags: tags.iter().map(tag_to).collect(),
         relations: relations.iter().map(relation_to).collect(),
-        last_times: last_times.iter().map(last_time_to).collect(),
+        last_times,
+        past,
         enrolments: enrolments.iter().map(enrolment_to).collect(),
         touches: touches.collect(),
     }
@@ -46,7 +49,7 @@ pub(crate) fn snapshot_in(wire: v1::Snapshot) -> Result<Snapshot, Undecodable> {
         reserved: wire.reserved.into_iter().map(promise_in).collect::<Result<_, _>>()?,
         tags: tags_in(wire.tags)?,
         relations: relations_in(wire.relations),
-        last_times: last_times_in(wire.last_times),
+        past: past_in(wire.last_times, wire.past)?,
         enrolments: enrolments.collect::<Result<_, _>>()?,
         touches: touches.collect::<Result<_, _>>()?,
     })

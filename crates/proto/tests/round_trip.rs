@@ -4,7 +4,9 @@ use proptest::prelude::*;
 use touchline_model::command::{Command, CommandBody, PlaybookSource, TagRef};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
+use std::collections::BTreeMap;
 use touchline_model::kind::Kind;
+use touchline_model::past::{Membership, Occurrence, Past, Tally};
 use touchline_model::output::Cause;
 use touchline_model::output::{
     CommandResult, Contact, DeadLetter, DeadReason, Enrolment, Hit, Identity, Joined, Numbered, Outcome, Output,
@@ -497,7 +499,7 @@ fn loops() -> Vec<Loop> {
 }
 
 fn snapshot(promised: Vec<IdKey>) -> Snapshot {
-    let Contact { identities, tags, relations, last_times, .. } = contact();
+    let Contact { identities, tags, relations, past, .. } = contact();
     let touch = outputs().into_iter().find_map(|numbered| match numbered.output {
         Output::Touch(touch) => Some(touch),
         _ => None,
@@ -514,7 +516,7 @@ fn snapshot(promised: Vec<IdKey>) -> Snapshot {
         reserved: vec![(key(), promised)],
         tags,
         relations,
-        last_times,
+        past,
         enrolments: vec![
             ("p/a".to_owned(), enrolment(Some(next), Some(GoalUntil::Moment(NOW)), None)),
             ("p/b".to_owned(), enrolment(None, Some(GoalUntil::Enrolment), None)),
@@ -567,6 +569,7 @@ fn outputs() -> Vec<Numbered> {
                 board: "商机看板".to_owned(), from: None, to: Some("考虑价格".to_owned())
             }],
             at: NOW,
+            retracted: true,
             cause: cause(),
         }),
         Output::CommandResult(result(Outcome::Accepted, Some(key()))),
@@ -608,6 +611,26 @@ fn touch(state: TouchState) -> Touch {
     }
 }
 
+fn past() -> Past {
+    let mut past = Past::default();
+    past.happen("chat.message", NOW);
+    past.happen("chat.message", NOW.plus(Span::days(1)));
+    past.learn("城市", Value::text("杭州"), NOW);
+    past.member("wr1", Membership { at: NOW, inside: true });
+    past.segments.insert("老板名单".to_owned());
+    past.silences.insert(u64::MAX, NOW);
+    let occurrence = |by| Occurrence { at: NOW, by };
+    past.tallies = BTreeMap::from([
+        (1, Tally::Count(7)),
+        (2, Tally::Ends { first: NOW, last: NOW.plus(Span::days(2)) }),
+        (3, Tally::Newest(vec![occurrence(None), occurrence(Some(9))])),
+        (4, Tally::Sum(Number(-1))),
+        (5, Tally::Days(BTreeMap::from([(-3, Number(5)), (20_000, Number(-6))]))),
+        (u64::MAX, Tally::Count(0)),
+    ]);
+    past
+}
+
 fn contact() -> Contact {
     Contact {
         key: key(),
@@ -632,7 +655,7 @@ fn contact() -> Contact {
             state: "s".to_owned(),
             removed_at: Some(NOW),
         }],
-        last_times: vec![("chat.message".to_owned(), NOW)],
+        past: past(),
         enrolments: vec![Enrolment {
             playbook: "price".to_owned(),
             journey: "sop".to_owned(),

@@ -75,36 +75,6 @@ pub fn smallest<T: Ord>(items: impl Iterator<Item = T>, limit: usize) -> Vec<T> 
     heap.into_sorted_vec()
 }
 
-/// A condition written out in one way: parsing it again gives the same condition.
-pub fn write(condition: &Condition) -> String {
-    match condition {
-        Condition::And(terms) => write_terms(terms, " and "),
-        Condition::Or(terms) => write_terms(terms, " or "),
-        Condition::Not(term) => format!("not {}", write_inner(term)),
-        Condition::Tag(TagMatch { group, tag: Some(tag) }) => format!("tag(\"{group}/{tag}\")"),
-        Condition::Tag(TagMatch { group, tag: None }) => format!("tag(\"{group}\"/*)"),
-        Condition::Stage { board, columns, .. } => match columns.as_slice() {
-            [column] => format!("stage(\"{board}\") = \"{column}\""),
-            columns => {
-                let columns: Vec<String> = columns.iter().map(|column| format!("\"{column}\"")).collect();
-                format!("stage(\"{board}\") in [{}]", columns.join(", "))
-            }
-        },
-    }
-}
-
-fn write_terms(terms: &[Condition], between: &str) -> String {
-    let terms: Vec<String> = terms.iter().map(write_inner).collect();
-    terms.join(between)
-}
-
-fn write_inner(condition: &Condition) -> String {
-    match condition {
-        Condition::And(_) | Condition::Or(_) => format!("({})", write(condition)),
-        _ => write(condition),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -157,7 +127,7 @@ mod tests {
             stages: Vec::new(),
             owner: None,
             relations: Vec::new(),
-            last_times: Vec::new(),
+            past: Past::default(),
             enrolments: Vec::new(),
         }
     }
@@ -262,8 +232,8 @@ mod tests {
             ("stage(看板) in [a, \"考虑 价格\"]", "stage(\"看板\") in [\"a\", \"考虑 价格\"]"),
         ] {
             let condition = condition::parse(text, &bundle).unwrap();
-            assert_eq!(write(&condition), expected);
-            assert_eq!(condition::parse(&write(&condition), &bundle).unwrap(), condition, "{text}");
+            assert_eq!(condition.write(), expected);
+            assert_eq!(condition::parse(&condition.write(), &bundle).unwrap(), condition, "{text}");
         }
     }
 }

@@ -164,7 +164,7 @@ fn contact(key: CellKey, version: Position) -> Contact {
         stages: vec![],
         owner: None,
         relations: vec![],
-        last_times: vec![],
+        past: Past::default(),
         enrolments: vec![],
     }
 }

@@ -84,7 +84,7 @@ fn tags_are_united_and_the_latest_of_an_exclusive_group_stays() {
     );
     assert_eq!(ids(&contact), [&wang, &buyer]);
     assert_eq!((contact.first_seen, contact.last_seen), (at("2026-03-02T09:00:00"), at("2026-03-02T11:00:00")));
-    let last_paid = contact.last_times.iter().find(|(name, _)| name == "order.paid").map(|(_, at)| *at);
+    let last_paid = contact.past.happened.get("order.paid").map(|happened| happened.last);
     assert_eq!(last_paid, Some(at("2026-03-02T10:00:00")));
     assert_eq!(engines.contact(&buyer).merged_into, Some(CellKey::of(TENANT, &wang)));
     assert_eq!(engines.contact(&buyer).tags, []);
@@ -135,7 +135,7 @@ fn an_end_is_the_same_in_any_order_of_links_and_events() {
         assert_eq!(engines.dead_reasons(), [] as [&str; 0]);
         let contact = engines.contact(&wang);
         assert_eq!(ids(&contact).len(), 3);
-        ends.push((tags(&contact), contact.first_seen, contact.last_seen, contact.last_times));
+        ends.push((tags(&contact), contact.first_seen, contact.last_seen, contact.past));
     }
     let expected = ["兴趣/奶粉 2026-03-02T09:00", "兴趣/纸尿裤 2026-03-02T09:20", "阶段/考虑 2026-03-02T09:20"];
     assert_eq!(ends[0].0, expected);

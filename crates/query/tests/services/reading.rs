@@ -427,6 +427,7 @@ async fn a_gap_raises_an_alarm_and_only_the_missing_record_goes_on() {
             set,
             unset: None,
             moves: vec![],
+            retracted: false,
             at: NOON,
             cause: cause(at),
         };

@@ -286,7 +286,7 @@ pub fn contact(name: &str, version: u64, tags: &[(&str, i64)]) -> Contact {
         stages: Vec::new(),
         owner: None,
         relations: Vec::new(),
-        last_times: Vec::new(),
+        past: Past::default(),
         enrolments: Vec::new(),
     }
 }
@@ -314,7 +314,7 @@ pub fn said(name: &str, text: &str) -> Event {
 
 pub fn change(name: &str, group: &str, set: Option<&str>, unset: Option<&str>, cause: Cause) -> Output {
     let (set, unset) = (set.map(Into::into), unset.map(Into::into));
-    Output::TagChange(TagChange { contact: key(name), group: group.into(), set, unset, moves: vec![], at: NOON, cause })
+    Output::TagChange(TagChange { contact: key(name), group: group.into(), set, unset, moves: vec![], at: NOON, retracted: false, cause })
 }
 
 pub fn touch(name: &str, step: &str, state: TouchState) -> Output {

@@ -324,8 +324,10 @@ fn facts(contact: &Contact, members: &[Id], happened: &[Happened]) -> Result<(),
             staff.insert(people::staff(people::person(*id), *number), *at);
         }
     }
-    if contact.last_times != last_times.into_iter().collect::<Vec<_>>() {
-        return Err(format!("remembers {:?} last", contact.last_times));
+    let known: Vec<(String, Time)> =
+        contact.past.happened.iter().map(|(name, happened)| (name.clone(), happened.last)).collect();
+    if known != last_times.into_iter().collect::<Vec<_>>() {
+        return Err(format!("remembers {:?} last", known));
     }
     let relations: BTreeMap<String, Time> =
         contact.relations.iter().map(|relation| (relation.staff.clone(), relation.added_at)).collect();

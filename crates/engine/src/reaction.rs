@@ -1,0 +1,158 @@
+//! What a contact does with something that happened: remember it, run the rules, move its journeys.
+//!
+//! ```text
+//!   event ──▶ remember (counts, attributes, groups) ──▶ correct what timers concluded wrongly ──▶ rules, in rounds
+//!   timer ──▶ rules, in rounds ──▶ journeys ──▶ arm what waits from here on
+//! ```
+
+use crate::apply;
+use crate::cell::Contact;
+use crate::journeys::{self, Happening};
+use crate::overlay::ViewError;
+use crate::rules::{self, Case, Changes, Judged};
+use crate::segments;
+use crate::timers;
+use crate::waits;
+use crate::work::{InForce, Work};
+use touchline_model::command::TagRef;
+use touchline_model::event::FieldRef;
+use touchline_model::id::CellKey;
+use touchline_model::kind::Kind;
+use touchline_model::time::Time;
+
+/// Brings a contact under the bundle in force, before its first record under it: segments it is in, silences that run.
+/// Nothing is triggered by what already holds.
+pub(crate) fn settle(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &mut Contact,
+    in_force: &InForce,
+) -> Result<(), ViewError> {
+    if contact.settled == in_force.bundle.number {
+        return Ok(());
+    }
+    contact.settled = in_force.bundle.number;
+    let cause = work.cause("activation", work.position, in_force.bundle.number);
+    let case = Case::new(cell, in_force, work.clock, cause);
+    let known = |segment: &String| in_force.bundle.segments.contains_key(segment);
+    contact.past.segments.retain(known);
+    segments::refresh(work, &case, contact);
+    waits::settle(work, &case, contact);
+    Ok(())
+}
+
+/// An event of the contact.
+pub(crate) fn on_event(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    judged: &mut Judged<'_>,
+) -> Result<(), ViewError> {
+    let reached = waits::moments(case, contact);
+    apply::remember(contact, Some(case.bundle), judged.event, case.at);
+    learn(case, contact, judged);
+    waits::correct(work, case, contact, judged);
+    waits::begin(work, case, contact, judged);
+    let changes = rules::on_event(work, case, contact, judged)?;
+    journeys::on_record(work, case, contact, Happening::Event(judged), &changes);
+    waits::arm(work, case, contact, &reached);
+    Ok(())
+}
+
+/// A timer of the contact that is no journey's: a segment may have changed by time alone, or a wait is over.
+pub(crate) fn on_timer(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &mut Contact,
+    due: Time,
+    name: &str,
+) -> Result<(), ViewError> {
+    let Some(in_force) = work.in_force(&cell.tenant()) else { return Ok(()) };
+    settle(work, cell, contact, &in_force)?;
+    let cause = work.cause("timer", work.position, in_force.bundle.number);
+    let case = Case::new(cell, &in_force, due, cause);
+    let reached = waits::moments(&case, contact);
+    match name.split_once('|') {
+        Some(("w", segment)) => {
+            let changes = segments::judge(work, &case, contact, [segment]);
+            let changes = rules::cascade(work, &case, contact, Changes { segments: changes, ..Changes::default() })?;
+            journeys::on_record(work, &case, contact, Happening::Nothing, &changes);
+        }
+        Some(("x", _)) => journeys::on_record(work, &case, contact, Happening::Nothing, &Changes::default()),
+        _ => {
+            let Some(wait) = waits::key(name) else { return Ok(()) };
+            let entered = waits::entered(contact);
+            let changes = rules::on_wait(work, &case, contact, wait)?;
+            journeys::on_record(work, &case, contact, Happening::Wait(wait), &changes);
+            waits::conclude(work, contact, (name, due), &changes, &entered);
+        }
+    }
+    waits::arm(work, &case, contact, &reached);
+    Ok(())
+}
+
+/// Somebody sets and unsets tags.
+pub(crate) fn by_hand(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    set: &[TagRef],
+    unset: &[TagRef],
+) -> Result<(), ViewError> {
+    let reached = waits::moments(case, contact);
+    let changes = rules::by_hand(work, case, contact, set, unset)?;
+    journeys::on_record(work, case, contact, Happening::Nothing, &changes);
+    waits::arm(work, case, contact, &reached);
+    Ok(())
+}
+
+/// Another contact has been merged into this one.
+pub(crate) fn after_merge(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) -> Result<(), ViewError> {
+    let all = case.bundle.segments.keys().map(String::as_str);
+    let segments = segments::judge(work, case, contact, all);
+    waits::settle(work, case, contact);
+    let changes = rules::cascade(work, case, contact, Changes { segments, ..Changes::default() })?;
+    journeys::on_record(work, case, contact, Happening::Nothing, &changes);
+    Ok(())
+}
+
+/// What the playbooks want remembered of an event: counts, profile fields, computed dates.
+fn learn(case: &Case<'_>, contact: &mut Contact, judged: &mut Judged<'_>) {
+    let (bundle, event, at) = (case.bundle, judged.event, case.at);
+    for key in bundle.tallies_by_event.get(event.name()).into_iter().flatten() {
+        if let Some(tallied) = bundle.tallies.get(key) {
+            tallied.add(*key, &mut contact.past, event, &mut judged.scan, at);
+        }
+    }
+    if event.kind == Kind::ProfileUpdated {
+        for field in &bundle.profile_fields {
+            let value = match event.field(field) {
+                Some(FieldRef::Value(value)) => value.clone(),
+                _ => continue,
+            };
+            contact.past.learn(&format!("profile.{field}"), value, at);
+        }
+    }
+    for name in bundle.computed_by_event.get(event.name()).into_iter().flatten() {
+        let Some(computed) = bundle.attributes.get(name).and_then(|attribute| attribute.computed.as_ref()) else {
+            continue;
+        };
+        if computed.takes(contact.past.attributes.get(name).map(|known| known.at), at)
+            && computed.from.matches(event, &mut judged.scan).is_match()
+            && let Some(date) = computed.date(event, at, case.directory)
+        {
+            contact.past.set(name, date, at);
+        }
+    }
+}
+
+/// A journey that ends when a condition holds is looked at again when time alone may have made it hold.
+pub(crate) fn watch_exits(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) {
+    for journey in &case.bundle.journeys {
+        let Some(when) = journey.exit_when.as_ref().filter(|when| when.ages()) else { continue };
+        let name = journeys::name(journey);
+        let is_running = contact.enrolments.get(&name).is_some_and(|enrolment| enrolment.is_active());
+        let next = if is_running { when.next_change(contact, case.now(contact)) } else { None };
+        timers::set(work, case.cell, contact, next, &format!("x|{name}"));
+    }
+}

@@ -1,0 +1,162 @@
+//! Waits: silences and dates that come, and what is taken back when a late event shows that one concluded wrongly.
+
+use crate::cell::{Conclusion, Contact};
+use crate::rules::{self, Case, Changes, Judged};
+use crate::timers;
+use crate::work::Work;
+use crate::{journeys, reaction};
+use std::collections::BTreeMap;
+use touchline_model::time::{Span, Time};
+use touchline_playbook::bundle::{Bundle, Wait};
+
+/// How long after a conclusion a late event may disprove it.
+const GRACE: Span = Span::hours(6);
+/// Conclusions kept of one contact: more than the rules of a few hours make.
+const CONCLUSIONS_MAX: usize = 32;
+/// Why a journey that a wrong conclusion entered ends.
+const RETRACTED: &str = "retracted";
+
+/// The timer of a wait.
+fn timer(key: u64) -> String {
+    format!("q|{key:016x}")
+}
+
+/// The wait that a timer is of.
+pub(crate) fn key(timer: &str) -> Option<u64> {
+    u64::from_str_radix(timer.strip_prefix("q|")?, 16).ok()
+}
+
+/// When each date that is waited for comes, to see what a record changes.
+pub(crate) fn moments(case: &Case<'_>, contact: &Contact) -> BTreeMap<u64, Option<Time>> {
+    let at = case.now(contact).at;
+    let moment = |(key, wait): (&u64, &Wait)| match wait {
+        Wait::Reached(reached) => Some((*key, reached.moment(&contact.past, at))),
+        Wait::Silence(_) => None,
+    };
+    case.bundle.waits.iter().filter_map(moment).collect()
+}
+
+/// Arms the dates that have changed since `before`, and what ends journeys by time.
+pub(crate) fn arm(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    before: &BTreeMap<u64, Option<Time>>,
+) {
+    for (key, moment) in moments(case, contact) {
+        if before.get(&key) != Some(&moment) {
+            timers::set(work, case.cell, contact, moment, &timer(key));
+        }
+    }
+    reaction::watch_exits(work, case, contact);
+}
+
+/// An event starts a silence, or breaks it and starts it anew.
+pub(crate) fn begin(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, judged: &mut Judged<'_>) {
+    for (key, span) in broken(case.bundle, contact, judged) {
+        let since = contact.past.silences.get(&key).copied();
+        // What came before the latest is no news: its silence has run, or runs.
+        if since.is_none_or(|since| since < case.at) {
+            contact.past.silences.insert(key, case.at);
+            timers::set(work, case.cell, contact, Some(case.at.plus(span)), &timer(key));
+        }
+    }
+}
+
+/// Silences that the event starts or breaks, with how long they last.
+fn broken(bundle: &Bundle, contact: &Contact, judged: &mut Judged<'_>) -> Vec<(u64, Span)> {
+    let mut broken = Vec::new();
+    for key in bundle.waits_by_event.get(judged.event.name()).into_iter().flatten() {
+        let Some(Wait::Silence(silence)) = bundle.waits.get(key) else { continue };
+        let mut fits = |pattern: &touchline_playbook::bundle::Pattern| judged.fits(pattern);
+        let runs = contact.past.silences.contains_key(key);
+        if fits(&silence.since) || (runs && silence.patterns.iter().any(fits)) {
+            broken.push((*key, silence.span));
+        }
+    }
+    broken
+}
+
+/// Under a new bundle, or after a merge: silences go on from what is known, dates are waited for; what has passed is no
+/// news.
+pub(crate) fn settle(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) {
+    contact.past.silences.retain(|key, _| matches!(case.bundle.waits.get(key), Some(Wait::Silence(_))));
+    for (key, wait) in &case.bundle.waits {
+        let moment = match wait {
+            Wait::Silence(silence) => {
+                let known = contact.past.silences.get(key).copied();
+                let since = known.or_else(|| silence.known_since(&contact.past));
+                if let Some(since) = since {
+                    contact.past.silences.insert(*key, since);
+                }
+                since.map(|since| since.plus(silence.span))
+            }
+            Wait::Reached(reached) => reached.moment(&contact.past, case.now(contact).at),
+        };
+        let moment = moment.filter(|moment| *moment > work.clock);
+        timers::set(work, case.cell, contact, moment, &timer(*key));
+    }
+    reaction::watch_exits(work, case, contact);
+}
+
+/// Which journeys the contact is in, to see which a conclusion enters.
+pub(crate) fn entered(contact: &Contact) -> BTreeMap<String, u32> {
+    contact.enrolments.iter().map(|(name, enrolment)| (name.clone(), enrolment.number)).collect()
+}
+
+/// Remembers what a wait has led to.
+pub(crate) fn conclude(
+    work: &Work<'_, '_>,
+    contact: &mut Contact,
+    (timer, at): (&str, Time),
+    changes: &Changes,
+    before: &BTreeMap<String, u32>,
+) {
+    let changes: Vec<_> =
+        changes.tags.iter().map(|change| (change.group.clone(), change.set.clone(), change.unset.clone())).collect();
+    let numbers = entered(contact).into_iter();
+    let entered: Vec<(String, u32)> = numbers.filter(|(name, number)| before.get(name) != Some(number)).collect();
+    forget(work, contact);
+    if (changes.is_empty() && entered.is_empty()) || at.plus(GRACE) < work.clock {
+        return;
+    }
+    if contact.concluded.len() >= CONCLUSIONS_MAX {
+        contact.concluded.remove(0);
+    }
+    contact.concluded.push(Conclusion { timer: timer.to_owned(), at, changes, entered });
+}
+
+/// Takes back what a silence or a date concluded, where this event shows that it was wrong.
+pub(crate) fn correct(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, judged: &mut Judged<'_>) {
+    if contact.concluded.is_empty() {
+        return;
+    }
+    forget(work, contact);
+    let broken = broken(case.bundle, contact, judged);
+    let now = case.now(contact).at;
+    let is_wrong = |conclusion: &Conclusion, contact: &Contact| {
+        // What came after it says nothing about it.
+        let Some(key) = key(&conclusion.timer).filter(|_| case.at <= conclusion.at) else { return false };
+        match case.bundle.waits.get(&key) {
+            Some(Wait::Silence(silence)) => {
+                broken.iter().any(|(broken, _)| *broken == key) && case.at.plus(silence.span) > conclusion.at
+            }
+            Some(Wait::Reached(reached)) => reached.moment(&contact.past, now) != Some(conclusion.at),
+            None => false,
+        }
+    };
+    let (wrong, right): (Vec<_>, Vec<_>) =
+        std::mem::take(&mut contact.concluded).into_iter().partition(|conclusion| is_wrong(conclusion, contact));
+    contact.concluded = right;
+    for conclusion in wrong.into_iter().rev() {
+        rules::retract(work, case, contact, &conclusion.changes);
+        for (name, number) in &conclusion.entered {
+            journeys::retract(work, case, contact, (name, *number), RETRACTED);
+        }
+    }
+}
+
+/// What no late event can disprove any more.
+fn forget(work: &Work<'_, '_>, contact: &mut Contact) {
+    contact.concluded.retain(|conclusion| conclusion.at.plus(GRACE) >= work.clock);
+}

@@ -1,0 +1,285 @@
+//! What a contact's past leaves behind for conditions: kept as it happens, so that nothing has to be read again.
+//!
+//! One set of words for the engine's state, for what a merge carries and for the public record.
+
+use crate::time::Time;
+use crate::value::{Number, Value};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The past of one contact.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Past {
+    /// Event name → when it happened and how often.
+    pub happened: BTreeMap<String, Happened>,
+    /// What playbooks count, by the key of what is counted.
+    pub tallies: BTreeMap<u64, Tally>,
+    /// Attributes and profile fields (`profile.city`) by name.
+    pub attributes: BTreeMap<String, Attribute>,
+    /// Groups of customers by native id.
+    pub groups: BTreeMap<String, Membership>,
+    /// Segments the contact is in.
+    pub segments: BTreeSet<String>,
+    /// Since when nothing has broken a silence, by the key of the silence.
+    pub silences: BTreeMap<u64, Time>,
+}
+
+/// How often events of one name happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Happened {
+    /// Earliest event time.
+    pub first: Time,
+    /// Latest event time.
+    pub last: Time,
+    /// How many.
+    pub count: u64,
+}
+
+/// The state of something that is counted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tally {
+    /// How many, ever.
+    Count(u64),
+    /// The earliest and the latest.
+    Ends {
+        /// Earliest event time.
+        first: Time,
+        /// Latest event time.
+        last: Time,
+    },
+    /// The newest of them, ascending: as many as the conditions that ask need.
+    Newest(Vec<Occurrence>),
+    /// The sum of a field, ever.
+    Sum(Number),
+    /// The sum of a field by calendar day, days since 1970-01-01 in the zone of who asks.
+    Days(BTreeMap<i32, Number>),
+}
+
+/// One time that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Occurrence {
+    /// Event time.
+    pub at: Time,
+    /// Hash of the value that is counted once; `None` counts by itself.
+    pub by: Option<u64>,
+}
+
+/// A value with the event time that gave it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attribute {
+    /// The value.
+    pub value: Value,
+    /// Since when.
+    pub at: Time,
+}
+
+/// The latest that is known of being in a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Membership {
+    /// Event time of coming or leaving.
+    pub at: Time,
+    /// Inside since then, or gone.
+    pub inside: bool,
+}
+
+/// Most times that a tally keeps.
+pub const KEEP_MAX: usize = 64;
+
+/// Groups remembered of one contact: nobody is in more, and who has left is forgotten first.
+const GROUPS_MAX: usize = 256;
+
+impl Past {
+    /// An event of this name happened.
+    pub fn happen(&mut self, name: &str, at: Time) {
+        match self.happened.get_mut(name) {
+            Some(known) => known.add(Happened { first: at, last: at, count: 1 }),
+            None => {
+                self.happened.insert(name.to_owned(), Happened { first: at, last: at, count: 1 });
+            }
+        }
+    }
+
+    /// A value becomes known; a later one stays. Whether it changed.
+    pub fn learn(&mut self, name: &str, value: Value, at: Time) -> bool {
+        let known = self.attributes.get(name);
+        if known.is_some_and(|known| known.at > at) {
+            return false;
+        }
+        let is_new = known.is_none_or(|known| known.value != value);
+        self.attributes.insert(name.to_owned(), Attribute { value, at });
+        is_new
+    }
+
+    /// Sets a date that was computed from an event at `at`.
+    pub fn set(&mut self, name: &str, date: Time, at: Time) {
+        self.attributes.insert(name.to_owned(), Attribute { value: Value::Time(date), at });
+    }
+
+    /// The contact came into a group or left it; what is known of later stays.
+    pub fn member(&mut self, group: &str, membership: Membership) {
+        if self.groups.get(group).is_some_and(|known| known.at > membership.at) {
+            return;
+        }
+        if !self.groups.contains_key(group) && self.groups.len() >= GROUPS_MAX {
+            let oldest = self.groups.iter().filter(|(_, known)| !known.inside).min_by_key(|(_, known)| known.at);
+            match oldest.map(|(group, _)| group.clone()) {
+                Some(gone) => self.groups.remove(&gone),
+                None => return,
+            };
+        }
+        self.groups.insert(group.to_owned(), membership);
+    }
+
+    /// Takes over what another contact's past holds; `keep` says how many times of a tally are kept. Segments are left
+    /// as they are: whoever merges judges them anew. Does not depend on the order of merges.
+    pub fn merge(&mut self, other: Self, keep: &dyn Fn(u64) -> usize) {
+        let Self { happened, tallies, attributes, groups, segments: _, silences } = other;
+        // Both happened.
+        for (name, theirs) in happened {
+            self.happened.entry(name).and_modify(|mine| mine.add(theirs)).or_insert(theirs);
+        }
+        for (key, theirs) in tallies {
+            match self.tallies.get_mut(&key) {
+                Some(mine) => mine.merge(theirs, keep(key)),
+                None => {
+                    self.tallies.insert(key, theirs);
+                }
+            }
+        }
+        // The later of each; of the same moment the greater writing, so that the order of merges does not matter.
+        for (name, theirs) in attributes {
+            let rank = |attribute: &Attribute| (attribute.at, format!("{:?}", attribute.value));
+            if self.attributes.get(&name).is_none_or(|mine| rank(mine) < rank(&theirs)) {
+                self.attributes.insert(name, theirs);
+            }
+        }
+        // The later word on each; of the same moment that they are inside.
+        for (group, theirs) in groups {
+            let mine = self.groups.entry(group).or_insert(theirs);
+            *mine = theirs.max(*mine);
+        }
+        // What broke either broke both.
+        for (key, theirs) in silences {
+            let mine = self.silences.entry(key).or_insert(theirs);
+            *mine = theirs.max(*mine);
+        }
+    }
+}
+
+impl Happened {
+    fn add(&mut self, other: Self) {
+        self.first = self.first.min(other.first);
+        self.last = self.last.max(other.last);
+        self.count = self.count.saturating_add(other.count);
+    }
+}
+
+impl Tally {
+    /// Unites two; sums and counts add, the newest `keep` times stay. A tally of another sort is the older meaning of
+    /// its key and gives way.
+    pub fn merge(&mut self, other: Self, keep: usize) {
+        match (self, other) {
+            (Self::Count(mine), Self::Count(theirs)) => *mine = mine.saturating_add(theirs),
+            (Self::Ends { first, last }, Self::Ends { first: theirs_first, last: theirs_last }) => {
+                *first = theirs_first.min(*first);
+                *last = theirs_last.max(*last);
+            }
+            (Self::Newest(mine), Self::Newest(theirs)) => {
+                theirs.into_iter().for_each(|occurrence| add_newest(mine, occurrence, keep));
+            }
+            (Self::Sum(mine), Self::Sum(theirs)) => mine.0 = mine.0.saturating_add(theirs.0),
+            (Self::Days(mine), Self::Days(theirs)) => {
+                for (day, sum) in theirs {
+                    let mine = mine.entry(day).or_insert(Number(0));
+                    mine.0 = mine.0.saturating_add(sum.0);
+                }
+            }
+            (mine, theirs) => *mine = theirs,
+        }
+    }
+}
+
+/// Adds a time to the newest `keep`, ascending. Of one value the newest time counts.
+pub fn add_newest(newest: &mut Vec<Occurrence>, occurrence: Occurrence, keep: usize) {
+    if occurrence.by.is_some()
+        && let Some(at) = newest.iter().position(|known| known.by == occurrence.by)
+    {
+        if newest[at].at >= occurrence.at {
+            return;
+        }
+        newest.remove(at);
+    }
+    let at = newest.partition_point(|known| *known <= occurrence);
+    newest.insert(at, occurrence);
+    if newest.len() > keep {
+        newest.drain(..newest.len() - keep);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(at: i64, by: Option<u64>) -> Occurrence {
+        Occurrence { at: Time(at), by }
+    }
+
+    #[test]
+    fn the_newest_are_kept_and_one_value_counts_once() {
+        let mut newest = Vec::new();
+        for occurrence in [at(5, Some(1)), at(3, None), at(9, Some(1)), at(7, Some(2)), at(1, None), at(8, Some(1))] {
+            add_newest(&mut newest, occurrence, 3);
+        }
+        // 3 and 1 count by themselves, 9 is the newest of value 1: of {1, 3, 7, 9} three stay.
+        assert_eq!(newest, [at(3, None), at(7, Some(2)), at(9, Some(1))]);
+    }
+
+    #[test]
+    fn merging_does_not_depend_on_the_order() {
+        let past = |seed: i64| {
+            let mut past = Past::default();
+            past.happen("order.paid", Time(seed));
+            past.happen("order.paid", Time(seed * 3));
+            past.learn("a", Value::integer(seed % 2), Time(7));
+            past.member("wr1", Membership { at: Time(7), inside: seed % 2 == 0 });
+            past.tallies.insert(1, Tally::Count(2));
+            past.tallies.insert(2, Tally::Newest(vec![at(seed, None), at(seed + 5, Some(3))]));
+            past.tallies.insert(3, Tally::Days([(1, Number(seed)), (seed as i32, Number(1))].into()));
+            past.silences.insert(9, Time(seed));
+            past
+        };
+        let merged = |order: [i64; 3]| {
+            let mut all = past(order[0]);
+            all.merge(past(order[1]), &|_| 4);
+            all.merge(past(order[2]), &|_| 4);
+            all
+        };
+        let one = merged([2, 5, 11]);
+        for order in [[2, 11, 5], [5, 2, 11], [5, 11, 2], [11, 2, 5], [11, 5, 2]] {
+            assert_eq!(merged(order), one);
+        }
+        assert_eq!(one.happened["order.paid"], Happened { first: Time(2), last: Time(33), count: 6 });
+        assert_eq!(one.tallies[&1], Tally::Count(6));
+        // Of 2, 5, 11 by themselves and 16 for value 3: four stay, all of them.
+        assert_eq!(one.tallies[&2], Tally::Newest(vec![at(2, None), at(5, None), at(11, None), at(16, Some(3))]));
+        assert!(one.groups["wr1"].inside);
+        assert_eq!(one.silences[&9], Time(11));
+    }
+
+    #[test]
+    fn what_is_known_of_later_stays() {
+        let mut past = Past::default();
+        assert!(past.learn("城市", Value::text("杭州"), Time(10)));
+        assert!(!past.learn("城市", Value::text("上海"), Time(9)), "older");
+        assert!(past.learn("城市", Value::text("北京"), Time(10)), "the later arrival of one moment");
+        past.member("wr1", Membership { at: Time(10), inside: false });
+        past.member("wr1", Membership { at: Time(9), inside: true });
+        assert!(!past.groups["wr1"].inside);
+        for group in 0..GROUPS_MAX {
+            past.member(&format!("g{group}"), Membership { at: Time(20), inside: true });
+        }
+        assert!(!past.groups.contains_key("wr1") && past.groups.len() == GROUPS_MAX, "who left is forgotten first");
+        past.member("one more", Membership { at: Time(30), inside: true });
+        assert_eq!(past.groups.len(), GROUPS_MAX);
+    }
+}

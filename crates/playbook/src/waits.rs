@@ -1,0 +1,89 @@
+//! What is waited for: that nothing happens for a while, that a date comes.
+
+use crate::bundle::Pattern;
+use crate::measure::{Counted, End, Reading, moment};
+use touchline_model::past::Past;
+use touchline_model::time::{Span, Time, Zone};
+use touchline_model::value::Value;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Something that a timer waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wait {
+    /// Nothing happens for a while.
+    Silence(Silence),
+    /// A date comes.
+    Reached(Reached),
+}
+
+/// `silence([…], for=60d, since=order.paid)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Silence {
+    /// Any of these breaks it.
+    pub patterns: Vec<Pattern>,
+    /// This starts it, and breaks it too.
+    pub since: Pattern,
+    /// How long.
+    pub span: Span,
+}
+
+/// `reached(attribute - 3d)`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reached {
+    /// The attribute's name.
+    pub attribute: String,
+    /// Its value: a date.
+    pub reading: Reading,
+    /// So much later; earlier when negative. Whole days keep the clock time.
+    pub shift: Span,
+    /// Whose calendar.
+    pub zone: Zone,
+}
+
+impl Wait {
+    /// Names what is waited for: the same in every version of every playbook that waits for the same.
+    pub fn key(&self) -> u64 {
+        let written = match self {
+            Self::Silence(Silence { patterns, since, span }) => {
+                let patterns: Vec<String> = patterns.iter().map(Pattern::write).collect();
+                format!("silence {} {} {}", patterns.join(" | "), span.0, since.write())
+            }
+            Self::Reached(Reached { attribute, shift, zone, .. }) => {
+                format!("reached {attribute} {} {}", shift.0, zone.name())
+            }
+        };
+        xxh3_64(written.as_bytes())
+    }
+}
+
+impl Silence {
+    /// Since when it has run, as far as that is remembered without having waited for it.
+    pub fn known_since(&self, past: &Past) -> Option<Time> {
+        let last = |pattern: &Pattern| {
+            let of = Counted::Happened(pattern.event.clone());
+            moment(past, &of, End::Last).filter(|_| pattern.tests.is_empty())
+        };
+        let since = last(&self.since)?;
+        Some(self.patterns.iter().filter_map(last).fold(since, Time::max))
+    }
+}
+
+impl Reached {
+    /// When it comes; `None` while the attribute has no date.
+    pub fn moment(&self, past: &Past, at: Time) -> Option<Time> {
+        let date = match self.reading.value(past, at)? {
+            Value::Time(time) => time,
+            Value::Text(text) => match Zone::parse_date(&text) {
+                Some(day) => self.zone.day_start(day),
+                None => Time::parse_rfc3339(&text)?,
+            },
+            Value::Number(_) | Value::Bool(_) | Value::List(_) | Value::Record(_) => return None,
+        };
+        let day_ms = Span::days(1).0;
+        Some(if self.shift.0 % day_ms == 0 {
+            self.zone.plus_days(date, self.shift.0 / day_ms)
+        } else {
+            date.plus(self.shift)
+        })
+    }
+}
