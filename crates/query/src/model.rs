@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use touchline_log::Topic;
 use touchline_model::command::TagRef;
+use touchline_model::directory::Directory;
 use touchline_model::id::{CellKey, ContactId, EventId, IdKey, Position};
 use touchline_model::output::{Contact, DeadReason, Numbered, Output, Progress, Stream, Tag, TagChange};
 use touchline_model::record::Evidence;
@@ -55,6 +56,7 @@ pub struct Tenant {
     tags: BTreeMap<String, BTreeMap<String, RoaringBitmap>>,
     timelines: HashMap<CellKey, Timeline>,
     bundle: Option<Arc<Bundle>>,
+    directory: Arc<Directory>,
 }
 
 /// A contact with its ordinal.
@@ -306,6 +308,11 @@ impl Tenant {
     /// The bundle in force; `None` before the first activation.
     pub fn bundle(&self) -> Option<&Arc<Bundle>> {
         self.bundle.as_ref()
+    }
+
+    /// Staff, groups and products.
+    pub fn directory(&self) -> &Directory {
+        &self.directory
     }
 
     /// A contact as people see it now: its stages are those of the boards in force, also where the record in

@@ -14,6 +14,7 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 use tonic_health::ServingStatus;
 use touchline_model::id::ContactId;
+use touchline_model::time::Time;
 use touchline_playbook::bundle::{Bundle, Condition};
 use touchline_playbook::{compile::compile, condition};
 use touchline_proto::v1;
@@ -137,14 +138,15 @@ pub(crate) fn no_bundle() -> Bundle {
     compile(&[], 0).expect("no sources have no errors")
 }
 
-/// Contacts for which a condition holds, timed under `kind`.
+/// Contacts for which a condition holds at a moment, timed under `kind`.
 pub(crate) fn evaluate(
     kind: &'static str,
     condition: &Condition,
     tenant: &Tenant,
+    at: Time,
 ) -> (roaring::RoaringBitmap, Duration) {
     let start = std::time::Instant::now();
-    let members = sets::evaluate(condition, tenant);
+    let members = sets::evaluate(condition, tenant, at);
     let took = start.elapsed();
     metrics::evaluated(kind, took);
     (members, took)

@@ -4,15 +4,18 @@ use crate::model::{Entry, Tenant};
 use roaring::RoaringBitmap;
 use std::collections::BinaryHeap;
 use touchline_model::id::ContactId;
-use touchline_playbook::bundle::{Condition, TagMatch};
+use touchline_model::past::Past;
+use touchline_model::time::Time;
+use touchline_playbook::bundle::{Condition, Facts, TagMatch};
+use touchline_playbook::measure::Now;
 
-/// Contacts of the tenant for which the condition holds.
-pub fn evaluate(condition: &Condition, tenant: &Tenant) -> RoaringBitmap {
+/// Contacts of the tenant for which the condition holds at a moment: of each contact not before it was last seen.
+pub fn evaluate(condition: &Condition, tenant: &Tenant, at: Time) -> RoaringBitmap {
     match condition {
         Condition::And(terms) => {
             let mut all = tenant.all().clone();
             for term in terms {
-                all &= evaluate(term, tenant);
+                all &= evaluate(term, tenant, at);
                 if all.is_empty() {
                     break;
                 }
@@ -22,11 +25,11 @@ pub fn evaluate(condition: &Condition, tenant: &Tenant) -> RoaringBitmap {
         Condition::Or(terms) => {
             let mut any = RoaringBitmap::new();
             for term in terms {
-                any |= evaluate(term, tenant);
+                any |= evaluate(term, tenant, at);
             }
             any
         }
-        Condition::Not(term) => tenant.all() - evaluate(term, tenant),
+        Condition::Not(term) => tenant.all() - evaluate(term, tenant, at),
         Condition::Tag(TagMatch { group, tag: Some(tag) }) => tenant.with_tag(group, tag).cloned().unwrap_or_default(),
         Condition::Tag(TagMatch { group, tag: None }) => tenant.with_any_tag(group),
         Condition::Stage { group, columns, .. } => {
@@ -36,6 +39,29 @@ pub fn evaluate(condition: &Condition, tenant: &Tenant) -> RoaringBitmap {
             }
             any
         }
+        // Each contact's past is asked: no set is kept of every number that could be compared.
+        Condition::InGroup(_) | Condition::Compare(..) => {
+            let holds = |entry: &&Entry| {
+                let at = at.max(entry.contact.last_seen);
+                condition.holds(*entry, Now { at, directory: tenant.directory() })
+            };
+            let present = tenant.all().iter().filter_map(|ordinal| tenant.by_ordinal(ordinal));
+            present.filter(holds).map(|entry| entry.ordinal).collect()
+        }
+    }
+}
+
+impl Facts for Entry {
+    fn has_tag(&self, group: &str, tag: &str) -> bool {
+        self.contact.tags.iter().any(|have| have.group == group && have.tag == tag)
+    }
+
+    fn has_any_tag(&self, group: &str) -> bool {
+        self.contact.tags.iter().any(|have| have.group == group)
+    }
+
+    fn past(&self) -> &Past {
+        &self.contact.past
     }
 }
 
@@ -82,8 +108,6 @@ mod tests {
     use proptest::prelude::*;
     use touchline_model::id::{CellKey, IdKey, IdKind, Position};
     use touchline_model::output::{Cause, Contact, Tag};
-    use touchline_model::time::Time;
-    use touchline_playbook::bundle::Facts;
     use touchline_playbook::compile::compile;
     use touchline_playbook::condition;
 
@@ -132,16 +156,6 @@ mod tests {
         }
     }
 
-    impl Facts for Entry {
-        fn has_tag(&self, group: &str, tag: &str) -> bool {
-            self.contact.tags.iter().any(|have| have.group == group && have.tag == tag)
-        }
-
-        fn has_any_tag(&self, group: &str) -> bool {
-            self.contact.tags.iter().any(|have| have.group == group)
-        }
-    }
-
     fn conditions() -> impl Strategy<Value = Condition> {
         let group = 0..GROUPS.len();
         let leaf = prop_oneof![
@@ -186,10 +200,10 @@ mod tests {
         fn sets_equal_holds(records in records(), condition in conditions()) {
             let model = model(&records);
             let Some(tenant) = model.tenant("acme") else { return Ok(()) };
-            let by_sets = evaluate(&condition, tenant);
+            let by_sets = evaluate(&condition, tenant, Time(0));
             let mut expected = Vec::new();
             for (id, entry) in tenant.after(None) {
-                if entry.contact.merged_into.is_none() && condition.holds(entry) {
+                if entry.contact.merged_into.is_none() && condition.holds(entry, Now { at: Time(0), directory: tenant.directory() }) {
                     expected.push(id.clone());
                 }
             }

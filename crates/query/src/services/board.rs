@@ -13,6 +13,7 @@ use tonic::{Code, Request, Response, Status};
 use touchline_model::command::CommandBody;
 use touchline_model::id::CellKey;
 use touchline_model::output::Contact;
+use touchline_model::time::Time;
 use touchline_playbook::bundle::{Board, Bundle};
 use touchline_proto::v1;
 use v1::board_service_server::BoardService;
@@ -50,7 +51,7 @@ impl BoardService for Server {
                 let model = shared.model();
                 let tenant = model.tenant(&name).ok_or_else(|| no_board(&id))?;
                 let (bundle, board) = board(tenant, &id)?;
-                let columns = columns(&name, tenant, &bundle, &board, &request)?;
+                let columns = columns(&name, tenant, &bundle, &board, (&request, model.as_of()))?;
                 let board = Some(board_to(&name, &board));
                 Ok(v1::GetBoardViewResponse { board, columns, token: Some(shared.token(&model)) })
             })
@@ -121,13 +122,13 @@ fn columns(
     tenant: &Tenant,
     bundle: &Bundle,
     board: &Board,
-    request: &v1::GetBoardViewRequest,
+    (request, at): (&v1::GetBoardViewRequest, Time),
 ) -> Result<Vec<v1::BoardColumn>, Status> {
     if let Some(unknown) = request.columns.iter().find(|column| !board.columns.contains(column)) {
         return Err(error::invalid("columns", format!("board {} has no column {unknown}", board.id)));
     }
     let wanted = |column: &&String| request.columns.is_empty() || request.columns.contains(column);
-    let (members, _) = evaluate("board", &filter_condition(tenant, "filter", &request.filter)?, tenant);
+    let (members, _) = evaluate("board", &filter_condition(tenant, "filter", &request.filter)?, tenant, at);
     let limit = match (request.counts_only, request.cards_per_column as usize) {
         (true, _) => 0,
         (false, 0) => CARDS_DEFAULT,

@@ -31,7 +31,7 @@ impl SegmentService for Server {
                 let model = shared.model();
                 let (members, took) = with_tenant(&model, &tenant, |tenant| {
                     let condition = members.condition(tenant)?;
-                    Ok::<_, Status>(evaluate("count", &condition, tenant))
+                    Ok::<_, Status>(evaluate("count", &condition, tenant, model.as_of()))
                 })?;
                 Ok(v1::CountSegmentResponse {
                     count: members.len(),
@@ -91,7 +91,7 @@ impl SegmentService for Server {
             };
             Ok(match parsed {
                 Ok(condition) => {
-                    v1::AnalyzeFilterResponse { normalized: sets::write(&condition), diagnostics: Vec::new() }
+                    v1::AnalyzeFilterResponse { normalized: condition.write(), diagnostics: Vec::new() }
                 }
                 Err(wrong) => v1::AnalyzeFilterResponse {
                     normalized: String::new(),
@@ -169,7 +169,7 @@ impl List {
         let size = page::size(self.page_size);
         let model = shared.model();
         let mut entries = with_tenant(&model, &self.tenant, |tenant| {
-            let (members, _) = evaluate("list", &self.members.condition(tenant)?, tenant);
+            let (members, _) = evaluate("list", &self.members.condition(tenant)?, tenant, model.as_of());
             // One more than asked for tells whether there is a next page.
             let entries = sets::page(tenant, &members, after.as_ref(), size + 1);
             Ok::<_, Status>(entries.into_iter().map(|entry| tenant.shown(&entry.contact)).collect::<Vec<_>>())
@@ -195,12 +195,13 @@ impl List {
 fn segments(model: &ReadModel, name: &str) -> Vec<v1::Segment> {
     let Some(tenant) = model.tenant(name) else { return Vec::new() };
     let Some(bundle) = tenant.bundle() else { return Vec::new() };
+    let at = model.as_of();
     let segment = |(id, condition): (&String, &Condition)| v1::Segment {
         name: names::child(name, "segments", id),
         id: id.clone(),
         playbook: String::new(),
-        filter: sets::write(condition),
-        count: evaluate("segments", condition, tenant).0.len(),
+        filter: condition.write(),
+        count: evaluate("segments", condition, tenant, at).0.len(),
     };
     bundle.segments.iter().map(segment).collect()
 }

@@ -84,7 +84,8 @@ async fn wrong_filters_say_where() {
     for (filter, code, reason, column, diagnostic) in [
         ("tag(商机/没有)", Code::InvalidArgument, "INVALID_FILTER", "8", "PB017"),
         ("tag(身份/vip) and", Code::InvalidArgument, "INVALID_FILTER", "16", "PB031"),
-        ("count(order.paid) >= 2", Code::Unimplemented, "NOT_YET", "1", "NY008"),
+        ("replied(bc1)", Code::Unimplemented, "NOT_YET", "1", "NY013"),
+        ("count(order.paid(shop=s)) >= 2", Code::InvalidArgument, "INVALID_FILTER", "1", "PB047"),
     ] {
         let status = client.count_segment(count(filter)).await.unwrap_err();
         let details = status.get_error_details();

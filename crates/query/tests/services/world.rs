@@ -14,6 +14,7 @@ use touchline_model::command::{Command, PlaybookSource};
 use touchline_model::event::{Actor, Channel as From, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
+use touchline_model::past::Past;
 use touchline_model::output::{
     Cause, Contact, Identity, Numbered, Output, Progress, Tag, TagChange, Touch, TouchState,
 };
