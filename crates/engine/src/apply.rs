@@ -1,6 +1,6 @@
 //! One record in, effects out: clock, ownership, dedupe, timers, then the cell it addresses.
 
-use crate::cell::{Cell, Contact};
+use crate::cell::{self, Cell, Contact};
 use crate::commands;
 use crate::links::{self, Link};
 use crate::overlay::{Overlay, View, ViewError};
@@ -9,11 +9,12 @@ use crate::rules::{Case, Judged};
 use crate::work::{Memory, Tenants, Work};
 use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, groups, journeys, keys, orders, parting, reaction, timers, tokens};
 use touchline_model::command::Command;
+use touchline_model::directory::Entry;
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKind, Position};
 use touchline_model::kind::Kind;
-use touchline_model::past::Membership;
 use touchline_model::output::{self, Cause, DeadReason, Numbered, Relation};
+use touchline_model::past::Membership;
 use touchline_model::record::{Input, Loop, LoopBody, Record};
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Bundle;
@@ -76,6 +77,10 @@ impl Engine {
                 .map_err(|_| ViewError(format!("bundle {number} in force does not compile in this version")))?;
             tenants.bundles.insert(tenant, bundle);
         }
+        for (_, bytes) in view.scan(keys::ENTRIES, keys::ENTRIES_END, usize::MAX)? {
+            let (tenant, entry): (String, Entry) = cell::decode(&bytes)?;
+            tenants.list(&tenant, vec![entry]);
+        }
         Ok(Self { meta, tenants, memory: Memory::default() })
     }
 
@@ -124,11 +129,15 @@ impl Engine {
         let mut work = Work::new(meta, memory, overlay, tenants, record.offset, clock, append_time);
         work.effects.notes.clock_refused = advance.refused;
         dispatch(&mut work, record)?;
-        let (effects, activated) = work.finish();
-        if let (Some(bundle), Ok(Input::Loop(looped))) = (activated, &record.input)
-            && let LoopBody::Activation { tenant, .. } = &looped.body
-        {
-            self.tenants.bundles.insert(tenant.clone(), bundle);
+        let (effects, activated, listed) = work.finish();
+        if let Ok(Input::Loop(looped)) = &record.input {
+            match (&looped.body, activated) {
+                (LoopBody::Activation { tenant, .. }, Some(bundle)) => {
+                    self.tenants.bundles.insert(tenant.clone(), bundle);
+                }
+                (LoopBody::Directory { tenant, .. }, _) => self.tenants.list(tenant, listed),
+                _ => {}
+            }
         }
         Ok(effects)
     }
@@ -283,7 +292,7 @@ fn apply_event(
             let number = in_force.bundle.number;
             let cause = Cause { event_id: Some(event.id), native, ..work.cause(event.name(), origin, number) };
             let case = Case::new(cell, &in_force, at, cause);
-            let scan = Scan::new(&in_force.bundle.keywords, event);
+            let scan = Scan::new(&in_force.bundle.keywords, event, &in_force.directory);
             reaction::on_event(work, &case, &mut contact, &mut Judged { event, scan })?;
         }
     }
@@ -414,6 +423,10 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
         LoopBody::Release { target, from } => links::release(work, target, from),
         LoopBody::Activation { number, tenant, sources } => {
             commands::activated(work, *number, tenant, sources);
+            Ok(())
+        }
+        LoopBody::Directory { tenant, yaml } => {
+            commands::directory_set(work, tenant, yaml);
             Ok(())
         }
     }

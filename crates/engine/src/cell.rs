@@ -67,6 +67,8 @@ pub(crate) struct Contact {
     pub(crate) tags: BTreeMap<String, BTreeMap<String, Time>>,
     /// Staff relations by staff id.
     pub(crate) relations: BTreeMap<String, Relation>,
+    /// The staff member it was assigned to, and when.
+    pub(crate) assigned: Option<(String, Time)>,
     /// What conditions ask about.
     pub(crate) past: Past,
     /// What timers have concluded lately, and a late event may disprove.
@@ -103,10 +105,15 @@ impl Cell {
 }
 
 impl Contact {
-    /// The staff member who takes the touches: the latest relation still there.
+    /// The staff member who takes the touches: of the latest relation still there, or assigned since.
     pub(crate) fn owner(&self) -> Option<&str> {
         let present = self.relations.values().filter(|relation| relation.removed_at.is_none());
-        present.max_by_key(|relation| (relation.added_at, &relation.staff)).map(|relation| relation.staff.as_str())
+        let relation = present.max_by_key(|relation| (relation.added_at, &relation.staff));
+        match (relation, &self.assigned) {
+            (Some(relation), Some((_, at))) if relation.added_at > *at => Some(&relation.staff),
+            (_, Some((staff, _))) => Some(staff),
+            (relation, None) => relation.map(|relation| relation.staff.as_str()),
+        }
     }
 
     /// Exclusive identifiers of this contact, its own among them, reserved ones too, and whom it is apart from.

@@ -14,6 +14,7 @@ use touchline_model::record::LoopBody;
 use touchline_model::time::Time;
 use touchline_playbook::bundle::{Bundle, Facts};
 use touchline_playbook::compile::compile_shared;
+use touchline_playbook::directory;
 
 /// What partition 0 has assigned, ahead of what has come back through the loop.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -42,6 +43,7 @@ pub(crate) fn apply(work: &mut Work<'_, '_>, cell: Option<&CellKey>, command: &C
         (CommandBody::Activate { sources, remove, expected_active }, None) => {
             activate(work, command, sources, remove, *expected_active)?
         }
+        (CommandBody::SetDirectory { yaml }, None) => set_directory(work, command, yaml),
         (CommandBody::Link { identifier, .. }, Some(cell)) => links::by_hand(work, cell, identifier)?,
         (CommandBody::Unlink { identifier, reason, .. }, Some(cell)) => {
             parting::by_hand(work, cell, identifier, (&command.actor, reason))?
@@ -145,6 +147,7 @@ fn tag_changes(bundle: &Bundle, contact: &Contact, body: &CommandBody) -> Result
         CommandBody::Activate { .. }
         | CommandBody::Link { .. }
         | CommandBody::Unlink { .. }
+        | CommandBody::SetDirectory { .. }
         | CommandBody::MintToken { .. } => Err(refusal("misplaced", "this command changes no tags", "")),
     }
 }
@@ -186,6 +189,29 @@ fn activate(
     work.put(keys::ASSIGNED.to_vec(), &assigned);
     work.tell_all(&LoopBody::Activation { number, tenant: command.tenant.clone(), sources: bundle });
     Ok(Ok(()))
+}
+
+/// Partition 0 orders changes of the directory, and tells everybody.
+fn set_directory(work: &mut Work<'_, '_>, command: &Command, yaml: &str) -> Result<(), Refusal> {
+    if let Err(diagnostics) = directory::parse(yaml) {
+        let detail = diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        return Err(refusal("invalid_directory", detail, ""));
+    }
+    work.tell_all(&LoopBody::Directory { tenant: command.tenant.clone(), yaml: yaml.to_owned() });
+    Ok(())
+}
+
+/// Entries of the directory come into force in this partition.
+pub(crate) fn directory_set(work: &mut Work<'_, '_>, tenant: &str, yaml: &str) {
+    let Ok(entries) = directory::parse(yaml) else {
+        // Partition 0 read it before it was told; a binary that cannot is too old for this log.
+        work.dead(DeadReason::NotYet, "a directory cannot be read in this version");
+        return;
+    };
+    for entry in &entries {
+        work.put(keys::entry(tenant, entry), &(tenant, entry));
+    }
+    work.listed = entries;
 }
 
 /// A bundle comes into force in this partition.

@@ -271,7 +271,9 @@ pub(crate) fn step_due(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Co
     let Some(next) = enrolment.next.take() else { return };
     let in_force = work.in_force(&cell.tenant());
     let number = in_force.as_ref().map_or(0, |in_force| in_force.bundle.number);
-    let journey = in_force.as_ref().and_then(|in_force| in_force.bundle.journeys.iter().find(|known| name(known) == journey_name));
+    let journey = in_force
+        .as_ref()
+        .and_then(|in_force| in_force.bundle.journeys.iter().find(|known| name(known) == journey_name));
     let at = journey.and_then(|journey| journey.steps.iter().position(|step| step.id == next.step));
     let (Some(journey), Some(at)) = (journey, at) else {
         remove(work, cell, contact, journey_name, journey, (*enrolment, next), number);
@@ -281,11 +283,15 @@ pub(crate) fn step_due(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Co
     let cause = timer_cause(work.position, enrolment.entered_by, (&journey.playbook, &journey.id, &step.id), number);
     let touch = touch(cell, contact, journey, &enrolment, step, next.planned, cause);
     let directory = work.directory(&cell.tenant());
-    let now = contact.seen.map_or(due, |(_, last)| due.max(last));
+    let now = Now { at: contact.seen.map_or(due, |(_, last)| due.max(last)), directory: &directory };
+    let contents = in_force.as_ref().map(|in_force| &in_force.bundle.contents);
+    let eligible = contents.and_then(|contents| contents.get(&step.content)?.eligible.as_ref());
     let skipped = if work.clock.since(next.planned) > journey.late_grace {
         Some("late")
-    } else if !step.when.as_ref().is_none_or(|when| when.holds(contact, Now { at: now, directory: &directory })) {
+    } else if !step.when.as_ref().is_none_or(|when| when.holds(contact, now)) {
         Some("condition")
+    } else if !eligible.is_none_or(|eligible| eligible.holds(contact, now)) {
+        Some("not_eligible")
     } else {
         None
     };

@@ -1,5 +1,6 @@
 //! Keys of the store. One prefix byte pair per kind; the processor adds its own (`o|`, `l|`, `k|`).
 
+use touchline_model::directory::Entry;
 use touchline_model::id::{CellKey, EventId};
 use touchline_model::time::Time;
 
@@ -11,6 +12,10 @@ pub const ASSIGNED: &[u8] = b"m|assigned";
 pub const BUNDLES: &[u8] = b"m|bundle|";
 /// End of the bundles.
 pub const BUNDLES_END: &[u8] = b"m|bundle}";
+/// Prefix of the directories' entries.
+pub const ENTRIES: &[u8] = b"m|entry|";
+/// End of the directories' entries.
+pub const ENTRIES_END: &[u8] = b"m|entry}";
 /// Prefix of timers.
 pub const TIMERS: &[u8] = b"t|";
 /// End of the timers.
@@ -57,6 +62,23 @@ pub fn lines(key: &CellKey) -> Vec<u8> {
 /// `g|key|member`: somebody is in the group, since when.
 pub fn member(key: &CellKey, member: &str) -> Vec<u8> {
     format!("g|{key}|{member}").into_bytes()
+}
+
+/// `u|length of tenant|tenant|kind|name`: whose turn it is in a pool or a store.
+pub fn turn(tenant: &str, kind: &str, name: &str) -> Vec<u8> {
+    format!("u|{}|{tenant}|{kind}|{name}", tenant.len()).into_bytes()
+}
+
+/// `m|entry|length of tenant|tenant|entry`: an entry of the directory, under its kind and id.
+pub fn entry(tenant: &str, entry: &Entry) -> Vec<u8> {
+    let (kind, id) = match entry {
+        Entry::Staff(id, _) => ("staff", id),
+        Entry::Group(id, _) => ("group", id),
+        Entry::Product(id, _) => ("product", id),
+        Entry::Store(id, _) => ("store", id),
+        Entry::Tag(id, _) => ("tag", id),
+    };
+    format!("m|entry|{}|{tenant}|{kind}|{id}", tenant.len()).into_bytes()
 }
 
 /// `m|bundle|tenant`: the bundle in force for a tenant.

@@ -30,6 +30,7 @@ mod public;
 mod reaction;
 mod rules;
 mod segments;
+mod staff;
 mod timers;
 mod tokens;
 mod waits;

@@ -41,6 +41,7 @@ pub(crate) fn export(
         tags,
         relations,
         past,
+        assigned,
         // What was concluded stays as it is: there is nobody left to disprove it to.
         concluded: _,
         // By whoever goes on.
@@ -70,6 +71,7 @@ pub(crate) fn export(
         tags: carried,
         relations: relations.into_values().collect(),
         past,
+        assigned,
         enrolments: enrolments.into_iter().map(|(name, enrolment)| (name, *enrolment)).collect(),
         touches: touches.into_values().map(|touch| *touch).collect(),
     })
@@ -93,7 +95,7 @@ pub(crate) fn import(
 ) -> Result<(), ViewError> {
     let in_force = in_force(work, cell);
     reaction::settle(work, cell, contact, &in_force)?;
-    let Snapshot { seen, identities, apart, reserved, tags, relations, past, enrolments, touches } = snapshot;
+    let Snapshot { seen, identities, apart, reserved, tags, relations, past, assigned, enrolments, touches } = snapshot;
     // The first and the last of both.
     contact.seen = match (contact.seen, seen) {
         (Some((first, last)), Some((other_first, other_last))) => Some((first.min(other_first), last.max(other_last))),
@@ -121,6 +123,9 @@ pub(crate) fn import(
             contact.relations.insert(relation.staff.clone(), relation);
         }
     }
+    // The later word.
+    contact.assigned =
+        contact.assigned.take().into_iter().chain(assigned).max_by_key(|(staff, at)| (*at, staff.clone()));
     // How each part of it is united stands with `Past`.
     contact.past.merge(past, &|tally| in_force.bundle.keeps(tally));
     let case = case(work, cell, &in_force, (MERGED, origin));

@@ -151,6 +151,8 @@ fn split(
         relations,
         // As `seen`, but rules would take it for events of both: it stays.
         past: _,
+        // Somebody chose who keeps the contact that is kept.
+        assigned: _,
         // Stays with the tags that stay.
         concluded: _,
         settled: _,
@@ -219,6 +221,7 @@ pub(crate) fn receive(
         tags,
         relations,
         past: _,
+        assigned: _,
         enrolments: _,
         touches: _,
     } = snapshot;

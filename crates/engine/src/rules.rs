@@ -8,6 +8,7 @@ use crate::cell::Contact;
 use crate::keys;
 use crate::overlay::ViewError;
 use crate::segments::{self, SegmentChange};
+use crate::staff;
 use crate::work::{InForce, Work};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::command::TagRef;
@@ -101,7 +102,7 @@ pub(crate) fn on_event(
         let rule = &case.bundle.rules[index];
         let hit = rule.triggers.iter().find_map(|trigger| event_fits(trigger, judged));
         if let Some(hit) = hit {
-            act(work, &mut draft, case, contact, rule, hit)?;
+            act(work, &mut draft, case, contact, (rule, Some(judged.event)), hit)?;
         }
     }
     let concerned = case.bundle.segments_by_input.get(&Input::Event(name.to_owned()));
@@ -119,7 +120,7 @@ pub(crate) fn on_wait(
     let mut draft = Draft::default();
     for rule in &case.bundle.rules {
         if rule.triggers.iter().any(|trigger| wait_fits(trigger, wait)) {
-            act(work, &mut draft, case, contact, rule, None)?;
+            act(work, &mut draft, case, contact, (rule, None), None)?;
         }
     }
     let changes = draft.finish(work, case, contact, None);
@@ -226,7 +227,7 @@ pub(crate) fn cascade(
         for &index in &case.bundle.rules_that_react {
             let rule = &case.bundle.rules[index];
             if rule.triggers.iter().any(|trigger| any_change_fits(trigger, &changes)) {
-                act(work, &mut draft, case, contact, rule, None)?;
+                act(work, &mut draft, case, contact, (rule, None), None)?;
             }
         }
         all.append(changes);
@@ -281,19 +282,22 @@ pub(crate) fn change_fits(trigger: &Trigger, change: &TagChange) -> bool {
 }
 
 fn act(
-    work: &Work<'_, '_>,
+    work: &mut Work<'_, '_>,
     draft: &mut Draft,
     case: &Case<'_>,
     contact: &mut Contact,
-    rule: &Rule,
+    (rule, event): (&Rule, Option<&Event>),
     hit: Option<Hit>,
 ) -> Result<(), ViewError> {
     if !rule.when.as_ref().is_none_or(|when| when.holds(contact, case.now(contact))) {
         return Ok(());
     }
     let cause = case.decided_by(&rule.playbook, format!("rules/{}", rule.id), hit);
-    for action in &rule.actions {
+    for (index, action) in rule.actions.iter().enumerate() {
         match action {
+            Action::Assign(_) | Action::Handoff { .. } | Action::Task(_) => {
+                staff::act(work, case, contact, (rule, index), event, &cause)?;
+            }
             Action::SetTag { tag, backward } => {
                 if may_set(work, case, contact, tag, *backward)? {
                     draft.set(case, contact, tag, &cause);

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use touchline_model::directory::Directory;
+use touchline_model::directory::{Directory, Entry};
 use touchline_model::id::{CellKey, Position};
 use touchline_model::output::{Cause, DeadLetter, DeadReason, Numbered, Output};
 use touchline_model::record::{Loop, LoopBody};
@@ -22,6 +22,14 @@ use xxhash_rust::xxh3::Xxh3;
 pub(crate) struct Tenants {
     pub(crate) bundles: BTreeMap<String, Arc<Bundle>>,
     pub(crate) directories: BTreeMap<String, Arc<Directory>>,
+}
+
+impl Tenants {
+    /// Entries of a directory come into force.
+    pub(crate) fn list(&mut self, tenant: &str, entries: Vec<Entry>) {
+        let directory = Arc::make_mut(self.directories.entry(tenant.to_owned()).or_default());
+        entries.into_iter().for_each(|entry| directory.set(entry));
+    }
 }
 
 /// What decides about the contacts of one tenant.
@@ -55,6 +63,8 @@ pub(crate) struct Work<'w, 'v> {
     pub(crate) effects: Effects,
     /// A bundle that comes into force with this record.
     pub(crate) activated: Option<Arc<Bundle>>,
+    /// Entries of the directory that come into force with this record.
+    pub(crate) listed: Vec<Entry>,
     dirty: BTreeSet<CellKey>,
     hash: Xxh3,
 }
@@ -83,17 +93,18 @@ impl<'w, 'v> Work<'w, 'v> {
             append_time,
             effects: Effects::default(),
             activated: None,
+            listed: Vec::new(),
             dirty: BTreeSet::new(),
             hash,
         }
     }
 
     /// Closes the record: what it led to, with the chain moved on.
-    pub(crate) fn finish(mut self) -> (Effects, Option<Arc<Bundle>>) {
+    pub(crate) fn finish(mut self) -> (Effects, Option<Arc<Bundle>>, Vec<Entry>) {
         self.effects.dirty = self.dirty.into_iter().collect();
         self.meta.offset = self.position.offset + 1;
         self.meta.chain = self.hash.digest128();
-        (self.effects, self.activated)
+        (self.effects, self.activated, self.listed)
     }
 
     pub(crate) fn partitions(&self) -> u32 {

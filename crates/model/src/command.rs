@@ -73,6 +73,11 @@ pub enum CommandBody {
         /// Brought back later than this it proves nothing.
         expires_at: Time,
     },
+    /// Loads entries of the directory. Ordered by partition 0, null key.
+    SetDirectory {
+        /// A document of `kind: directory`.
+        yaml: String,
+    },
     /// Puts playbooks in force. Ordered by partition 0, null key.
     Activate {
         /// Playbooks to add or replace, by their id, in order.
@@ -92,7 +97,7 @@ impl CommandBody {
             | Self::EditTags { reason, .. }
             | Self::Link { reason, .. }
             | Self::Unlink { reason, .. } => reason,
-            Self::MintToken { .. } | Self::Activate { .. } => "",
+            Self::MintToken { .. } | Self::SetDirectory { .. } | Self::Activate { .. } => "",
         }
     }
 
@@ -104,6 +109,7 @@ impl CommandBody {
             Self::Link { .. } => "command.link",
             Self::Unlink { .. } => "command.unlink",
             Self::MintToken { .. } => "command.mint_token",
+            Self::SetDirectory { .. } => "command.set_directory",
             Self::Activate { .. } => "command.activate",
         }
     }
@@ -116,7 +122,7 @@ impl CommandBody {
             | Self::Link { contact, .. }
             | Self::Unlink { contact, .. } => Some(contact),
             Self::MintToken { token, .. } => Some(token),
-            Self::Activate { .. } => None,
+            Self::SetDirectory { .. } | Self::Activate { .. } => None,
         }
     }
 }

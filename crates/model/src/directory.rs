@@ -69,6 +69,15 @@ pub enum Entry {
 }
 
 impl Directory {
+    /// Nothing is known.
+    pub const EMPTY: Self = Self {
+        staff: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        products: BTreeMap::new(),
+        stores: BTreeMap::new(),
+        tags: BTreeMap::new(),
+    };
+
     /// Takes an entry over in place of what was known under its id.
     pub fn set(&mut self, entry: Entry) {
         match entry {

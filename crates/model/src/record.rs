@@ -196,10 +196,17 @@ pub enum LoopBody {
         /// The whole bundle, in file order.
         sources: Vec<PlaybookSource>,
     },
+    /// Entries of the directory of `tenant`, in force from here on.
+    Directory {
+        /// Whose.
+        tenant: String,
+        /// A document of `kind: directory`.
+        yaml: String,
+    },
 }
 
 impl LoopBody {
-    /// The cell told; `None` for activations, which go to every partition.
+    /// The cell told; `None` for activations and directories, which go to every partition.
     pub const fn target(&self) -> Option<&CellKey> {
         match self {
             Self::Forward { target, .. }
@@ -213,7 +220,7 @@ impl LoopBody {
             | Self::Member { target, .. }
             | Self::Redeem { target, .. }
             | Self::Release { target, .. } => Some(target),
-            Self::Activation { .. } => None,
+            Self::Activation { .. } | Self::Directory { .. } => None,
         }
     }
 
@@ -232,6 +239,7 @@ impl LoopBody {
             Self::Redeem { .. } => "redeem",
             Self::Release { .. } => "release",
             Self::Activation { .. } => "activation",
+            Self::Directory { .. } => "directory",
         }
     }
 }

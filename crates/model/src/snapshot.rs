@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub relations: Vec<Relation>,
     /// What conditions ask about.
     pub past: Past,
+    /// The staff member it was assigned to, and when.
+    pub assigned: Option<(String, Time)>,
     /// Journeys, by `playbook/journey`.
     pub enrolments: Vec<(String, Enrolment)>,
     /// Touches that were due and not confirmed, by id.

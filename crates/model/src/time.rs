@@ -179,7 +179,9 @@ impl Zone {
     /// Completed calendar months from one day to a later one, both as days since 1970-01-01: complete on the same day of
     /// the month, where a month is shorter on the first of the next.
     pub fn months_between(from: i32, to: i32) -> i32 {
-        let (Some(from), Some(to)) = (NaiveDate::from_epoch_days(from), NaiveDate::from_epoch_days(to)) else { return 0 };
+        let (Some(from), Some(to)) = (NaiveDate::from_epoch_days(from), NaiveDate::from_epoch_days(to)) else {
+            return 0;
+        };
         let month = |date: NaiveDate| date.year() * 12 + date.month0() as i32;
         month(to) - month(from) - i32::from(to.day() < from.day())
     }

@@ -31,6 +31,8 @@ pub struct Bundle {
     pub attributes: BTreeMap<String, Attribute>,
     /// What is counted, by key.
     pub tallies: BTreeMap<u64, Tallied>,
+    /// Contents that say more than their id.
+    pub contents: BTreeMap<String, Content>,
     /// What is waited for, by key.
     pub waits: BTreeMap<u64, Wait>,
     /// Named segments by id, references already resolved.
@@ -190,6 +192,19 @@ pub enum Action {
     },
     /// Unsets a tag.
     UnsetTag(TagRef),
+    /// Makes a staff member the contact's owner.
+    Assign(Assignee),
+    /// Hands the contact over to a staff member, who has to take it up in time.
+    Handoff {
+        /// Who.
+        to: Assignee,
+        /// How soon.
+        sla: Span,
+        /// Why.
+        reason: String,
+    },
+    /// Something for the owner to do.
+    Task(String),
     /// Sets an attribute.
     SetAttribute {
         /// Its name.
@@ -197,6 +212,24 @@ pub enum Action {
         /// To what.
         value: Value,
     },
+}
+
+/// Who is chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Assignee {
+    /// Active staff of this pool, in turn.
+    Pool(String),
+    /// Active staff of the store that the event names, in turn.
+    Store,
+}
+
+/// What content is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// It stands for this product, wherever that is seen.
+    pub product: Option<String>,
+    /// Goes out only to whom this holds for.
+    pub eligible: Option<Condition>,
 }
 
 /// Something that happens.
@@ -308,6 +341,22 @@ pub enum FieldTest {
     },
     /// Some order line fits: the inner test is on the line's fields.
     AnyLine(Box<FieldTest>),
+    /// A product fits that some order line, or the item or content of the event, belongs to.
+    Product {
+        /// Of the order's lines.
+        of_lines: bool,
+        /// On the product's id.
+        test: Box<FieldTest>,
+    },
+    /// The kind of the event's group fits.
+    GroupKind(Box<FieldTest>),
+    /// The event is about this content, or about the product that the content stands for.
+    Content {
+        /// Its id.
+        content: String,
+        /// The product.
+        product: String,
+    },
 }
 
 /// Comparison operators.
@@ -384,9 +433,7 @@ impl Condition {
                         GroupMatch::Kind(kind) => now.directory.group_kind(id) == Some(kind),
                     }
             }),
-            Self::Compare(quantity, test) => {
-                matching::value_fits(test, quantity.value(facts.past(), now.at).as_ref())
-            }
+            Self::Compare(quantity, test) => matching::value_fits(test, quantity.value(facts.past(), now.at).as_ref()),
         }
     }
 

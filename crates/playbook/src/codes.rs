@@ -86,15 +86,11 @@ codes! {
     Error UNDEFINED_ATTRIBUTE = "PB045", "An attribute that is not declared under `attributes`.";
     Error COUNT_BOUND = "PB046", "A count in a window is compared with at most 64, a sum with whole days, at most 730.";
     Error NOT_TRACKED = "PB047", "Nothing counts this: a playbook has to ask for it, or declare it under `counters`.";
+    Error DOCUMENT = "PB048", "A directory is loaded by itself, not activated with playbooks.";
     Warning TOUCHPOINT = "PW001", "A touchpoint that nothing here is known to send.";
     Warning STEP_ORDER = "PW002", "A step planned before the one above it: its moment has passed when its turn comes.";
     Error NY_POLICY = "NY001", "Not yet: `kind: policy`.";
-    Error NY_DIRECTORY = "NY002", "Not yet: `kind: directory`.";
     Error NY_REPLIED = "NY013", "Not yet: replied() and not_replied().";
-    Error NY_ASSIGN = "NY018", "Not yet: the action assign.";
-    Error NY_HANDOFF = "NY019", "Not yet: the action handoff.";
-    Error NY_TASK = "NY020", "Not yet: the action task.";
-    Error NY_CONTENTS = "NY021", "Not yet: `contents` (guards, matches and links of contents).";
     Error NY_TRACKS = "NY023", "Not yet: `tracks`.";
     Error NY_REPEAT = "NY024", "Not yet: repeated steps (`every`, `count`, `content_series`, several clock times).";
     Error NY_WAIT_FOR = "NY025", "Not yet: `wait_for` with `then` and `else`.";
@@ -106,7 +102,6 @@ codes! {
     Error NY_EXPECT = "NY031", "Not yet: `expect`.";
     Error NY_BROADCASTS = "NY032", "Not yet: `broadcasts`.";
     Error NY_METRICS = "NY033", "Not yet: `metrics`.";
-    Error NY_DIRECTORY_FIELD = "NY034", "Not yet: fields looked up in the directory (`product`, `group_kind`).";
     Error NY_STEP_TIME = "NY035", "Not yet: `from`, `window`, `min_gap` and a step's own `late`.";
     Error NY_MODE = "NY036", "Not yet: `mode`.";
 }

@@ -1,6 +1,9 @@
 //! From playbook sources to a bundle, or to everything that is wrong with them.
 
-use crate::bundle::{Board, Bundle, Condition, CustomType, Journey, Labelled, Playbook, Rule, TagGroup, Trigger};
+use crate::attributes::Attribute;
+use crate::bundle::{
+    Board, Bundle, Condition, Content, CustomType, Journey, Labelled, Playbook, Rule, TagGroup, Trigger,
+};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean};
 use crate::fold::Fold;
@@ -8,11 +11,10 @@ use crate::keywords::{Automaton, KeywordSet};
 use crate::reader::{self, Mapping};
 use crate::resolve::{Names, Resolver, Tallies};
 use crate::syntax::{self, Expression};
-use crate::yaml::{self, Node, NodeKind, Scalar};
 use crate::tally::Tallied;
 use crate::waits::Wait;
+use crate::yaml::{self, Node, NodeKind, Scalar};
 use crate::{attributes, cycles, journeys, rules};
-use crate::attributes::Attribute;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -73,6 +75,7 @@ pub fn compile_with_warnings(
         compiler.used(document);
         compiler.groups(document);
         compiler.keyword_sets(document);
+        compiler.content_products(document);
     }
     for document in &documents {
         compiler.boards(document);
@@ -106,6 +109,7 @@ pub(crate) struct Document<'n> {
     keywords: Option<&'n Node>,
     attributes: Option<&'n Node>,
     counters: Option<&'n Node>,
+    contents: Option<&'n Node>,
     segments: Option<&'n Node>,
     boards: Option<&'n Node>,
     rules: Option<&'n Node>,
@@ -125,6 +129,8 @@ struct Compiler {
     attributes: BTreeMap<String, Attribute>,
     tallies: RefCell<BTreeMap<u64, Tallied>>,
     waits: RefCell<BTreeMap<u64, Wait>>,
+    content_products: BTreeMap<String, String>,
+    contents: BTreeMap<String, Content>,
     segment_owners: BTreeMap<String, String>,
     segments: BTreeMap<String, Condition>,
     rules: Vec<Rule>,
@@ -146,6 +152,7 @@ macro_rules! names {
             keyword_sets: &$compiler.keyword_ids,
             events: &$compiler.events,
             attributes: &$compiler.attributes,
+            contents: &$compiler.content_products,
             tallies: Tallies::Collected(&$compiler.tallies),
             waits: Some(&$compiler.waits),
         }
@@ -161,7 +168,12 @@ impl Compiler {
             match kind.text.as_str() {
                 "playbook" => {}
                 "policy" => return refuse(codes::NY_POLICY, kind, sink),
-                "directory" => return refuse(codes::NY_DIRECTORY, kind, sink),
+                "directory" => {
+                    let message = "a directory is loaded by itself".to_owned();
+                    let hint = Some("use `touchline directory load`".to_owned());
+                    sink.report(codes::DOCUMENT, kind.place, "kind", message, hint);
+                    return None;
+                }
                 other => {
                     let hint = did_you_mean(other, ["playbook", "policy", "directory"]);
                     sink.report(codes::VALUE, kind.place, "kind", format!("there is no kind `{other}`"), hint);
@@ -207,6 +219,7 @@ impl Compiler {
             keywords: map.take("keywords"),
             attributes: map.take("attributes"),
             counters: map.take("counters"),
+            contents: map.take("contents"),
             segments: map.take("segments"),
             boards: map.take("boards"),
             rules: map.take("rules"),
@@ -387,6 +400,30 @@ impl Compiler {
         Some(())
     }
 
+    /// Which contents stand for a product: asked for by patterns everywhere.
+    fn content_products(&mut self, document: &Document<'_>) {
+        self.sink.enter(&document.source_id);
+        let Some(node) = document.contents else { return };
+        for node in reader::list(node, "contents", &mut self.sink) {
+            let NodeKind::Map(entries) = &node.kind else { continue };
+            let text = |entries: &[(Scalar, Node)], key: &str| match &entries
+                .iter()
+                .find(|(name, _)| name.text == key)?
+                .1
+                .kind
+            {
+                NodeKind::Scalar(scalar) => Some(scalar.text.clone()),
+                _ => None,
+            };
+            let matched = entries.iter().find(|(name, _)| name.text == "match");
+            let product = match matched.map(|(_, node)| &node.kind) {
+                Some(NodeKind::Map(inner)) => text(inner, "product"),
+                _ => None,
+            };
+            self.content_products.extend(text(entries, "id").zip(product));
+        }
+    }
+
     fn attributes(&mut self, document: &Document<'_>) {
         self.sink.enter(&document.source_id);
         let Some(node) = document.attributes else { return };
@@ -474,6 +511,9 @@ impl Compiler {
         self.sink.enter(&document.source_id);
         let names = names!(self, document);
         let scope = Scope { document, names: &names };
+        if let Some(node) = document.contents {
+            contents(node, &scope, &mut self.sink, &mut self.contents);
+        }
         if let Some(node) = document.counters {
             counters(node, &scope, &mut self.sink);
         }
@@ -504,6 +544,7 @@ impl Compiler {
             return Err(self.sink.into_found());
         }
         let mut bundle = Bundle {
+            contents: self.contents,
             attributes: self.attributes,
             tallies: self.tallies.into_inner(),
             waits: self.waits.into_inner(),
@@ -602,18 +643,14 @@ fn refuse<T>(code: codes::Code, scalar: &Scalar, sink: &mut Sink) -> Option<T> {
 
 /// Sections that are refused; the expressions in them are checked all the same.
 fn not_yet_sections(map: &mut Mapping<'_>, sink: &mut Sink) {
-    for (key, code) in [
-        ("contents", codes::NY_CONTENTS),
-        ("broadcasts", codes::NY_BROADCASTS),
-        ("metrics", codes::NY_METRICS),
-    ] {
+    for (key, code) in [("broadcasts", codes::NY_BROADCASTS), ("metrics", codes::NY_METRICS)] {
         let Some(node) = map.not_yet(key, code, sink) else { continue };
         for item in reader::one_or_many(node) {
             let NodeKind::Map(entries) = &item.kind else { continue };
             for (name, node) in entries {
                 let path = reader::join(key, &name.text);
                 match (key, name.text.as_str()) {
-                    ("contents", "eligible") | ("broadcasts", "audience") => {
+                    ("broadcasts", "audience") => {
                         reader::expression(node, &path, true, sink, syntax::condition);
                     }
                     ("metrics", "count") => {
@@ -625,6 +662,31 @@ fn not_yet_sections(map: &mut Mapping<'_>, sink: &mut Sink) {
                     _ => {}
                 }
             }
+        }
+    }
+}
+
+/// What contents say beyond their id.
+fn contents(node: &Node, scope: &Scope<'_>, sink: &mut Sink, contents: &mut BTreeMap<String, Content>) {
+    for node in reader::list(node, "contents", sink) {
+        let Some(mut map) = Mapping::open(node, "contents", sink) else { continue };
+        let Some(id) = map.id("id", sink) else { continue };
+        let path = reader::join("contents", &id.text);
+        let product = map.take("match").and_then(|node| {
+            let mut map = Mapping::open(node, &path, sink)?;
+            let product = map.require("product", sink).and_then(|node| reader::text(node, &path, sink));
+            map.done(sink);
+            product.map(|product| product.text.clone())
+        });
+        if let Some(links) = map.text("links", sink).filter(|links| links.text != "any_touchpoint") {
+            let hint = Some("it is `any_touchpoint`: one content wherever it is clicked".to_owned());
+            sink.report(codes::VALUE, links.place, &path, format!("`{}` says nothing about links", links.text), hint);
+        }
+        let eligible = map.take("eligible").and_then(|node| scope.condition(node, &path, sink));
+        map.done(sink);
+        if contents.insert(id.text.clone(), Content { product, eligible }).is_some() {
+            let message = format!("the bundle has another content `{}`", id.text);
+            sink.report(codes::DUPLICATE_ID, id.place, &path, message, None);
         }
     }
 }

@@ -25,6 +25,8 @@ pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
     let keyword_sets: BTreeSet<String> = bundle.keywords.sets().iter().cloned().collect();
     let declared = bundle.playbooks.iter().flat_map(|playbook| playbook.events.clone());
     let events: BTreeMap<_, _> = declared.collect();
+    let product_of = |(id, content): (&String, &crate::bundle::Content)| Some((id.clone(), content.product.clone()?));
+    let contents = bundle.contents.iter().filter_map(product_of).collect();
     let names = Names {
         playbook: None,
         uses: &[],
@@ -36,6 +38,7 @@ pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
         keyword_sets: &keyword_sets,
         events: &events,
         attributes: &bundle.attributes,
+        contents: &contents,
         tallies: Tallies::Known(&bundle.tallies),
         waits: None,
     };

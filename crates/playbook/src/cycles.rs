@@ -106,8 +106,10 @@ fn made(
     let (set, tag) = match action {
         Action::SetTag { tag, .. } => (true, tag),
         Action::UnsetTag(tag) => (false, tag),
-        // Nothing waits for an attribute.
-        Action::SetAttribute { .. } => return Vec::new(),
+        // Nothing waits for these.
+        Action::SetAttribute { .. } | Action::Assign(_) | Action::Handoff { .. } | Action::Task(_) => {
+            return Vec::new();
+        }
     };
     let group = tag.group.as_str();
     let own = [(set, group, None), (set, group, Some(tag.tag.as_str()))];
@@ -133,8 +135,12 @@ fn waits_for<'a>(
         Trigger::Event(_) | Trigger::Wait(_) => Vec::new(),
         Trigger::TagSet(TagMatch { group, tag }) => vec![(true, group, tag.as_deref())],
         Trigger::TagUnset(TagMatch { group, tag }) => vec![(false, group, tag.as_deref())],
-        Trigger::StageEntered { board, column } => group(board).map(|group| (true, group, Some(&**column))).into_iter().collect(),
-        Trigger::StageLeft { board, column } => group(board).map(|group| (false, group, Some(&**column))).into_iter().collect(),
+        Trigger::StageEntered { board, column } => {
+            group(board).map(|group| (true, group, Some(&**column))).into_iter().collect()
+        }
+        Trigger::StageLeft { board, column } => {
+            group(board).map(|group| (false, group, Some(&**column))).into_iter().collect()
+        }
         Trigger::SegmentEntered(segment) | Trigger::SegmentLeft(segment) => {
             let mut tags = Vec::new();
             segments.get(segment).into_iter().for_each(|condition| tags_of(condition, &mut tags));

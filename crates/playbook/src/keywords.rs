@@ -5,6 +5,7 @@ use aho_corasick::{AhoCorasick, MatchKind};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use touchline_model::directory::Directory;
 use touchline_model::event::{Event, FieldRef};
 use touchline_model::output::Hit;
 
@@ -101,13 +102,19 @@ struct Found {
 pub struct Scan<'a> {
     automaton: &'a Automaton,
     event: &'a Event,
+    directory: &'a Directory,
     fields: Vec<(String, Vec<Option<Found>>)>,
 }
 
 impl<'a> Scan<'a> {
     /// A scan of this event; nothing is searched yet.
-    pub fn new(automaton: &'a Automaton, event: &'a Event) -> Self {
-        Self { automaton, event, fields: Vec::new() }
+    pub fn new(automaton: &'a Automaton, event: &'a Event, directory: &'a Directory) -> Self {
+        Self { automaton, event, directory, fields: Vec::new() }
+    }
+
+    /// What products and groups are looked up in.
+    pub const fn directory(&self) -> &'a Directory {
+        self.directory
     }
 
     /// The first keyword of the set (`playbook/set`) in the text of this field.

@@ -18,6 +18,7 @@ pub mod compile;
 pub mod condition;
 mod cycles;
 pub mod diagnostic;
+pub mod directory;
 mod fold;
 mod index;
 mod journeys;

@@ -3,7 +3,9 @@
 use crate::bundle::{FieldTest, Operator, Pattern};
 use crate::keywords::Scan;
 use std::cmp::Ordering;
+use touchline_model::directory::Directory;
 use touchline_model::event::{Event, FieldRef};
+use touchline_model::id::IdKind;
 use touchline_model::kind::Kind;
 use touchline_model::output::Hit;
 use touchline_model::value::{Fields, Number, Value};
@@ -48,6 +50,23 @@ impl Pattern {
                     fits
                 }
                 FieldTest::AnyLine(inner) => any_line(inner, event),
+                FieldTest::Product { of_lines, test } => {
+                    let products = if *of_lines {
+                        products_of_lines(event, scan.directory())
+                    } else {
+                        products_of(event, scan.directory())
+                    };
+                    any_fits(test, &products)
+                }
+                FieldTest::GroupKind(test) => {
+                    let kind = group_of(event).and_then(|group| scan.directory().group_kind(group));
+                    value_fits(test, kind.map(Value::text).as_ref())
+                }
+                FieldTest::Content { content, product } => {
+                    let named = event.field("content_id").or_else(|| event.field("content"));
+                    named.and_then(FieldRef::as_text) == Some(content)
+                        || products_of(event, scan.directory()).contains(&product.as_str())
+                }
                 test => plain(test, &|path| event.field(path)),
             };
             if !fits {
@@ -73,8 +92,51 @@ pub(crate) fn bounds(test: &FieldTest) -> Vec<Number> {
         FieldTest::Compare { value, .. } => number(value).into_iter().collect(),
         FieldTest::In { values, .. } => values.iter().filter_map(number).collect(),
         FieldTest::Range { low, high, .. } => vec![*low, *high],
-        FieldTest::Has { .. } | FieldTest::Keyword { .. } | FieldTest::AnyLine(_) => Vec::new(),
+        FieldTest::Has { .. }
+        | FieldTest::Keyword { .. }
+        | FieldTest::AnyLine(_)
+        | FieldTest::Product { .. }
+        | FieldTest::GroupKind(_)
+        | FieldTest::Content { .. } => Vec::new(),
     }
+}
+
+/// Products of an order's lines, by the directory.
+fn products_of_lines<'a>(event: &'a Event, directory: &'a Directory) -> Vec<&'a str> {
+    let Some(FieldRef::Value(Value::List(lines))) = event.field("lines") else { return Vec::new() };
+    let of_line = |line: &'a Value| {
+        let Value::Record(line) = line else { return Vec::new() };
+        let sku = line_field(line, "sku").and_then(Value::as_text).unwrap_or_default();
+        let item = line.text("item_id").unwrap_or_default();
+        directory.products_of(item, sku).map(|(id, _)| id).collect()
+    };
+    lines.iter().flat_map(of_line).collect()
+}
+
+/// Products of the item or content that an event is about.
+fn products_of<'a>(event: &'a Event, directory: &'a Directory) -> Vec<&'a str> {
+    let items = ["item_id", "content_id", "content"].into_iter().filter_map(|name| event.field(name)?.as_text());
+    let mut products: Vec<&str> = items.flat_map(|item| directory.products_of(item, item).map(|(id, _)| id)).collect();
+    if products.is_empty() {
+        products = products_of_lines(event, directory);
+    }
+    products
+}
+
+/// `!=` asks that none is equal.
+fn any_fits(test: &FieldTest, values: &[&str]) -> bool {
+    match test {
+        FieldTest::Compare { field, operator: Operator::NotEqual, value } => {
+            let equal = FieldTest::Compare { field: field.clone(), operator: Operator::Equal, value: value.clone() };
+            !any_fits(&equal, values)
+        }
+        test => values.iter().any(|value| value_fits(test, Some(&Value::text(*value)))),
+    }
+}
+
+fn group_of(event: &Event) -> Option<&str> {
+    let subject = event.subject.iter().find(|id| id.kind == IdKind::Group).map(|id| id.value.as_str());
+    event.fields.text("group").or(subject)
 }
 
 type Lookup<'a> = dyn Fn(&str) -> Option<FieldRef<'a>> + 'a;
@@ -92,7 +154,11 @@ fn plain<'a>(test: &FieldTest, lookup: &Lookup<'a>) -> bool {
         }
         FieldTest::Has { field } => lookup(field).is_some_and(is_filled),
         // The compiler puts these only at the top of a pattern.
-        FieldTest::Keyword { .. } | FieldTest::AnyLine(_) => false,
+        FieldTest::Keyword { .. }
+        | FieldTest::AnyLine(_)
+        | FieldTest::Product { .. }
+        | FieldTest::GroupKind(_)
+        | FieldTest::Content { .. } => false,
     }
 }
 

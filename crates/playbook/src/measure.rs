@@ -279,4 +279,3 @@ fn date_of(past: &Past, name: &str, zone: Zone) -> Option<i32> {
         Value::Number(_) | Value::Bool(_) | Value::List(_) | Value::Record(_) => None,
     }
 }
-

@@ -202,10 +202,8 @@ impl Resolver<'_> {
             return self.wrong(codes::TYPE, name.at, "an attribute is compared with values".into(), None);
         }
         let test = self.typed(String::new(), &type_of(found.ty), name, test)?;
-        let quantity = Quantity {
-            written: format!("attr(\"{}\")", name.text),
-            of: Measure::Attribute(found.reading.clone()),
-        };
+        let quantity =
+            Quantity { written: format!("attr(\"{}\")", name.text), of: Measure::Attribute(found.reading.clone()) };
         Some(Condition::Compare(quantity, test))
     }
 
@@ -375,4 +373,3 @@ fn word_of<'c>(call: &'c Call, name: &str) -> &'c str {
         _ => "",
     }
 }
-

@@ -1,10 +1,10 @@
 //! From the syntax tree to what is evaluated: names, types, and what is not evaluated yet.
 
+use crate::attributes::Attribute;
 use crate::bundle::{Board, Condition, CustomType, FieldTest, Operator, Pattern, TagGroup, TagMatch, Trigger};
 use crate::codes::{self, Code};
 use crate::diagnostic::did_you_mean;
 use crate::syntax::{self, Argument, Call, EventPattern, Expression, Happening, SyntaxError, TERMS_MAX, Test, Word};
-use crate::attributes::Attribute;
 use crate::tally::Tallied;
 use crate::waits::Wait;
 use std::cell::RefCell;
@@ -32,6 +32,8 @@ pub(crate) struct Names<'a> {
     pub(crate) keyword_sets: &'a BTreeSet<String>,
     pub(crate) events: &'a BTreeMap<String, BTreeMap<String, CustomType>>,
     pub(crate) attributes: &'a BTreeMap<String, Attribute>,
+    /// Contents that stand for a product.
+    pub(crate) contents: &'a BTreeMap<String, String>,
     pub(crate) tallies: Tallies<'a>,
     /// What is waited for; triggers stand only in playbooks.
     pub(crate) waits: Option<&'a RefCell<BTreeMap<u64, Wait>>>,
@@ -272,7 +274,8 @@ impl<'a> Resolver<'a> {
         let word = &test.field;
         if let (Some(line), true) = (word.text.strip_prefix("any_line."), fields.has_lines()) {
             if line == "product" {
-                return self.not_yet(codes::NY_DIRECTORY_FIELD, word.at);
+                let test = self.looked_up(word, &test.test)?;
+                return Some(FieldTest::Product { of_lines: true, test: Box::new(test) });
             }
             let Some(ty) = line_field(line) else {
                 let known = line_names().collect::<Vec<_>>();
@@ -286,8 +289,16 @@ impl<'a> Resolver<'a> {
             }
             return self.typed(line.to_owned(), &ty, word, &test.test).map(|test| FieldTest::AnyLine(Box::new(test)));
         }
-        if let ("product" | "group_kind", EventFields::Built(_)) = (word.text.as_str(), fields) {
-            return self.not_yet(codes::NY_DIRECTORY_FIELD, word.at);
+        match (word.text.as_str(), fields) {
+            ("product", EventFields::Built(_)) => {
+                let test = self.looked_up(word, &test.test)?;
+                return Some(FieldTest::Product { of_lines: false, test: Box::new(test) });
+            }
+            ("group_kind", EventFields::Built(_)) => {
+                let test = self.looked_up(word, &test.test)?;
+                return Some(FieldTest::GroupKind(Box::new(test)));
+            }
+            _ => {}
         }
         let Some((path, ty)) = fields.field(&word.text) else {
             let known = fields.names();
@@ -295,7 +306,25 @@ impl<'a> Resolver<'a> {
             let message = format!("event `{event}` has no field `{}`", word.text);
             return self.wrong(codes::UNDEFINED_FIELD, word.at, message, hint);
         };
+        if let (Test::Compare(Operator::Equal, content), "content_id" | "content") = (&test.test, path.as_str())
+            && let Some(product) = self.names.contents.get(&content.text)
+        {
+            return Some(FieldTest::Content { content: content.text.clone(), product: product.clone() });
+        }
         self.typed(path, &ty, word, &test.test)
+    }
+
+    /// A test of what the directory says: equality with names.
+    fn looked_up(&mut self, word: &Word, test: &Test) -> Option<FieldTest> {
+        match test {
+            Test::Compare(Operator::Equal | Operator::NotEqual, _) | Test::In(_) => {
+                self.typed(String::new(), &Type::Text, word, test)
+            }
+            _ => {
+                let message = format!("`{}` is looked up in the directory: it is compared with names", word.text);
+                self.wrong(codes::TYPE, word.at, message, Some("use =, != or in".to_owned()))
+            }
+        }
     }
 
     pub(crate) fn typed(&mut self, field: String, ty: &Type, word: &Word, test: &Test) -> Option<FieldTest> {

@@ -1,6 +1,6 @@
 //! The `rules` section.
 
-use crate::bundle::{Action, Rule};
+use crate::bundle::{Action, Assignee, Rule};
 use crate::codes;
 use crate::compile::Scope;
 use crate::diagnostic::{Place, Sink, did_you_mean};
@@ -9,6 +9,7 @@ use crate::syntax::Word;
 use crate::yaml::{Node, NodeKind, Scalar};
 use std::collections::BTreeSet;
 use touchline_model::command::TagRef;
+use touchline_model::time::Span;
 
 /// Reads all rules of one playbook. `places` says where each rule is written.
 pub(crate) fn read(
@@ -119,17 +120,21 @@ fn actions(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<A
         let set = map.text("set_tag", sink);
         let unset = map.text("unset_tag", sink);
         let allow = map.text("allow", sink);
-        let mut refused = false;
+        let before = actions.len();
+        let mut is_other = false;
         if let Some(node) = map.take("set_attr") {
+            is_other = true;
             actions.extend(set_attributes(node, &reader::join(path, "set_attr"), scope, sink));
-            refused = true;
         }
-        for (key, code) in [
-            ("assign", codes::NY_ASSIGN),
-            ("handoff", codes::NY_HANDOFF),
-            ("task", codes::NY_TASK),
-        ] {
-            refused |= map.not_yet(key, code, sink).is_some();
+        for (key, read) in OTHERS {
+            if let Some(node) = map.take(key) {
+                is_other = true;
+                actions.extend(read(node, &reader::join(path, key), sink));
+            }
+        }
+        if actions.len() > before + 1 || (is_other && (set.is_some() || unset.is_some())) {
+            let message = "one action per entry: write them as several".to_owned();
+            sink.report(codes::SHAPE, node.place, path, message, None);
         }
         match (set, unset) {
             (Some(tag), None) => actions.extend(set_tag(tag, allow, path, scope, sink)),
@@ -144,7 +149,7 @@ fn actions(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<A
                 let message = "one action per entry: write set_tag and unset_tag as two".to_owned();
                 sink.report(codes::SHAPE, node.place, path, message, None);
             }
-            (None, None) if refused => {}
+            (None, None) if is_other => {}
             (None, None) => {
                 let message = "an action is missing".to_owned();
                 let hint = Some("write {set_tag: group/tag} or {unset_tag: group/tag}".to_owned());
@@ -157,6 +162,67 @@ fn actions(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<A
         sink.report(codes::MISSING_KEY, node.place, path, "a rule does at least one thing".into(), None);
     }
     actions
+}
+
+type Read = fn(&Node, &str, &mut Sink) -> Option<Action>;
+
+/// Actions that concern staff.
+const OTHERS: [(&str, Read); 3] = [("assign", assign), ("handoff", handoff), ("task", task)];
+/// A hand-over that names no time has to be taken up within this.
+const SLA: Span = Span::hours(24);
+
+/// `{by: round_robin, pool: dcc}`, `{by: store}`.
+fn assign(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {
+    let mut map = Mapping::open(node, path, sink)?;
+    let by = map.require("by", sink).and_then(|node| reader::text(node, path, sink));
+    let pool = map.text("pool", sink);
+    let place = map.place();
+    map.done(sink);
+    match (by?.text.as_str(), pool) {
+        ("round_robin", Some(pool)) => Some(Action::Assign(Assignee::Pool(pool.text.clone()))),
+        ("store", None) => Some(Action::Assign(Assignee::Store)),
+        ("round_robin", None) => {
+            sink.report(codes::MISSING_KEY, place, path, "the key `pool` is missing".into(), None);
+            None
+        }
+        ("store", Some(pool)) => {
+            sink.report(codes::UNKNOWN_KEY, pool.place, path, "a store has no pool".into(), None);
+            None
+        }
+        (other, _) => by_what(other, by?, path, sink),
+    }
+}
+
+/// `{to: sales, by: round_robin, sla: 1h, reason: 主动咨询}`.
+fn handoff(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {
+    let mut map = Mapping::open(node, path, sink)?;
+    let to = map.require("to", sink).and_then(|node| reader::text(node, path, sink));
+    let (by, sla, reason) = (map.text("by", sink), map.text("sla", sink), map.text("reason", sink));
+    map.done(sink);
+    if let Some(by) = by.filter(|by| by.text != "round_robin") {
+        return by_what(&by.text, by, path, sink);
+    }
+    let span = match sla {
+        None => SLA,
+        Some(sla) => Span::parse(&sla.text).or_else(|| {
+            let hint = Some("durations are 30s, 5m, 2h, 3d".to_owned());
+            sink.report(codes::VALUE, sla.place, path, format!("`{}` is not a duration", sla.text), hint);
+            None
+        })?,
+    };
+    let reason = reason.map(|reason| reason.text.clone()).unwrap_or_default();
+    Some(Action::Handoff { to: Assignee::Pool(to?.text.clone()), sla: span, reason })
+}
+
+fn task(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {
+    reader::text(node, path, sink).map(|text| Action::Task(text.text.clone()))
+}
+
+fn by_what(word: &str, by: &Scalar, path: &str, sink: &mut Sink) -> Option<Action> {
+    let hint = did_you_mean(word, ["round_robin", "store"])
+        .or_else(|| Some("staff are chosen by round_robin (of a pool) or store".to_owned()));
+    sink.report(codes::VALUE, by.place, path, format!("nobody is chosen by `{word}`"), hint);
+    None
 }
 
 /// `{attribute: value, …}`.

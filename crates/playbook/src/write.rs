@@ -58,6 +58,10 @@ impl FieldTest {
                 Self::Has { field } => format!("has any_line.{field}"),
                 inner => format!("any_line.{}", inner.write()),
             },
+            Self::Product { of_lines: true, test } => format!("any_line.product {}", test.write_bound(false)),
+            Self::Product { of_lines: false, test } => format!("product {}", test.write_bound(false)),
+            Self::GroupKind(test) => format!("group_kind {}", test.write_bound(false)),
+            Self::Content { content, .. } => format!("content = \"{content}\""),
             Self::Compare { field, .. } | Self::In { field, .. } | Self::Range { field, .. } => {
                 format!("{field} {}", self.write_bound(false))
             }
@@ -74,7 +78,12 @@ impl FieldTest {
                 format!("in [{}]", values.join(", "))
             }
             Self::Range { low, high, .. } => format!("in {low}..{high}"),
-            Self::Has { .. } | Self::Keyword { .. } | Self::AnyLine(_) => String::new(),
+            Self::Has { .. }
+            | Self::Keyword { .. }
+            | Self::AnyLine(_)
+            | Self::Product { .. }
+            | Self::GroupKind(_)
+            | Self::Content { .. } => String::new(),
         }
     }
 }

@@ -209,7 +209,10 @@ const TABLE: &[(&str, &str)] = &[
     ("PB023", "attributes: {a: ▸b}\n"),
     ("PB009", "attributes: {a: {date_add: {from: ▸order.paid, days: 3}}}\n"),
     ("PB009", "attributes: {a: {date_add: {from: last(order.paid), days: ▸qty}}}\n"),
-    ("PB023", "attributes: {a: {date_add: {from: last(order.paid), days: sum_lines(▸quantity * product.days_per_unit)}}}\n"),
+    (
+        "PB023",
+        "attributes: {a: {date_add: {from: last(order.paid), days: sum_lines(▸quantity * product.days_per_unit)}}}\n",
+    ),
     ("PB024", "attributes: {a: {date_add: {from: last(chat.message), days: ▸sum_lines(qty)}}}\n"),
     ("PB034", "counters: {a: ▸none(order.paid)}\n"),
     ("PB046", "segments: {s: \"▸count(order.paid, within=3d) >= 65\"}\n"),
@@ -305,7 +308,8 @@ fn every_code_is_given_where_it_belongs() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     // Two are too large for a table, one needs two playbooks, one stands only in requests.
-    let covered: BTreeSet<&str> = TABLE.iter().map(|(code, _)| *code).chain(["PB002", "PB003", "PB041", "PB047"]).collect();
+    let covered: BTreeSet<&str> =
+        TABLE.iter().map(|(code, _)| *code).chain(["PB002", "PB003", "PB041", "PB047"]).collect();
     let known: BTreeSet<&str> = codes::ALL.iter().map(|code| code.code).collect();
     assert_eq!(covered, known);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use touchline_model::command::{PlaybookSource, TagRef};
+use touchline_model::directory::Directory;
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{EventId, IdKey, IdKind};
 use touchline_model::kind::Kind;
@@ -12,6 +13,8 @@ use touchline_playbook::compile::{compile, compile_with_warnings, playbook_id};
 use touchline_playbook::diagnostic::render;
 use touchline_playbook::keywords::Scan;
 use touchline_playbook::matching::Matched;
+
+static NOBODY: Directory = Directory::EMPTY;
 
 macro_rules! example {
     ($letter:literal) => {
@@ -117,7 +120,7 @@ rules:
     let bundle = bundle(yaml);
     let check = |rule: usize, text: &str, expected: Option<(&str, u32, u32)>| {
         let event = chat(text);
-        let mut scan = Scan::new(&bundle.keywords, &event);
+        let mut scan = Scan::new(&bundle.keywords, &event, &NOBODY);
         let Trigger::Event(pattern) = &bundle.rules[rule].triggers[0] else { panic!("an event") };
         let hit = match pattern.matches(&event, &mut scan) {
             Matched::Yes { hit } => hit,
@@ -179,7 +182,7 @@ fn fits(pattern: &str, event: &Event) -> bool {
     );
     let bundle = bundle(&yaml);
     let Trigger::Event(compiled) = &bundle.rules[0].triggers[0] else { panic!("an event") };
-    let mut scan = Scan::new(&bundle.keywords, event);
+    let mut scan = Scan::new(&bundle.keywords, event, &NOBODY);
     matches!(compiled.matches(event, &mut scan), Matched::Yes { .. })
 }
 

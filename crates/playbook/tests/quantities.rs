@@ -17,6 +17,8 @@ use touchline_playbook::diagnostic::render;
 use touchline_playbook::keywords::Scan;
 use touchline_playbook::measure::Now;
 
+static NOBODY: Directory = Directory::EMPTY;
+
 struct Person(Past);
 
 impl Facts for Person {
@@ -63,7 +65,7 @@ fn event(kind: Kind, fields: Fields, private: Fields) -> Event {
 /// As the engine does it, without an engine.
 fn happen(bundle: &Bundle, past: &mut Past, event: &Event, at: Time) {
     past.happen(event.name(), at);
-    let mut scan = Scan::new(&bundle.keywords, event);
+    let mut scan = Scan::new(&bundle.keywords, event, &NOBODY);
     for key in bundle.tallies_by_event.get(event.name()).into_iter().flatten() {
         bundle.tallies[key].add(*key, past, event, &mut scan, at);
     }
@@ -76,7 +78,11 @@ fn paid(fen: i64, channel: &str) -> Event {
 
 fn viewed(session: &str) -> Event {
     let session = Value::text(session);
-    event(Kind::ContentViewed, Fields::new().with("content_id", Value::text("A")).with("session", session), Fields::new())
+    event(
+        Kind::ContentViewed,
+        Fields::new().with("content_id", Value::text("A")).with("session", session),
+        Fields::new(),
+    )
 }
 
 fn holds(condition: &Condition, past: &Past, at: Time) -> bool {
@@ -116,15 +122,30 @@ fn windows_end_where_they_say() {
     check(&bundle, &past, "four", &[("2026-01-04 10:00", false)]);
     happen(&bundle, &mut past, &viewed(""), at("2026-01-05 10:00"));
     // a, b (newest on the 3rd), and two more: four until a is 30 days old, on 01-31 10:00.
-    check(&bundle, &past, "four", &[("2026-01-05 10:00", true), ("2026-01-31 09:59", true), ("2026-01-31 10:00", false)]);
+    check(
+        &bundle,
+        &past,
+        "four",
+        &[("2026-01-05 10:00", true), ("2026-01-31 09:59", true), ("2026-01-31 10:00", false)],
+    );
     // Without distinct: five times; on 02-02 10:00 the third of them leaves, two stay until 02-03 10:00.
-    check(&bundle, &past, "two", &[("2026-02-02 09:59", false), ("2026-02-02 10:00", true), ("2026-02-03 10:00", false)]);
+    check(
+        &bundle,
+        &past,
+        "two",
+        &[("2026-02-02 09:59", false), ("2026-02-02 10:00", true), ("2026-02-03 10:00", false)],
+    );
 
     check(&bundle, &past, "since", &[("2026-01-05 10:00", false)]);
     happen(&bundle, &mut past, &paid(200, "s"), at("2026-01-04 10:00"));
     // Views at and after the order: of the 4th and the 5th.
     check(&bundle, &past, "since", &[("2026-01-05 10:00", true)]);
-    check(&bundle, &past, "quiet", &[("2026-01-05 10:00", false), ("2026-02-03 09:59", false), ("2026-02-03 10:00", true)]);
+    check(
+        &bundle,
+        &past,
+        "quiet",
+        &[("2026-01-05 10:00", false), ("2026-02-03 09:59", false), ("2026-02-03 10:00", true)],
+    );
     check(&bundle, &past, "never", &[("2026-06-01 00:00", false)]);
     happen(&bundle, &mut past, &paid(150, "x"), at("2026-01-05 23:59"));
     // 200 of the 4th and 150 of the 5th are 350 on the 5th; on the 6th only the 5th and the 6th count.
@@ -167,10 +188,20 @@ segments:
     past.learn("profile.baby_birthday", Value::text("2025-06-15"), Time(0));
     past.learn("profile.city", Value::text("杭州"), Time(0));
     past.learn("等级", Value::integer(3), Time(0));
-    check(&bundle, &past, "one", &[("2026-06-14 23:59", false), ("2026-06-15 00:00", true), ("2028-06-14 23:59", true)]);
+    check(
+        &bundle,
+        &past,
+        "one",
+        &[("2026-06-14 23:59", false), ("2026-06-15 00:00", true), ("2028-06-14 23:59", true)],
+    );
     check(&bundle, &past, "one", &[("2028-06-15 00:00", false), ("2025-06-14 12:00", false)]);
     check(&bundle, &past, "not_one", &[("2026-06-15 00:00", false), ("2026-07-15 00:00", true)]);
-    check(&bundle, &past, "days", &[("2025-06-17 23:59", false), ("2025-06-18 00:00", true), ("2025-06-19 00:00", false)]);
+    check(
+        &bundle,
+        &past,
+        "days",
+        &[("2025-06-17 23:59", false), ("2025-06-18 00:00", true), ("2025-06-19 00:00", false)],
+    );
     check(&bundle, &past, "years", &[("2027-06-14 23:59", false), ("2027-06-15 00:00", true)]);
     check(&bundle, &past, "hz", &[("2026-01-01 00:00", true)]);
     check(&bundle, &past, "ranked", &[("2026-01-01 00:00", true)]);
@@ -183,7 +214,8 @@ segments:
 
 #[test]
 fn groups_are_looked_up_in_the_directory() {
-    let bundle = compiled("segments: {mine: in_group(复利闪购群), moms: in_group(kind=妈妈群), native: in_group(wr1)}\n");
+    let bundle =
+        compiled("segments: {mine: in_group(复利闪购群), moms: in_group(kind=妈妈群), native: in_group(wr1)}\n");
     let mut directory = Directory::default();
     let group = touchline_model::directory::Group { name: "复利闪购群".into(), kind: "妈妈群".into() };
     directory.set(touchline_model::directory::Entry::Group("wr1".into(), group));
@@ -246,7 +278,8 @@ segments:
     }
 }
 
-const AGING: &str = "attributes: {月: {months_since: profile.b}, 天: {days_since: profile.b}, 岁: {years_since: profile.b}}
+const AGING: &str =
+    "attributes: {月: {months_since: profile.b}, 天: {days_since: profile.b}, 岁: {years_since: profile.b}}
 segments:
   c1: count(order.paid(shop=s), within=3d) >= 2
   c2: count(order.paid(shop=s), within=40h) = 1

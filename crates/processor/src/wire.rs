@@ -157,7 +157,10 @@ fn cut_rest(input: &mut Input) {
         | LoopBody::Redeem { exclusive: ids, .. } => ids.truncate(LINKED_MAX),
         LoopBody::MergeIn { snapshot, .. } | LoopBody::Part { snapshot, .. } => cut_snapshot(snapshot),
         // Their parts are bounded: commands on decoding, bundles by the compiler.
-        LoopBody::ForwardCommand { .. } | LoopBody::Activation { .. } | LoopBody::Release { .. } => {}
+        LoopBody::ForwardCommand { .. }
+        | LoopBody::Activation { .. }
+        | LoopBody::Directory { .. }
+        | LoopBody::Release { .. } => {}
         // Lines are those of an event that fits a record.
         LoopBody::Bought { .. } | LoopBody::Member { .. } => {}
     }
@@ -212,10 +215,10 @@ fn shorten(text: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use touchline_model::past::Past;
     use touchline_model::event::Event;
     use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
     use touchline_model::output::{CommandResult, DeadLetter, Enrolment, Hit, Identity, Relation, Tag, TagChange};
+    use touchline_model::past::Past;
     use touchline_model::record::Evidence;
     use touchline_model::time::Time;
     use touchline_proto::{ContactRecord, decode_contact_record, decode_input, decode_output};

@@ -65,6 +65,8 @@ pub(crate) fn check_command_texts(command: &Command) -> Result<(), Undecodable> 
         CommandBody::Link { contact: _, identifier: _, reason }
         | CommandBody::Unlink { contact: _, identifier: _, reason } => fits("reason", reason, REASON_BYTES_MAX),
         CommandBody::MintToken { token: _, bearer: _, expires_at: _ } => Ok(()),
+        // Bounded when it is read.
+        CommandBody::SetDirectory { yaml: _ } => Ok(()),
         // The sources themselves are bounded as a bundle when they are compiled.
         CommandBody::Activate { sources, remove, expected_active: _ } => {
             let ids = sources.iter().map(|source| &source.id).chain(remove);

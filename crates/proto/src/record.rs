@@ -98,6 +98,7 @@ fn command_to(command: &Command) -> v1::Command {
             bearer: Some(id_out(bearer)),
             expires_at_ms: expires_at.0,
         }),
+        CommandBody::SetDirectory { yaml } => CommandWire::SetDirectory(v1::SetDirectory { yaml: yaml.clone() }),
         CommandBody::Activate { sources, remove, expected_active } => CommandWire::Activate(v1::Activate {
             sources: sources_out(sources),
             remove: remove.clone(),
@@ -143,6 +144,7 @@ fn command_from(wire: v1::Command) -> Result<Command, Undecodable> {
             bearer: bearer_in(&wire.tenant, body.bearer)?,
             expires_at: clock_in("expires_at_ms", body.expires_at_ms)?,
         },
+        CommandWire::SetDirectory(body) => CommandBody::SetDirectory { yaml: body.yaml },
         CommandWire::Activate(body) => CommandBody::Activate {
             sources: sources_in(body.sources),
             remove: body.remove,
@@ -249,6 +251,9 @@ fn loop_to(told: &Loop) -> v1::Loop {
         LoopBody::Release { target, from } => {
             LoopWire::Release(v1::Release { target: target.to_string(), from: from.to_string() })
         }
+        LoopBody::Directory { tenant, yaml } => {
+            LoopWire::Directory(v1::Directory { tenant: tenant.clone(), yaml: yaml.clone() })
+        }
         LoopBody::Activation { number, tenant, sources } => LoopWire::Activation(v1::Activation {
             number: *number,
             tenant: tenant.clone(),
@@ -343,6 +348,10 @@ fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
         },
         LoopWire::Release(body) => {
             LoopBody::Release { target: key_in("target", &body.target)?, from: key_in("from", &body.from)? }
+        }
+        LoopWire::Directory(body) => {
+            check_tenant(&body.tenant)?;
+            LoopBody::Directory { tenant: body.tenant, yaml: body.yaml }
         }
         LoopWire::Activation(body) => {
             check_tenant(&body.tenant)?;

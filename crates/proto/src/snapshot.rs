@@ -1,9 +1,6 @@
 //! What a contact held when it became a forward.
 
-use crate::output::{
-    identities_in, identity_to, relation_to, relations_in, tag_to, tags_in, touch_in,
-    touch_to,
-};
+use crate::output::{identities_in, identity_to, relation_to, relations_in, tag_to, tags_in, touch_in, touch_to};
 use crate::past::{past_in, past_to};
 use crate::v1;
 use crate::v1::held_enrolment::GoalUntil as GoalWire;
@@ -15,7 +12,7 @@ use touchline_model::snapshot::{Enrolment, GoalUntil, Next, Snapshot};
 use touchline_model::time::Time;
 
 pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
-    let Snapshot { seen, identities, apart, reserved, tags, relations, past, enrolments, touches } = snapshot;
+    let Snapshot { seen, identities, apart, reserved, tags, relations, past, assigned, enrolments, touches } = snapshot;
     let (last_times, past) = past_to(past);
     let touches = touches.iter().map(|touch| {
         // Its number belongs to another partition and says nothing here.
@@ -34,6 +31,8 @@ pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
         relations: relations.iter().map(relation_to).collect(),
         last_times,
         past,
+        assigned: assigned.as_ref().map(|(staff, _)| staff.clone()).unwrap_or_default(),
+        assigned_at_ms: assigned.as_ref().map_or(0, |(_, at)| at.0),
         enrolments: enrolments.iter().map(enrolment_to).collect(),
         touches: touches.collect(),
     }
@@ -50,6 +49,7 @@ pub(crate) fn snapshot_in(wire: v1::Snapshot) -> Result<Snapshot, Undecodable> {
         tags: tags_in(wire.tags)?,
         relations: relations_in(wire.relations),
         past: past_in(wire.last_times, wire.past)?,
+        assigned: (!wire.assigned.is_empty()).then_some((wire.assigned, Time(wire.assigned_at_ms))),
         enrolments: enrolments.collect::<Result<_, _>>()?,
         touches: touches.collect::<Result<_, _>>()?,
     })

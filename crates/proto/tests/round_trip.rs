@@ -1,17 +1,17 @@
 //! Everything the model can say survives the wire; everything else is refused, never a panic.
 
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use touchline_model::command::{Command, CommandBody, PlaybookSource, TagRef};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
-use std::collections::BTreeMap;
 use touchline_model::kind::Kind;
-use touchline_model::past::{Membership, Occurrence, Past, Tally};
 use touchline_model::output::Cause;
 use touchline_model::output::{
     CommandResult, Contact, DeadLetter, DeadReason, Enrolment, Hit, Identity, Joined, Numbered, Outcome, Output,
     Progress, Relation, Stage, StageMove, Stream, Tag, TagChange, Touch, TouchState,
 };
+use touchline_model::past::{Membership, Occurrence, Past, Tally};
 use touchline_model::record::{Evidence, Input, Loop, LoopBody};
 use touchline_model::snapshot::{self, GoalUntil, Next, Snapshot};
 use touchline_model::taxonomy::{self, FieldType};
@@ -443,6 +443,7 @@ fn commands() -> Vec<Command> {
             identifier: IdKey::new(IdKind::YzOpenId, "youzan", "o1"),
             reason: "异".to_owned(),
         },
+        CommandBody::SetDirectory { yaml: "kind: directory\n".to_owned() },
         CommandBody::Activate {
             sources: vec![PlaybookSource { id: "p".to_owned(), yaml: "playbook: p".to_owned() }],
             remove: vec!["q".to_owned()],
@@ -493,6 +494,7 @@ fn loops() -> Vec<Loop> {
         LoopBody::Redeem { target: key(), from: key(), exclusive: exclusive.clone(), at: NOW, origin },
         LoopBody::Part { target: t7, from: f7, snapshot: Box::new(snapshot(e7)), origin },
         LoopBody::Release { target: t6, from: f6 },
+        LoopBody::Directory { tenant: "acme".to_owned(), yaml: "kind: directory\n".to_owned() },
         LoopBody::Activation { number: 2, tenant: "acme".to_owned(), sources },
     ];
     bodies.into_iter().map(|body| Loop { source: 3, sequence: 12, origin, clock: NOW, body }).collect()
@@ -517,6 +519,7 @@ fn snapshot(promised: Vec<IdKey>) -> Snapshot {
         tags,
         relations,
         past,
+        assigned: Some(("li".to_owned(), NOW)),
         enrolments: vec![
             ("p/a".to_owned(), enrolment(Some(next), Some(GoalUntil::Moment(NOW)), None)),
             ("p/b".to_owned(), enrolment(None, Some(GoalUntil::Enrolment), None)),

@@ -226,6 +226,12 @@ impl Follower {
                 let bundle = compiled.and_then(Result::ok).map(Arc::new);
                 Some(Change::Bundle { position: told.origin, number, tenant, bundle })
             }
+            LoopBody::Directory { tenant, yaml } => {
+                // Every partition gets the same; those of the first are in order.
+                let is_first = location.partition == 0;
+                let entries = touchline_playbook::directory::parse(&yaml).ok().filter(|_| is_first)?;
+                Some(Change::Directory { tenant, entries })
+            }
             _ => None,
         }
     }

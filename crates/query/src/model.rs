@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use touchline_log::Topic;
 use touchline_model::command::TagRef;
-use touchline_model::directory::Directory;
+use touchline_model::directory::{self, Directory};
 use touchline_model::id::{CellKey, ContactId, EventId, IdKey, Position};
 use touchline_model::output::{Contact, DeadReason, Numbered, Output, Progress, Stream, Tag, TagChange};
 use touchline_model::record::Evidence;
@@ -135,6 +135,10 @@ pub(crate) enum Change {
         tenant: String,
         bundle: Option<Arc<Bundle>>,
     },
+    Directory {
+        tenant: String,
+        entries: Vec<directory::Entry>,
+    },
     /// The next record of its topic: each comes once.
     Output {
         numbered: Box<Numbered>,
@@ -231,6 +235,10 @@ impl ReadModel {
                 if let Some(bundle) = bundle {
                     self.bundles.insert(number, (tenant, bundle));
                 }
+            }
+            Change::Directory { tenant, entries } => {
+                let directory = Arc::make_mut(&mut self.tenant_mut(&tenant).directory);
+                entries.into_iter().for_each(|entry| directory.set(entry));
             }
             Change::Output { numbered, location } => self.output(*numbered, location),
             Change::Contact(contact) => self.tenant_mut(&contact.key.tenant()).contact(*contact),

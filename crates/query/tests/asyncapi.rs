@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use touchline_log::publish::{MARKER_HEADER, SEQUENCE_HEADER};
 use touchline_log::{Marker, Topic};
 use touchline_model::id::{CellKey, IdKey, IdKind, Position};
-use touchline_model::past::Past;
 use touchline_model::output::{
     CommandResult, Contact, DeadLetter, DeadReason, Numbered, Outcome, Output, Progress, Stream,
 };
+use touchline_model::past::Past;
 use touchline_model::record::Input;
 use touchline_model::time::Time;
 use touchline_proto::{

@@ -39,6 +39,28 @@ pub(crate) fn merge(
     theirs: Vec<(String, Enrolment)>,
     touches: Vec<Touch>,
 ) {
+    for theirs in touches.iter().filter(|touch| touch.journey.is_empty()) {
+        // What a rule gave somebody to do is still to be done, under a name of the contact that goes on.
+        let replaces = theirs.replaces.clone().unwrap_or_else(|| theirs.id.clone());
+        let (tenant, contact_id) = (case.cell.tenant(), case.cell.contact_id());
+        let name = theirs.id.splitn(3, '/').nth(2).unwrap_or_default();
+        let cause = case.decided_by(&theirs.playbook, format!("rules/{}/{MERGED}", theirs.step), None);
+        let own = Touch {
+            id: format!("{tenant}/{contact_id}/{name}"),
+            contact: case.cell.clone(),
+            executor: contact
+                .owner()
+                .map(str::to_owned)
+                .filter(|_| theirs.touchpoint == "task")
+                .or_else(|| theirs.executor.clone()),
+            replaces: Some(replaces),
+            cause,
+            ..theirs.clone()
+        };
+        timers::arm(work, case.cell, contact, own.expires_at, &timers::expiry(&own.id));
+        contact.touches.insert(own.id.clone(), Box::new(own.clone()));
+        work.say(Output::Touch(own));
+    }
     for (journey_name, theirs) in theirs {
         let journey = of_bundle(case, &journey_name);
         let mut merging = Merging { work, case, journey: &journey, journey_name: &journey_name, touches: &touches };

@@ -143,8 +143,7 @@ fn who_is_parted_takes_along_what_its_own_events_set() {
     engines.event(says(&buyer, "奶粉", "2026-03-02T12:00:00"));
     let shipped = event(Kind::OrderClosed, "closed", at("2026-03-02T12:10:00"), vec![order], &[("order_id", "E1")]);
     engines.event(shipped);
-    let last =
-        |contact: &Contact, name: &str| contact.past.happened.get(name).map(|happened| happened.last);
+    let last = |contact: &Contact, name: &str| contact.past.happened.get(name).map(|happened| happened.last);
     assert_eq!(tags(&engines.contact(&buyer)), ["兴趣/奶粉", "兴趣/纸尿裤", "阶段/成交"]);
     assert_eq!(last(&engines.contact(&buyer), "order.closed"), Some(at("2026-03-02T12:10:00")));
     assert_eq!(last(&engines.contact(&wang), "order.closed"), None);

@@ -90,9 +90,7 @@ impl SegmentService for Server {
                 None => touchline_playbook::condition::parse(&request.filter, &crate::server::no_bundle()),
             };
             Ok(match parsed {
-                Ok(condition) => {
-                    v1::AnalyzeFilterResponse { normalized: condition.write(), diagnostics: Vec::new() }
-                }
+                Ok(condition) => v1::AnalyzeFilterResponse { normalized: condition.write(), diagnostics: Vec::new() },
                 Err(wrong) => v1::AnalyzeFilterResponse {
                     normalized: String::new(),
                     diagnostics: vec![diagnostic_to(&wrong, String::new())],

@@ -14,10 +14,10 @@ use touchline_model::command::{Command, PlaybookSource};
 use touchline_model::event::{Actor, Channel as From, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
-use touchline_model::past::Past;
 use touchline_model::output::{
     Cause, Contact, Identity, Numbered, Output, Progress, Tag, TagChange, Touch, TouchState,
 };
+use touchline_model::past::Past;
 use touchline_model::record::{Input, Loop, LoopBody};
 use touchline_model::time::Time;
 use touchline_model::value::{Fields, Value};
@@ -315,7 +315,16 @@ pub fn said(name: &str, text: &str) -> Event {
 
 pub fn change(name: &str, group: &str, set: Option<&str>, unset: Option<&str>, cause: Cause) -> Output {
     let (set, unset) = (set.map(Into::into), unset.map(Into::into));
-    Output::TagChange(TagChange { contact: key(name), group: group.into(), set, unset, moves: vec![], at: NOON, retracted: false, cause })
+    Output::TagChange(TagChange {
+        contact: key(name),
+        group: group.into(),
+        set,
+        unset,
+        moves: vec![],
+        at: NOON,
+        retracted: false,
+        cause,
+    })
 }
 
 pub fn touch(name: &str, step: &str, state: TouchState) -> Output {
