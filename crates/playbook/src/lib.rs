@@ -28,6 +28,7 @@ pub mod matching;
 pub mod measure;
 mod quantities;
 mod reader;
+pub mod reference;
 mod resolve;
 mod rules;
 pub mod syntax;

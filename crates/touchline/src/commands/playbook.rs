@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use touchline_model::command::PlaybookSource;
-use touchline_playbook::{compile, diagnostic};
+use touchline_playbook::{compile, diagnostic, reference};
 use touchline_proto::v1;
 use touchline_proto::v1::playbook_service_client::PlaybookServiceClient;
 
@@ -38,6 +38,8 @@ pub(crate) enum Command {
     },
     /// List the playbooks in force
     List,
+    /// Print the reference of the language as Markdown: functions, events, diagnostics
+    Reference,
 }
 
 /// Reads playbook files; the id of a source is the playbook's own, else the file's name.
@@ -56,6 +58,10 @@ fn read_one(file: &Path) -> anyhow::Result<PlaybookSource> {
 pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Validate { files } => validate(server, &files),
+        Command::Reference => {
+            print_line(reference::markdown().trim_end());
+            Ok(())
+        }
         Command::Test(options) => playbook_test::run(server, &options),
         Command::Activate { files, expect, remove, actor } => activate(server, &files, expect, remove, actor).await,
         Command::List => {
