@@ -5,7 +5,7 @@ use crate::found;
 use crate::report::Failure;
 use touchline_model::id::CellKey;
 use touchline_model::output::{Contact, Numbered, TagChange, Touch};
-use touchline_model::time::Zone;
+use touchline_model::time::{Time, Zone};
 use touchline_playbook::bundle::Bundle;
 use touchline_playbook::diagnostic::Place;
 
@@ -13,6 +13,7 @@ use touchline_playbook::diagnostic::Place;
 pub(crate) struct Seen<'w> {
     pub(crate) file: &'w str,
     pub(crate) zone: Zone,
+    pub(crate) now: Time,
     pub(crate) person: &'w str,
     pub(crate) contact: Option<&'w Contact>,
     pub(crate) cells: &'w [CellKey],
@@ -44,8 +45,10 @@ impl Seen<'_> {
             }
             What::Stages(boards) => self.each(&at, boards, |board| found::stage(self.contact, board)),
             What::Why(tags) => tags.iter().filter_map(|(tag, wanted)| self.why(&at, tag, wanted)).collect(),
-            What::Segments(wanted) => self.lists(&at, wanted, &found::segments(self.contact, self.bundle)),
-            What::Attributes(names) => self.each(&at, names, |name| found::attribute(self.contact, name)),
+            What::Segments(wanted) => self.lists(&at, wanted, &found::segments(self.contact)),
+            What::Attributes(names) => {
+                self.each(&at, names, |name| found::attribute(self.contact, self.bundle, name, (self.now, self.zone)))
+            }
             What::Owner(wanted) => {
                 let owner = self.contact.and_then(|contact| contact.owner.clone());
                 self.equal(&at, "", wanted, &owner).into_iter().collect()
@@ -161,7 +164,7 @@ impl Seen<'_> {
                 && tag(&wanted.unset, &change.unset)
                 && wanted.at.is_none_or(|at| at == change.at)
                 && wanted.why.as_ref().is_none_or(|why| found::is_because(&change.cause, why))
-                && wanted.retracted.is_none_or(|retracted| retracted == found::is_retracted(change))
+                && wanted.retracted.is_none_or(|retracted| retracted == change.retracted)
         };
         let Some(place) = difference(wanted, &found, fits, |wanted| wanted.place) else { return Vec::new() };
         let at = At { place: place.unwrap_or(at.place), ..*at };
@@ -188,7 +191,7 @@ impl Seen<'_> {
             parts.extend(tag.as_ref().map(|tag| format!("{key}: {}/{tag}", change.group)));
         }
         parts.push(format!("at: {}", found::moment(change.at, self.zone)));
-        parts.extend(found::is_retracted(change).then(|| "retracted: true".to_owned()));
+        parts.extend(change.retracted.then(|| "retracted: true".to_owned()));
         format!("{{{}}}", parts.join(", "))
     }
 }

@@ -4,7 +4,8 @@ use crate::format::WantedWhy;
 use touchline_model::id::CellKey;
 use touchline_model::output::{Cause, Contact, DeadLetter, Enrolment, Numbered, Output, TagChange, Touch};
 use touchline_model::time::{Time, Zone};
-use touchline_playbook::bundle::{Bundle, Facts};
+use touchline_model::value::Value;
+use touchline_playbook::bundle::Bundle;
 
 /// All tags, as `group/tag`, in order.
 pub(crate) fn tags(contact: Option<&Contact>) -> Vec<String> {
@@ -33,16 +34,27 @@ pub(crate) fn why<'c>(contact: Option<&'c Contact>, tag: &str) -> Option<&'c Cau
     contact?.tags.iter().find(|have| have.group == group && have.tag == tag).map(|tag| &tag.cause)
 }
 
-/// The segments of the bundle that the contact is in, in order.
-pub(crate) fn segments(contact: Option<&Contact>, bundle: Option<&Bundle>) -> Vec<String> {
-    let Some(contact) = contact else { return Vec::new() };
-    let segments = bundle.into_iter().flat_map(|bundle| &bundle.segments);
-    segments.filter(|(_, condition)| condition.holds(&Carried(contact))).map(|(name, _)| name.clone()).collect()
+/// The segments that the contact is in, in order.
+pub(crate) fn segments(contact: Option<&Contact>) -> Vec<String> {
+    contact.into_iter().flat_map(|contact| &contact.past.segments).cloned().collect()
 }
 
-/// The value of an attribute, as it is written. Contacts have none yet: the compiler refuses the section.
-pub(crate) fn attribute(_contact: Option<&Contact>, _name: &str) -> Option<String> {
-    None
+/// The value of an attribute at this moment, as it is written.
+pub(crate) fn attribute(
+    contact: Option<&Contact>,
+    bundle: Option<&Bundle>,
+    name: &str,
+    (now, zone): (Time, Zone),
+) -> Option<String> {
+    let contact = contact?;
+    let value = bundle?.attributes.get(name)?.reading.value(&contact.past, now.max(contact.last_seen))?;
+    Some(match value {
+        Value::Text(text) => text,
+        Value::Number(number) => number.to_string(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Time(time) => moment(time, zone),
+        Value::List(_) | Value::Record(_) => "several values".to_owned(),
+    })
 }
 
 /// How the latest enrolment in a journey stands: `running`, or how it ended.
@@ -73,11 +85,6 @@ pub(crate) fn changes<'o>(
 /// What could not be applied.
 pub(crate) fn dead_letters(said: &[Numbered]) -> impl Iterator<Item = &DeadLetter> {
     said.iter().filter_map(|said| if let Output::DeadLetter(letter) = &said.output { Some(letter) } else { None })
-}
-
-/// Whether a change takes back what a timer concluded. Nothing is taken back yet.
-pub(crate) const fn is_retracted(_change: &TagChange) -> bool {
-    false
 }
 
 /// One property of a touch, by its key in the file.
@@ -129,15 +136,4 @@ pub(crate) fn cause_line(cause: &Cause) -> String {
         line.push_str(&format!(": {}", cause.reason));
     }
     line
-}
-
-struct Carried<'c>(&'c Contact);
-
-impl Facts for Carried<'_> {
-    fn has_tag(&self, group: &str, tag: &str) -> bool {
-        self.0.tags.iter().any(|have| have.group == group && have.tag == tag)
-    }
-    fn has_any_tag(&self, group: &str) -> bool {
-        self.0.tags.iter().any(|have| have.group == group)
-    }
 }

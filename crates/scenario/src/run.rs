@@ -15,6 +15,7 @@ use touchline_model::value::{Fields, Value};
 use touchline_playbook::bundle::Bundle;
 use touchline_playbook::compile::{compile, playbook_id};
 use touchline_playbook::diagnostic::Place;
+use touchline_playbook::directory;
 use touchline_playbook::yaml::{self, NodeKind};
 
 /// Plays a scenario with the texts of the files it names.
@@ -24,7 +25,7 @@ pub fn run(scenario: &Scenario, sources: &Sources) -> Report {
         Err(findings) => Outcome::Refused { findings },
         Ok(texts) => match run.compiled(&texts) {
             Err(findings) => Outcome::Refused { findings },
-            Ok(()) => run.play(texts),
+            Ok(()) => run.play(&texts),
         },
     };
     Report { scenario: scenario.name.clone(), file: scenario.file.clone(), checks: run.checks, outcome }
@@ -45,7 +46,9 @@ struct Run<'s> {
 
 /// A document with where it begins in its file.
 struct Text {
+    /// Of a directory the id says nothing.
     source: PlaybookSource,
+    is_directory: bool,
     file: String,
     begins: Place,
 }
@@ -69,14 +72,19 @@ impl Run<'_> {
             };
             let yaml = leave_out(text, &self.scenario.leave_out);
             let id = playbook_id(&yaml).unwrap_or_else(|_| format!("document-{}", texts.len() + 1));
-            texts.push(Text { source: PlaybookSource { id, yaml }, file, begins });
+            let is_directory = is_directory(&yaml);
+            texts.push(Text { source: PlaybookSource { id, yaml }, is_directory, file, begins });
         }
         Ok(texts)
     }
 
     fn compiled(&self, texts: &[Text]) -> Result<(), Vec<Finding>> {
-        let sources: Vec<PlaybookSource> = texts.iter().map(|text| text.source.clone()).collect();
-        let Err(found) = compile(&sources, 1) else { return Ok(()) };
+        for text in texts.iter().filter(|text| text.is_directory) {
+            directory::parse(&text.source.yaml).map_err(|found| {
+                found.iter().map(|found| Finding::of(found, &text.file, text.begins)).collect::<Vec<_>>()
+            })?;
+        }
+        let Err(found) = compile(&playbooks(texts), 1) else { return Ok(()) };
         let located = found.iter().map(|found| {
             let text = texts.iter().find(|text| text.source.id == found.source_id);
             text.map_or_else(
@@ -87,7 +95,7 @@ impl Run<'_> {
         Err(located.collect())
     }
 
-    fn play(&mut self, texts: Vec<Text>) -> Outcome {
+    fn play(&mut self, texts: &[Text]) -> Outcome {
         if let Err(broken) = self.steps(texts) {
             // The step at which it broke is the last one that was looked at: said without a better place.
             self.fail(BEGIN, "the run", "goes to the end".to_owned(), broken);
@@ -98,12 +106,11 @@ impl Run<'_> {
         }
     }
 
-    fn steps(&mut self, texts: Vec<Text>) -> Result<(), Broken> {
+    fn steps(&mut self, texts: &[Text]) -> Result<(), Broken> {
         let start = self.scenario.steps.first().and_then(|step| step.when);
         let Some(When::At(start)) = start else { return Err("the first step does not say when".to_owned()) };
         let mut world = World::new(start)?;
-        let activated = world.activate(texts.into_iter().map(|text| text.source).collect())?;
-        self.answered(BEGIN, "the playbooks", None, activated);
+        self.put_in_force(&mut world, BEGIN, texts, None)?;
         for step in &self.scenario.steps {
             self.pass_time(&mut world, step)?;
             self.step(&mut world, step)?;
@@ -161,8 +168,25 @@ impl Run<'_> {
                 return Ok(());
             }
         };
-        let answer = world.activate(texts.into_iter().map(|text| text.source).collect())?;
-        self.answered(place, "the playbooks", refused, answer);
+        self.put_in_force(world, place, &texts, refused)
+    }
+
+    fn put_in_force(
+        &mut self,
+        world: &mut World,
+        place: Place,
+        texts: &[Text],
+        refused: Option<&str>,
+    ) -> Result<(), Broken> {
+        for text in texts.iter().filter(|text| text.is_directory) {
+            let answer = world.set_directory(text.source.yaml.clone())?;
+            self.answered(place, "the directory", refused, answer);
+        }
+        let playbooks = playbooks(texts);
+        if !playbooks.is_empty() {
+            let answer = world.activate(playbooks)?;
+            self.answered(place, "the playbooks", refused, answer);
+        }
         Ok(())
     }
 
@@ -205,6 +229,7 @@ impl Run<'_> {
             let seen = Seen {
                 file: &self.scenario.file,
                 zone: self.scenario.zone,
+                now: world.now,
                 person: &expectation.person,
                 contact: contact.as_ref(),
                 cells: &cells,
@@ -326,6 +351,16 @@ fn fill(
     event.fields = public;
     event.private = Private::Plain { fields: private, raw: Vec::new() };
     Ok(())
+}
+
+fn playbooks(texts: &[Text]) -> Vec<PlaybookSource> {
+    texts.iter().filter(|text| !text.is_directory).map(|text| text.source.clone()).collect()
+}
+
+fn is_directory(text: &str) -> bool {
+    let Ok(yaml::Node { kind: NodeKind::Map(entries), .. }) = yaml::read("", text) else { return false };
+    let is_it = |node: &yaml::Node| matches!(&node.kind, NodeKind::Scalar(kind) if kind.text == "directory");
+    entries.iter().any(|(key, node)| key.text == "kind" && is_it(node))
 }
 
 /// The text without these top-level sections, their lines left empty so that everything else stays where it is.

@@ -69,7 +69,12 @@ impl World {
         Ok(Self { parts, outputs: Vec::new(), now: start, commands: 0 })
     }
 
-    /// Puts playbooks in force, and with them what the directory says.
+    /// Loads entries of the directory.
+    pub(crate) fn set_directory(&mut self, yaml: String) -> Result<Result<(), Refusal>, Broken> {
+        self.command("li", CommandBody::SetDirectory { yaml })
+    }
+
+    /// Puts playbooks in force.
     pub(crate) fn activate(&mut self, sources: Vec<PlaybookSource>) -> Result<Result<(), Refusal>, Broken> {
         let expected_active = self.bundle().map_or(0, |bundle| bundle.number);
         self.command("li", CommandBody::Activate { sources, remove: Vec::new(), expected_active })
