@@ -56,7 +56,7 @@ pub(crate) fn on_event(
     let changes = rules::on_event(work, case, contact, judged)?;
     journeys::on_record(work, case, contact, Happening::Event(judged), &changes);
     waits::arm(work, case, contact, &reached);
-    Ok(())
+    waits::fire_past(work, case.cell, contact)
 }
 
 /// A timer of the contact that is no journey's: a segment may have changed by time alone, or a wait is over.

@@ -102,7 +102,6 @@ fn choose(
     let key = keys::turn(&case.cell.tenant(), kind, name);
     let turn: u64 = work.get(&key)?.unwrap_or(0);
     work.put(key, &turn.wrapping_add(1));
-    // Partitions begin at different places, so that few contacts in many partitions do not all go to the first.
-    let at = turn.wrapping_add(u64::from(work.position.partition)) % staff.len() as u64;
+    let at = turn % staff.len() as u64;
     Ok(usize::try_from(at).ok().and_then(|at| staff.get(at)).map(|staff| (*staff).to_owned()))
 }

@@ -1,11 +1,13 @@
 //! Waits: silences and dates that come, and what is taken back when a late event shows that one concluded wrongly.
 
 use crate::cell::{Conclusion, Contact};
+use crate::overlay::ViewError;
 use crate::rules::{self, Case, Changes, Judged};
 use crate::timers;
 use crate::work::Work;
-use crate::{journeys, reaction};
+use crate::{journeys, keys, reaction};
 use std::collections::BTreeMap;
+use touchline_model::id::CellKey;
 use touchline_model::time::{Span, Time};
 use touchline_playbook::bundle::{Bundle, Wait};
 
@@ -49,6 +51,20 @@ pub(crate) fn arm(
         }
     }
     reaction::watch_exits(work, case, contact);
+}
+
+/// A date that had passed when it became known happens at once.
+pub(crate) fn fire_past(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact) -> Result<(), ViewError> {
+    let is_past = |(due, name): &&(Time, String), clock: Time| *due <= clock && key(name).is_some();
+    // Each fires once; what firing one arms lies in the past only if its own date does.
+    for _ in 0..CONCLUSIONS_MAX {
+        let clock = work.clock;
+        let Some((due, name)) = contact.timers.iter().find(|timer| is_past(timer, clock)).cloned() else { break };
+        contact.timers.retain(|timer| *timer != (due, name.clone()));
+        work.delete(keys::timer(due, cell, &name));
+        reaction::on_timer(work, cell, contact, due, &name)?;
+    }
+    Ok(())
 }
 
 /// An event starts a silence, or breaks it and starts it anew.

@@ -67,6 +67,10 @@ impl Pattern {
                     named.and_then(FieldRef::as_text) == Some(content)
                         || products_of(event, scan.directory()).contains(&product.as_str())
                 }
+                test if event.kind == Kind::Custom => {
+                    // Declared with types: a value of another one fits nothing.
+                    typed(test, &|path| event.field(path))
+                }
                 test => plain(test, &|path| event.field(path)),
             };
             if !fits {
@@ -140,6 +144,27 @@ fn group_of(event: &Event) -> Option<&str> {
 }
 
 type Lookup<'a> = dyn Fn(&str) -> Option<FieldRef<'a>> + 'a;
+
+/// As [`plain`], of values that are of the type that the test compares with.
+fn typed<'a>(test: &FieldTest, lookup: &Lookup<'a>) -> bool {
+    let of_type = |field: FieldRef<'a>, value: &Value| match (field, value) {
+        (FieldRef::Text(_), value) => matches!(value, Value::Text(_)),
+        (FieldRef::Value(Value::List(_)), _) => true,
+        (FieldRef::Value(have), value) => std::mem::discriminant(have) == std::mem::discriminant(value),
+    };
+    match test {
+        FieldTest::Compare { field, value, .. } => plain(test, &|path| {
+            lookup(path).filter(|have| path != field || of_type(*have, value))
+        }),
+        FieldTest::In { field, values } => plain(test, &|path| {
+            lookup(path).filter(|have| path != field || values.iter().all(|value| of_type(*have, value)))
+        }),
+        FieldTest::Range { .. } => plain(test, &|path| {
+            lookup(path).filter(|have| matches!(have, FieldRef::Value(Value::Number(_))))
+        }),
+        test => plain(test, lookup),
+    }
+}
 
 fn plain<'a>(test: &FieldTest, lookup: &Lookup<'a>) -> bool {
     match test {
