@@ -17,6 +17,8 @@ pub struct Scenario {
     pub(crate) name: String,
     pub(crate) file: String,
     pub(crate) zone: Zone,
+    /// Engines that share the people among them; turns are taken in each by itself.
+    pub(crate) partitions: u32,
     /// Playbooks in the order of the bundle, then directories.
     pub(crate) documents: Vec<Document>,
     /// Top-level sections taken out of every document before it is compiled.

@@ -6,6 +6,7 @@ mod steps;
 
 use crate::format::{Document, Doing, Proof, Scenario};
 use crate::report::Finding;
+use crate::world::{PARTITIONS, PARTITIONS_MAX};
 use nodes::Entries;
 use touchline_model::id::{IdKey, IdKind};
 use touchline_model::time::Zone;
@@ -49,8 +50,18 @@ struct Reader<'f> {
     findings: Vec<Finding>,
 }
 
-const KEYS: [&str; 9] =
-    ["scenario", "playbook", "playbooks", "directory", "leave_out", "timezone", "contacts", "steps", "proves"];
+const KEYS: [&str; 10] = [
+    "scenario",
+    "playbook",
+    "playbooks",
+    "directory",
+    "leave_out",
+    "timezone",
+    "partitions",
+    "contacts",
+    "steps",
+    "proves",
+];
 
 impl Reader<'_> {
     fn scenario(&mut self, root: &Node) -> Option<Scenario> {
@@ -66,6 +77,7 @@ impl Reader<'_> {
         if let Some(node) = map.take("contacts") {
             self.contacts(node);
         }
+        let partitions = map.take("partitions").map_or(Some(PARTITIONS), |node| self.partitions(node));
         let mut documents = Vec::new();
         for key in ["playbook", "playbooks", "directory"] {
             documents.extend(map.take(key).map(|node| self.documents(node)).unwrap_or_default());
@@ -90,12 +102,22 @@ impl Reader<'_> {
             name: name?,
             file: self.file.to_owned(),
             zone: self.zone,
+            partitions: partitions?,
             documents,
             leave_out,
             people,
             steps,
             proofs,
         })
+    }
+
+    fn partitions(&mut self, node: &Node) -> Option<u32> {
+        let scalar = self.text(node)?;
+        let number = scalar.text.parse().ok().filter(|number| (1..=PARTITIONS_MAX).contains(number));
+        if number.is_none() {
+            self.wrong(scalar.place, format!("`{}` is not a number from 1 to {PARTITIONS_MAX}", scalar.text), None);
+        }
+        number
     }
 
     /// `{小王: {wecom_external_userid: wmA, yz_open_id: y1}}`

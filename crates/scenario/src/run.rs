@@ -109,11 +109,12 @@ impl Run<'_> {
     fn steps(&mut self, texts: &[Text]) -> Result<(), Broken> {
         let start = self.scenario.steps.first().and_then(|step| step.when);
         let Some(When::At(start)) = start else { return Err("the first step does not say when".to_owned()) };
-        let mut world = World::new(start)?;
+        let mut world = World::new(start, self.scenario.partitions)?;
         self.put_in_force(&mut world, BEGIN, texts, None)?;
         for step in &self.scenario.steps {
             self.pass_time(&mut world, step)?;
             self.step(&mut world, step)?;
+            world.settle()?;
         }
         Ok(())
     }

@@ -11,8 +11,10 @@ use touchline_model::record::{Input, Record};
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Bundle;
 
-/// Several, so that people who are linked live apart at first.
-const PARTITIONS: u32 = 4;
+/// Where the scenario does not say: several, so that people who are linked live apart at first.
+pub(crate) const PARTITIONS: u32 = 4;
+/// Each is a whole engine, and nothing shows with many that does not with a few.
+pub(crate) const PARTITIONS_MAX: u32 = 16;
 /// Whose world it is.
 pub(crate) const TENANT: &str = "acme";
 /// Ticks per stretch of time: a timer that never goes away must not hang the run.
@@ -59,11 +61,11 @@ impl View for Map {
 }
 
 impl World {
-    pub(crate) fn new(start: Time) -> Result<Self, Broken> {
+    pub(crate) fn new(start: Time, partitions: u32) -> Result<Self, Broken> {
         let mut parts = Vec::new();
-        for partition in 0..PARTITIONS {
+        for partition in 0..partitions {
             let map = Map::default();
-            let engine = Engine::open(&map, partition, PARTITIONS).map_err(|error| error.to_string())?;
+            let engine = Engine::open(&map, partition, partitions).map_err(|error| error.to_string())?;
             parts.push(Part { engine, map, offset: 0 });
         }
         Ok(Self { parts, outputs: Vec::new(), now: start, commands: 0 })
@@ -97,7 +99,7 @@ impl World {
             received_at: self.now,
             body,
         };
-        let partition = key.as_ref().map_or(0, |key| key.partition(PARTITIONS));
+        let partition = key.as_ref().map_or(0, |key| key.partition(self.partitions()));
         self.append(partition, key.map(|key| key.to_string()), Input::Command(Box::new(command)))?;
         let answer = self.outputs.iter().rev().find_map(|said| match &said.output {
             Output::CommandResult(result) if result.request_id == request_id => Some(&result.outcome),
@@ -113,27 +115,48 @@ impl World {
     /// Appends an event under its native key, now.
     pub(crate) fn event(&mut self, event: Event) -> Result<(), Broken> {
         let key = event.key();
-        self.append(key.partition(PARTITIONS), Some(key.to_string()), Input::Event(Box::new(event)))
+        self.append(key.partition(self.partitions()), Some(key.to_string()), Input::Event(Box::new(event)))
     }
 
     /// Lets time pass until `to`, ticking every partition at each due moment on the way.
     pub(crate) fn advance(&mut self, to: Time) -> Result<(), Broken> {
+        self.fire_until(to)?;
+        self.now = to.max(self.now);
+        self.tick()
+    }
+
+    /// Lets happen what is due by now, as the owner of a partition does without being asked.
+    pub(crate) fn settle(&mut self) -> Result<(), Broken> {
+        self.fire_until(self.now)
+    }
+
+    fn fire_until(&mut self, to: Time) -> Result<(), Broken> {
         for _ in 0..TICKS_MAX {
-            let mut next: Option<Time> = None;
-            for part in &self.parts {
-                let due = part.engine.next_due(&part.map).map_err(|error| error.to_string())?;
-                next = [next, due].into_iter().flatten().min();
-            }
-            let next = next.filter(|due| *due <= to);
-            self.now = next.unwrap_or(to).max(self.now);
-            for partition in 0..PARTITIONS {
-                self.append(partition, None, Input::Tick { wall: self.now })?;
-            }
-            if next.is_none() {
-                return Ok(());
-            }
+            let Some(due) = self.next_due()?.filter(|due| *due <= to) else { return Ok(()) };
+            self.now = due.max(self.now);
+            self.tick()?;
         }
         Err(format!("time does not get past {}: more than {TICKS_MAX} ticks", self.now))
+    }
+
+    fn next_due(&self) -> Result<Option<Time>, Broken> {
+        let mut next: Option<Time> = None;
+        for part in &self.parts {
+            let due = part.engine.next_due(&part.map).map_err(|error| error.to_string())?;
+            next = [next, due].into_iter().flatten().min();
+        }
+        Ok(next)
+    }
+
+    fn tick(&mut self) -> Result<(), Broken> {
+        for partition in 0..self.partitions() {
+            self.append(partition, None, Input::Tick { wall: self.now })?;
+        }
+        Ok(())
+    }
+
+    fn partitions(&self) -> u32 {
+        u32::try_from(self.parts.len()).unwrap_or(PARTITIONS)
     }
 
     /// The contact that holds these identifiers, if anything is known of them, and every cell that stands for it.
@@ -142,7 +165,7 @@ impl World {
         let mut found = None;
         for mut cell in cells.clone() {
             for _ in 0..FORWARDS_MAX {
-                let part = &self.parts[cell.partition(PARTITIONS) as usize];
+                let part = &self.parts[cell.partition(self.partitions()) as usize];
                 let contact = part.engine.public_contact(&part.map, &cell).map_err(|error| error.to_string())?;
                 let Some(contact) = contact else { break };
                 let Some(to) = contact.merged_into.clone() else {

@@ -30,8 +30,9 @@ const EXAMPLES: &str = r#"A scenario is a YAML file: who does what when, and wha
           changes: [{set: 商机/考虑价格}, {set: 商机/赢单, unset: 商机/考虑价格}]
 
 Also: `contacts: {小王: {yz_open_id: y1, wecom_external_userid: wm1}}` with `as: yz_open_id` in the long form,
-`link: [小王, 小李]`, `playbook`/`directory` as steps, `leave_out: [journeys]`, and in expectations `segments`,
-`attributes`, `owner`, `journeys`. More: tests/scenarios.
+`link: [小王, 小李]`, `playbook`/`directory` (also as steps), `leave_out: [journeys]`, `partitions: 1` (who is next in a
+round is counted per partition), and in expectations `segments`, `attributes`, `owner`, `journeys`. More:
+tests/scenarios.
 
 Examples:
   touchline playbook test price-test.yaml
