@@ -14,9 +14,10 @@ use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKind, Position};
 use touchline_model::kind::Kind;
 use touchline_model::output::{self, Cause, DeadReason, Numbered, Relation};
-use touchline_model::past::Membership;
+use touchline_model::past::{Consent, Membership};
 use touchline_model::record::{Input, Loop, LoopBody, Record};
 use touchline_model::time::Time;
+use touchline_model::value::Value;
 use touchline_playbook::bundle::Bundle;
 use touchline_playbook::compile::compile_shared;
 use touchline_playbook::keywords::Scan;
@@ -293,7 +294,7 @@ fn apply_event(
             let cause = Cause { event_id: Some(event.id), native, ..work.cause(event.name(), origin, number) };
             let case = Case::new(cell, &in_force, at, cause);
             let scan = Scan::new(&in_force.bundle.keywords, event, &in_force.directory);
-            reaction::on_event(work, &case, &mut contact, &mut Judged { event, scan })?;
+            reaction::on_event(work, &case, &mut contact, &mut Judged { event, scan, replied: Vec::new() })?;
         }
     }
     work.put_contact(cell, contact);
@@ -341,9 +342,24 @@ fn learn(contact: &mut Contact, event: &Event, at: Time) {
                 contact.past.member(group, Membership { at, inside: event.kind == Kind::GroupJoined });
             }
         }
+        Kind::ContentReceived => {
+            if let Some(content) = event.fields.text("content").filter(|content| !content.is_empty()) {
+                contact.past.receive(content, at);
+            }
+        }
+        Kind::ConsentMarketing | Kind::ChatConsent => {
+            let scope = event.fields.text("scope").filter(|scope| !scope.is_empty());
+            let kind = if event.kind == Kind::ChatConsent { "chat" } else { "marketing" };
+            if let Some(Value::Bool(granted)) = event.fields.get("granted") {
+                contact.past.consent(scope.unwrap_or(kind), Consent { granted: *granted, at });
+            }
+        }
         Kind::TouchSent | Kind::TouchFailed => {
             let named = event.fields.text("touch_id").or(event.cause.touch_id.as_deref());
             if let Some(touch_id) = named {
+                if event.kind == Kind::TouchSent {
+                    journeys::touch_sent(contact, touch_id, at);
+                }
                 journeys::touch_reported(contact, touch_id, at);
             }
         }

@@ -8,6 +8,7 @@ use crate::timers;
 use crate::work::Work;
 use touchline_model::id::{CellKey, IdKind, Position};
 use touchline_model::output::{Cause, Output, Touch, TouchState};
+use touchline_model::past::Sent;
 use touchline_model::snapshot::{Enrolment, GoalUntil, Next};
 use touchline_model::time::{Span, Time, Zone};
 use touchline_playbook::bundle::{Journey, ReEntry, Step, Timing, Trigger};
@@ -368,6 +369,28 @@ pub(crate) fn touch_expired(work: &mut Work<'_, '_>, contact: &mut Contact, touc
     let cause = Cause { position: work.position, origin, ..touch.cause.clone() };
     work.say(Output::Touch(Touch { state: TouchState::Missed, reason: "expired".to_owned(), cause, ..*touch }));
     complete(contact, &journey_name, due);
+}
+
+/// A touch was sent: it is what a reply answers, and its content was received.
+pub(crate) fn touch_sent(contact: &mut Contact, touch_id: &str, at: Time) {
+    let waiting = contact
+        .touches
+        .get(touch_id)
+        .or_else(|| contact.touches.values().find(|touch| touch.replaces.as_deref() == Some(touch_id)));
+    let (touch, touchpoint) = match waiting {
+        Some(touch) => {
+            contact.past.receive(&touch.content, at);
+            (format!("{}/{}", touch.journey, touch.step), touch.touchpoint.clone())
+        }
+        // Reported late: its name still says which step it was.
+        None => {
+            let parts: Vec<&str> = touch_id.split('/').collect();
+            let [_, _, journey, _, step] = parts[..] else { return };
+            let step = step.split_once('#').map_or(step, |(step, _)| step);
+            (format!("{journey}/{step}"), String::new())
+        }
+    };
+    contact.past.send(Sent { at, touch, touchpoint });
 }
 
 /// A channel or a person reported on a touch: it is no longer waiting.

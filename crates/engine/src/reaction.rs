@@ -51,6 +51,7 @@ pub(crate) fn on_event(
     let reached = waits::moments(case, contact);
     apply::remember(contact, Some(case.bundle), judged.event, case.at);
     learn(case, contact, judged);
+    waits::replies(work, case, contact, judged);
     waits::correct(work, case, contact, judged);
     waits::begin(work, case, contact, judged);
     let changes = rules::on_event(work, case, contact, judged)?;

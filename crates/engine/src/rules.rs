@@ -29,6 +29,8 @@ const ROUNDS_MAX: usize = 8;
 pub(crate) struct Judged<'a> {
     pub(crate) event: &'a Event,
     pub(crate) scan: Scan<'a>,
+    /// Answers to touches that it is.
+    pub(crate) replied: Vec<u64>,
 }
 
 impl Judged<'_> {
@@ -239,7 +241,11 @@ pub(crate) fn cascade(
 
 /// Whether an event fits an event trigger; the keyword found, where one decided.
 pub(crate) fn event_fits(trigger: &Trigger, judged: &mut Judged<'_>) -> Option<Option<Hit>> {
-    let Trigger::Event(pattern) = trigger else { return None };
+    let pattern = match trigger {
+        Trigger::Event(pattern) => pattern,
+        Trigger::Replied(key) => return judged.replied.contains(key).then_some(None),
+        _ => return None,
+    };
     match pattern.matches(judged.event, &mut judged.scan) {
         Matched::Yes { hit } => Some(hit),
         Matched::No => None,
@@ -269,7 +275,11 @@ pub(crate) fn segment_fits(trigger: &Trigger, change: &SegmentChange) -> bool {
 pub(crate) fn change_fits(trigger: &Trigger, change: &TagChange) -> bool {
     let moved = |wanted: &dyn Fn(&StageMove) -> bool| change.moves.iter().any(wanted);
     match trigger {
-        Trigger::Event(_) | Trigger::Wait(_) | Trigger::SegmentEntered(_) | Trigger::SegmentLeft(_) => false,
+        Trigger::Event(_)
+        | Trigger::Replied(_)
+        | Trigger::Wait(_)
+        | Trigger::SegmentEntered(_)
+        | Trigger::SegmentLeft(_) => false,
         Trigger::TagSet(tags) => change.set.as_deref().is_some_and(|tag| tags.fits(&change.group, tag)),
         Trigger::TagUnset(tags) => change.unset.as_deref().is_some_and(|tag| tags.fits(&change.group, tag)),
         Trigger::StageEntered { board, column } => {

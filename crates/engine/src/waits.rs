@@ -7,7 +7,10 @@ use crate::timers;
 use crate::work::Work;
 use crate::{journeys, keys, reaction};
 use std::collections::BTreeMap;
+use touchline_model::event::{Event, FieldRef};
 use touchline_model::id::CellKey;
+use touchline_model::kind::Kind;
+use touchline_model::past::Tally;
 use touchline_model::time::{Span, Time};
 use touchline_playbook::bundle::{Bundle, Wait};
 
@@ -33,7 +36,7 @@ pub(crate) fn moments(case: &Case<'_>, contact: &Contact) -> BTreeMap<u64, Optio
     let at = case.now(contact).at;
     let moment = |(key, wait): (&u64, &Wait)| match wait {
         Wait::Reached(reached) => Some((*key, reached.moment(&contact.past, at))),
-        Wait::Silence(_) => None,
+        Wait::Silence(_) | Wait::NotReplied { .. } => None,
     };
     case.bundle.waits.iter().filter_map(moment).collect()
 }
@@ -67,14 +70,57 @@ pub(crate) fn fire_past(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut C
     Ok(())
 }
 
+/// Notices which touches an event answers: a message of the contact alone with staff, before the next touch was sent.
+pub(crate) fn replies(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, judged: &mut Judged<'_>) {
+    if !is_answer(judged.event) {
+        return;
+    }
+    let Some(sent) = contact.past.sent.iter().rfind(|sent| sent.at <= case.at).cloned() else { return };
+    for (key, reply) in case.bundle.replies.iter().filter(|(_, reply)| reply.touch == sent.touch) {
+        let in_time = reply.within.is_none_or(|within| case.at <= sent.at.plus(within));
+        if in_time && reply.keywords.as_ref().is_none_or(|set| judged.scan.hit("text", set).is_some()) {
+            judged.replied.push(*key);
+            let tally = contact.past.tallies.entry(*key).or_insert(Tally::Ends { first: case.at, last: case.at });
+            tally.merge(Tally::Ends { first: case.at, last: case.at }, 0);
+        }
+    }
+    for (key, wait) in &case.bundle.waits {
+        if matches!(wait, Wait::NotReplied { touch, .. } if *touch == sent.touch) {
+            timers::set(work, case.cell, contact, None, &timer(*key));
+        }
+    }
+}
+
 /// An event starts a silence, or breaks it and starts it anew.
 pub(crate) fn begin(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, judged: &mut Judged<'_>) {
+    if judged.event.kind == Kind::TouchSent {
+        sent(work, case, contact, judged);
+    }
     for (key, span) in broken(case.bundle, contact, judged) {
         let since = contact.past.silences.get(&key).copied();
         // What came before the latest is no news: its silence has run, or runs.
         if since.is_none_or(|since| since < case.at) {
             contact.past.silences.insert(key, case.at);
             timers::set(work, case.cell, contact, Some(case.at.plus(span)), &timer(key));
+        }
+    }
+}
+
+/// Whether the contact says something, and not in a group.
+fn is_answer(event: &Event) -> bool {
+    let text = |path| event.field(path).and_then(FieldRef::as_text);
+    event.kind == Kind::ChatMessage && text("direction") == Some("in") && text("conversation.type") != Some("group")
+}
+
+/// A touch was sent that somebody may answer.
+fn sent(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, judged: &Judged<'_>) {
+    let Some(sent) = contact.past.sent.last().filter(|sent| sent.at == case.at).cloned() else { return };
+    for key in case.bundle.waits_by_event.get(judged.event.name()).into_iter().flatten() {
+        match case.bundle.waits.get(key) {
+            Some(Wait::NotReplied { touch, after }) if *touch == sent.touch => {
+                timers::set(work, case.cell, contact, Some(sent.at.plus(*after)), &timer(*key));
+            }
+            _ => {}
         }
     }
 }
@@ -108,6 +154,8 @@ pub(crate) fn settle(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Con
                 since.map(|since| since.plus(silence.span))
             }
             Wait::Reached(reached) => reached.moment(&contact.past, case.now(contact).at),
+            // Runs from when a touch is sent: what was sent before has its timer, or its answer.
+            Wait::NotReplied { .. } => continue,
         };
         let moment = moment.filter(|moment| *moment > work.clock);
         timers::set(work, case.cell, contact, moment, &timer(*key));
@@ -150,12 +198,17 @@ pub(crate) fn correct(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Co
     forget(work, contact);
     let broken = broken(case.bundle, contact, judged);
     let now = case.now(contact).at;
+    let is_answer = is_answer(judged.event);
     let is_wrong = |conclusion: &Conclusion, contact: &Contact| {
         // What came after it says nothing about it.
         let Some(key) = key(&conclusion.timer).filter(|_| case.at <= conclusion.at) else { return false };
         match case.bundle.waits.get(&key) {
             Some(Wait::Silence(silence)) => {
                 broken.iter().any(|(broken, _)| *broken == key) && case.at.plus(silence.span) > conclusion.at
+            }
+            Some(Wait::NotReplied { touch, after }) => {
+                let answered = contact.past.sent.iter().rfind(|sent| sent.at <= case.at);
+                is_answer && answered.is_some_and(|sent| sent.touch == *touch && sent.at.plus(*after) == conclusion.at)
             }
             Some(Wait::Reached(reached)) => reached.moment(&contact.past, now) != Some(conclusion.at),
             None => false,

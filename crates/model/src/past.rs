@@ -22,6 +22,32 @@ pub struct Past {
     pub segments: BTreeSet<String>,
     /// Since when nothing has broken a silence, by the key of the silence.
     pub silences: BTreeMap<u64, Time>,
+    /// Touches that were sent, the newest, by event time: what replies answer, and what caps count.
+    pub sent: Vec<Sent>,
+    /// Contents the contact has received, with the event time of the latest.
+    pub received: BTreeMap<String, Time>,
+    /// Consents by scope (`marketing`, `chat`).
+    pub consents: BTreeMap<String, Consent>,
+}
+
+/// A touch that was sent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sent {
+    /// Event time of sending.
+    pub at: Time,
+    /// `journey/step`.
+    pub touch: String,
+    /// `dm`, `moments`…; empty where it is not known any more.
+    pub touchpoint: String,
+}
+
+/// Whether the contact agrees to something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consent {
+    /// It does.
+    pub granted: bool,
+    /// Event time of saying so.
+    pub at: Time,
 }
 
 /// How often events of one name happened.
@@ -87,6 +113,12 @@ pub const KEEP_MAX: usize = 64;
 
 /// Groups remembered of one contact: nobody is in more, and who has left is forgotten first.
 const GROUPS_MAX: usize = 256;
+/// Sent touches kept: more than anybody is sent in the longest window that a cap counts by the day.
+const SENT_MAX: usize = 32;
+/// Received contents remembered: the oldest is forgotten first.
+const RECEIVED_MAX: usize = 512;
+/// Scopes of consent kept of one contact: they come from outside.
+const CONSENTS_MAX: usize = 16;
 
 impl Past {
     /// An event of this name happened.
@@ -115,6 +147,37 @@ impl Past {
         self.attributes.insert(name.to_owned(), Attribute { value: Value::Time(date), at });
     }
 
+    /// A touch was sent.
+    pub fn send(&mut self, sent: Sent) {
+        if let Err(at) = self.sent.binary_search(&sent) {
+            self.sent.insert(at, sent);
+        }
+        if self.sent.len() > SENT_MAX {
+            self.sent.remove(0);
+        }
+    }
+
+    /// The contact received content.
+    pub fn receive(&mut self, content: &str, at: Time) {
+        let latest = self.received.entry(content.to_owned()).or_insert(at);
+        *latest = at.max(*latest);
+        if self.received.len() > RECEIVED_MAX {
+            let oldest = self.received.iter().min_by_key(|(content, at)| (**at, *content));
+            if let Some(oldest) = oldest.map(|(content, _)| content.clone()) {
+                self.received.remove(&oldest);
+            }
+        }
+    }
+
+    /// The contact agrees to something, or does not any more; the later word counts.
+    pub fn consent(&mut self, scope: &str, consent: Consent) {
+        let known = self.consents.get(scope);
+        let has_room = known.is_some() || self.consents.len() < CONSENTS_MAX;
+        if has_room && known.is_none_or(|known| known.at <= consent.at) {
+            self.consents.insert(scope.to_owned(), consent);
+        }
+    }
+
     /// The contact came into a group or left it; what is known of later stays.
     pub fn member(&mut self, group: &str, membership: Membership) {
         if self.groups.get(group).is_some_and(|known| known.at > membership.at) {
@@ -133,7 +196,7 @@ impl Past {
     /// Takes over what another contact's past holds; `keep` says how many times of a tally are kept. Segments are left
     /// as they are: whoever merges judges them anew. Does not depend on the order of merges.
     pub fn merge(&mut self, other: Self, keep: &dyn Fn(u64) -> usize) {
-        let Self { happened, tallies, attributes, groups, segments: _, silences } = other;
+        let Self { happened, tallies, attributes, groups, segments: _, silences, sent, received, consents } = other;
         // Both happened.
         for (name, theirs) in happened {
             self.happened.entry(name).and_modify(|mine| mine.add(theirs)).or_insert(theirs);
@@ -157,6 +220,16 @@ impl Past {
         for (group, theirs) in groups {
             let mine = self.groups.entry(group).or_insert(theirs);
             *mine = theirs.max(*mine);
+        }
+        // All of them, the newest of both.
+        sent.into_iter().for_each(|sent| self.send(sent));
+        received.iter().for_each(|(content, at)| self.receive(content, *at));
+        // Whoever has said no has said no, whoever of the two it was; between two of a kind the later one.
+        for (scope, theirs) in consents {
+            let rank = |consent: &Consent| (!consent.granted, consent.at);
+            if self.consents.get(&scope).is_none_or(|mine| rank(mine) < rank(&theirs)) {
+                self.consents.insert(scope, theirs);
+            }
         }
         // What broke either broke both.
         for (key, theirs) in silences {
@@ -246,6 +319,9 @@ mod tests {
             past.tallies.insert(2, Tally::Newest(vec![at(seed, None), at(seed + 5, Some(3))]));
             past.tallies.insert(3, Tally::Days([(1, Number(seed)), (seed as i32, Number(1))].into()));
             past.silences.insert(9, Time(seed));
+            past.send(Sent { at: Time(seed), touch: "j/s".into(), touchpoint: "dm".into() });
+            past.receive("报价", Time(seed));
+            past.consent("marketing", Consent { granted: seed != 5, at: Time(seed) });
             past
         };
         let merged = |order: [i64; 3]| {
@@ -264,6 +340,10 @@ mod tests {
         assert_eq!(one.tallies[&2], Tally::Newest(vec![at(2, None), at(5, None), at(11, None), at(16, Some(3))]));
         assert!(one.groups["wr1"].inside);
         assert_eq!(one.silences[&9], Time(11));
+        assert_eq!(one.sent.iter().map(|sent| sent.at.0).collect::<Vec<_>>(), [2, 5, 11]);
+        assert_eq!(one.received["报价"], Time(11));
+        // One of them has said no, though another said yes later.
+        assert_eq!(one.consents["marketing"], Consent { granted: false, at: Time(5) });
     }
 
     #[test]
@@ -279,6 +359,18 @@ mod tests {
             past.member(&format!("g{group}"), Membership { at: Time(20), inside: true });
         }
         assert!(!past.groups.contains_key("wr1") && past.groups.len() == GROUPS_MAX, "who left is forgotten first");
+        for at in 0..RECEIVED_MAX as i64 + 1 {
+            past.receive(&format!("c{at}"), Time(at));
+        }
+        assert!(!past.received.contains_key("c0") && past.received.len() == RECEIVED_MAX, "the oldest is forgotten");
+        for at in 0..SENT_MAX as i64 + 1 {
+            past.send(Sent { at: Time(at), touch: "j/s".into(), touchpoint: "dm".into() });
+            past.send(Sent { at: Time(at), touch: "j/s".into(), touchpoint: "dm".into() });
+        }
+        assert_eq!((past.sent.len(), past.sent[0].at), (SENT_MAX, Time(1)), "each once, the newest");
+        past.consent("marketing", Consent { granted: false, at: Time(9) });
+        past.consent("marketing", Consent { granted: true, at: Time(8) });
+        assert!(!past.consents["marketing"].granted, "the later word");
         past.member("one more", Membership { at: Time(30), inside: true });
         assert_eq!(past.groups.len(), GROUPS_MAX);
     }

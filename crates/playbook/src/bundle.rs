@@ -7,7 +7,7 @@ use crate::keywords::Automaton;
 use crate::matching;
 use crate::measure::{Now, Quantity};
 use crate::tally::Tallied;
-pub use crate::waits::Wait;
+pub use crate::waits::{Reply, Wait};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::command::{PlaybookSource, TagRef};
 use touchline_model::past::Past;
@@ -33,6 +33,8 @@ pub struct Bundle {
     pub tallies: BTreeMap<u64, Tallied>,
     /// Contents that say more than their id.
     pub contents: BTreeMap<String, Content>,
+    /// Answers that are asked about, by key.
+    pub replies: BTreeMap<u64, Reply>,
     /// What is waited for, by key.
     pub waits: BTreeMap<u64, Wait>,
     /// Named segments by id, references already resolved.
@@ -261,6 +263,8 @@ pub enum Trigger {
     SegmentLeft(String),
     /// What is waited for has come: its key.
     Wait(u64),
+    /// A touch is answered: the key of the answer.
+    Replied(u64),
 }
 
 /// What a segment's membership depends on.
@@ -393,6 +397,8 @@ pub enum Condition {
     },
     /// The contact is in such a group.
     InGroup(GroupMatch),
+    /// The contact has answered a touch like this: written out, and its key.
+    Replied(String, u64),
     /// A quantity of its past compares like this; the test's field says nothing.
     Compare(Quantity, FieldTest),
 }
@@ -433,6 +439,7 @@ impl Condition {
                         GroupMatch::Kind(kind) => now.directory.group_kind(id) == Some(kind),
                     }
             }),
+            Self::Replied(_, key) => facts.past().tallies.contains_key(key),
             Self::Compare(quantity, test) => matching::value_fits(test, quantity.value(facts.past(), now.at).as_ref()),
         }
     }
@@ -442,7 +449,7 @@ impl Condition {
         match self {
             Self::And(terms) | Self::Or(terms) => terms.iter().filter_map(|term| term.next_change(facts, now)).min(),
             Self::Not(term) => term.next_change(facts, now),
-            Self::Tag(_) | Self::Stage { .. } | Self::InGroup(_) => None,
+            Self::Tag(_) | Self::Stage { .. } | Self::InGroup(_) | Self::Replied(..) => None,
             Self::Compare(quantity, test) => quantity.next_change(test, facts.past(), now.at),
         }
     }
@@ -452,7 +459,7 @@ impl Condition {
         match self {
             Self::And(terms) | Self::Or(terms) => terms.iter().any(Self::ages),
             Self::Not(term) => term.ages(),
-            Self::Tag(_) | Self::Stage { .. } | Self::InGroup(_) => false,
+            Self::Tag(_) | Self::Stage { .. } | Self::InGroup(_) | Self::Replied(..) => false,
             Self::Compare(quantity, _) => quantity.ages(),
         }
     }

@@ -87,10 +87,11 @@ codes! {
     Error COUNT_BOUND = "PB046", "A count in a window is compared with at most 64, a sum with whole days, at most 730.";
     Error NOT_TRACKED = "PB047", "Nothing counts this: a playbook has to ask for it, or declare it under `counters`.";
     Error DOCUMENT = "PB048", "A directory is loaded by itself, not activated with playbooks.";
+    Error UNDEFINED_STEP = "PB049", "A step, written journey/step, that no journey has.";
     Warning TOUCHPOINT = "PW001", "A touchpoint that nothing here is known to send.";
     Warning STEP_ORDER = "PW002", "A step planned before the one above it: its moment has passed when its turn comes.";
     Error NY_POLICY = "NY001", "Not yet: `kind: policy`.";
-    Error NY_REPLIED = "NY013", "Not yet: replied() and not_replied().";
+    Error NY_REPLIED = "NY013", "Not yet: replied() and not_replied() of a broadcast.";
     Error NY_TRACKS = "NY023", "Not yet: `tracks`.";
     Error NY_REPEAT = "NY024", "Not yet: repeated steps (`every`, `count`, `content_series`, several clock times).";
     Error NY_WAIT_FOR = "NY025", "Not yet: `wait_for` with `then` and `else`.";

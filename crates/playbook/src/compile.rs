@@ -9,10 +9,10 @@ use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean};
 use crate::fold::Fold;
 use crate::keywords::{Automaton, KeywordSet};
 use crate::reader::{self, Mapping};
-use crate::resolve::{Names, Resolver, Tallies};
+use crate::resolve::{Names, Replies, Resolver, Tallies};
 use crate::syntax::{self, Expression};
 use crate::tally::Tallied;
-use crate::waits::Wait;
+use crate::waits::{Reply, Wait};
 use crate::yaml::{self, Node, NodeKind, Scalar};
 use crate::{attributes, cycles, journeys, rules};
 use std::cell::RefCell;
@@ -76,6 +76,7 @@ pub fn compile_with_warnings(
         compiler.groups(document);
         compiler.keyword_sets(document);
         compiler.content_products(document);
+        compiler.touches(document);
     }
     for document in &documents {
         compiler.boards(document);
@@ -129,6 +130,8 @@ struct Compiler {
     attributes: BTreeMap<String, Attribute>,
     tallies: RefCell<BTreeMap<u64, Tallied>>,
     waits: RefCell<BTreeMap<u64, Wait>>,
+    replies: RefCell<BTreeMap<u64, Reply>>,
+    touches: BTreeSet<String>,
     content_products: BTreeMap<String, String>,
     contents: BTreeMap<String, Content>,
     segment_owners: BTreeMap<String, String>,
@@ -155,6 +158,8 @@ macro_rules! names {
             contents: &$compiler.content_products,
             tallies: Tallies::Collected(&$compiler.tallies),
             waits: Some(&$compiler.waits),
+            replies: Replies::Collected(&$compiler.replies),
+            touches: &$compiler.touches,
         }
     };
 }
@@ -400,6 +405,17 @@ impl Compiler {
         Some(())
     }
 
+    /// Every step by its journey: asked for by answers everywhere.
+    fn touches(&mut self, document: &Document<'_>) {
+        for journey in document.journeys.map_or(&[][..], reader::one_or_many) {
+            let NodeKind::Map(entries) = &journey.kind else { continue };
+            let id = entries.iter().find(|(name, _)| name.text == "id").map(|(_, node)| &node.kind);
+            let Some(NodeKind::Scalar(id)) = id else { continue };
+            let steps = entries.iter().filter(|(name, _)| matches!(name.text.as_str(), "steps" | "tracks"));
+            steps.for_each(|(_, node)| step_ids(node, &id.text, &mut self.touches));
+        }
+    }
+
     /// Which contents stand for a product: asked for by patterns everywhere.
     fn content_products(&mut self, document: &Document<'_>) {
         self.sink.enter(&document.source_id);
@@ -548,6 +564,7 @@ impl Compiler {
             attributes: self.attributes,
             tallies: self.tallies.into_inner(),
             waits: self.waits.into_inner(),
+            replies: self.replies.into_inner(),
             rules_that_react: Vec::new(),
             segments_by_input: BTreeMap::new(),
             waits_by_event: BTreeMap::new(),
@@ -663,6 +680,22 @@ fn not_yet_sections(map: &mut Mapping<'_>, sink: &mut Sink) {
                 }
             }
         }
+    }
+}
+
+/// Ids of steps, those within steps too.
+fn step_ids(node: &Node, journey: &str, out: &mut BTreeSet<String>) {
+    match &node.kind {
+        NodeKind::List(items) => items.iter().for_each(|item| step_ids(item, journey, out)),
+        NodeKind::Map(entries) => {
+            for (name, node) in entries {
+                match &node.kind {
+                    NodeKind::Scalar(id) if name.text == "id" => drop(out.insert(format!("{journey}/{}", id.text))),
+                    _ => step_ids(node, journey, out),
+                }
+            }
+        }
+        NodeKind::Scalar(_) | NodeKind::Null => {}
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::bundle::{Bundle, Condition};
 use crate::diagnostic::{Diagnostic, Place, Sink};
-use crate::resolve::{Names, Resolver, Tallies};
+use crate::resolve::{Names, Replies, Resolver, Tallies};
 use crate::syntax::{self, SyntaxError};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::time::Zone;
@@ -27,6 +27,10 @@ pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
     let events: BTreeMap<_, _> = declared.collect();
     let product_of = |(id, content): (&String, &crate::bundle::Content)| Some((id.clone(), content.product.clone()?));
     let contents = bundle.contents.iter().filter_map(product_of).collect();
+    let steps = |journey: &crate::bundle::Journey| {
+        journey.steps.iter().map(|step| format!("{}/{}", journey.id, step.id)).collect::<Vec<_>>()
+    };
+    let touches = bundle.journeys.iter().flat_map(steps).collect();
     let names = Names {
         playbook: None,
         uses: &[],
@@ -41,6 +45,8 @@ pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
         contents: &contents,
         tallies: Tallies::Known(&bundle.tallies),
         waits: None,
+        replies: Replies::Known(&bundle.replies),
+        touches: &touches,
     };
     let mut resolver = Resolver::new(&names);
     match resolver.condition(&expression) {

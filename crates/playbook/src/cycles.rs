@@ -132,7 +132,7 @@ fn waits_for<'a>(
     let group = |board| boards.get(board).map(|board: &Board| board.group.as_str());
     match trigger {
         // What people do, and time, are set off by no rule.
-        Trigger::Event(_) | Trigger::Wait(_) => Vec::new(),
+        Trigger::Event(_) | Trigger::Replied(_) | Trigger::Wait(_) => Vec::new(),
         Trigger::TagSet(TagMatch { group, tag }) => vec![(true, group, tag.as_deref())],
         Trigger::TagUnset(TagMatch { group, tag }) => vec![(false, group, tag.as_deref())],
         Trigger::StageEntered { board, column } => {
@@ -158,6 +158,6 @@ fn tags_of<'a>(condition: &'a Condition, tags: &mut Vec<(&'a str, Option<&'a str
         Condition::Stage { group, columns, .. } => {
             tags.extend(columns.iter().map(|column| (group.as_str(), Some(column.as_str()))));
         }
-        Condition::InGroup(_) | Condition::Compare(..) => {}
+        Condition::InGroup(_) | Condition::Replied(..) | Condition::Compare(..) => {}
     }
 }

@@ -8,12 +8,17 @@ use touchline_model::kind::Kind;
 pub(crate) fn index(bundle: &mut Bundle) {
     let event = |trigger: &Trigger| match trigger {
         Trigger::Event(pattern) => Some(pattern.event.clone()),
+        Trigger::Replied(_) => Some(Kind::ChatMessage.name().to_owned()),
         _ => None,
     };
     for (at, rule) in bundle.rules.iter().enumerate() {
         let names: BTreeSet<String> = rule.triggers.iter().filter_map(event).collect();
         names.into_iter().for_each(|name| bundle.rules_by_event.entry(name).or_default().push(at));
-        if rule.triggers.iter().any(|trigger| !matches!(trigger, Trigger::Event(_) | Trigger::Wait(_))) {
+        if rule
+            .triggers
+            .iter()
+            .any(|trigger| !matches!(trigger, Trigger::Event(_) | Trigger::Replied(_) | Trigger::Wait(_)))
+        {
             bundle.rules_that_react.push(at);
         }
     }
@@ -21,7 +26,14 @@ pub(crate) fn index(bundle: &mut Bundle) {
         bundle.tallies_by_event.entry(tallied.pattern.event.clone()).or_default().push(*key);
     }
     for (key, wait) in &bundle.waits {
-        let Wait::Silence(silence) = wait else { continue };
+        let silence = match wait {
+            Wait::Silence(silence) => silence,
+            Wait::NotReplied { .. } => {
+                bundle.waits_by_event.entry(Kind::TouchSent.name().to_owned()).or_default().push(*key);
+                continue;
+            }
+            Wait::Reached(_) => continue,
+        };
         let names: BTreeSet<&String> =
             silence.patterns.iter().chain([&silence.since]).map(|pattern| &pattern.event).collect();
         names.into_iter().for_each(|name| bundle.waits_by_event.entry(name.clone()).or_default().push(*key));
@@ -62,6 +74,7 @@ fn inputs_of(condition: &Condition, bundle: &Bundle, inputs: &mut BTreeSet<Input
         Condition::InGroup(_) => {
             inputs.extend([Kind::GroupJoined, Kind::GroupLeft].map(|kind| Input::Event(kind.name().to_owned())));
         }
+        Condition::Replied(..) => drop(inputs.insert(Input::Event(Kind::ChatMessage.name().to_owned()))),
         Condition::Compare(quantity, _) => match &quantity.of {
             Measure::Count { of, window } => {
                 inputs.extend(counted(of, bundle));

@@ -153,15 +153,15 @@ fn typed<'a>(test: &FieldTest, lookup: &Lookup<'a>) -> bool {
         (FieldRef::Value(have), value) => std::mem::discriminant(have) == std::mem::discriminant(value),
     };
     match test {
-        FieldTest::Compare { field, value, .. } => plain(test, &|path| {
-            lookup(path).filter(|have| path != field || of_type(*have, value))
-        }),
+        FieldTest::Compare { field, value, .. } => {
+            plain(test, &|path| lookup(path).filter(|have| path != field || of_type(*have, value)))
+        }
         FieldTest::In { field, values } => plain(test, &|path| {
             lookup(path).filter(|have| path != field || values.iter().all(|value| of_type(*have, value)))
         }),
-        FieldTest::Range { .. } => plain(test, &|path| {
-            lookup(path).filter(|have| matches!(have, FieldRef::Value(Value::Number(_))))
-        }),
+        FieldTest::Range { .. } => {
+            plain(test, &|path| lookup(path).filter(|have| matches!(have, FieldRef::Value(Value::Number(_)))))
+        }
         test => plain(test, lookup),
     }
 }

@@ -3,12 +3,13 @@
 use crate::attributes::AttributeType;
 use crate::bundle::{Condition, FieldTest, GroupMatch, Operator, Pattern, Trigger};
 use crate::codes;
+use crate::diagnostic::did_you_mean;
 use crate::matching;
 use crate::measure::{Counted, End, Measure, Quantity, Window};
-use crate::resolve::{Resolver, Tallies, Type};
+use crate::resolve::{Replies, Resolver, Tallies, Type};
 use crate::syntax::{Argument, Call, EventPattern, OptionValue, Test, Word};
 use crate::tally::{Kept, Tallied};
-use crate::waits::{Reached, Silence, Wait};
+use crate::waits::{Reached, Reply, Silence, Wait};
 use touchline_model::past::KEEP_MAX;
 use touchline_model::time::Span;
 use touchline_model::value::{Number, Value};
@@ -283,6 +284,51 @@ impl Resolver<'_> {
         let (attribute, reading) = (name.text.clone(), found.reading.clone());
         let reached = Reached { attribute, reading, shift, zone: self.names.zone };
         self.waited(Wait::Reached(reached), name.at)
+    }
+
+    /// `replied(journey/step, within=7d, text has 有帮助)`, and its key.
+    pub(crate) fn replied(&mut self, call: &Call, journey: &Word, step: &Word) -> Option<(Reply, u64)> {
+        let touch = self.touch(journey, step)?;
+        let within = match option(call, "within") {
+            Some(OptionValue::Word(span)) => Some(Span::parse(&span.text)?),
+            _ => None,
+        };
+        let keywords = match call.text.as_ref().map(|text| &text.test) {
+            Some(Test::Keywords(set)) => Some(self.keywords(set)?),
+            _ => None,
+        };
+        let reply = Reply { touch, within, keywords };
+        let key = reply.key();
+        match self.names.replies {
+            Replies::Collected(collected) => drop(collected.borrow_mut().insert(key, reply.clone())),
+            Replies::Known(known) if known.contains_key(&key) => {}
+            Replies::Known(_) => {
+                let message = "no playbook asks about this answer".to_owned();
+                let hint = Some("answers are noticed from when a playbook asks about them".to_owned());
+                return self.wrong(codes::NOT_TRACKED, call.at, message, hint);
+            }
+        }
+        Some((reply, key))
+    }
+
+    /// `not_replied(journey/step, after=48h)`.
+    pub(crate) fn not_replied(&mut self, call: &Call, journey: &Word, step: &Word) -> Option<Trigger> {
+        let touch = self.touch(journey, step)?;
+        let Some(OptionValue::Word(after)) = option(call, "after") else {
+            return self.wrong(codes::OPTION, call.at, "not_replied() has `after`".into(), None);
+        };
+        let after = Span::parse(&after.text)?;
+        self.waited(Wait::NotReplied { touch, after }, call.at)
+    }
+
+    fn touch(&mut self, journey: &Word, step: &Word) -> Option<String> {
+        let touch = format!("{}/{}", journey.text, step.text);
+        if self.names.touches.contains(&touch) {
+            return Some(touch);
+        }
+        let steps = self.names.touches.iter().map(String::as_str);
+        let hint = did_you_mean(&touch, steps);
+        self.wrong(codes::UNDEFINED_STEP, journey.at, format!("there is no step `{touch}`"), hint)
     }
 
     fn waited(&mut self, wait: Wait, at: u32) -> Option<Trigger> {

@@ -6,7 +6,7 @@ use crate::codes::{self, Code};
 use crate::diagnostic::did_you_mean;
 use crate::syntax::{self, Argument, Call, EventPattern, Expression, Happening, SyntaxError, TERMS_MAX, Test, Word};
 use crate::tally::Tallied;
-use crate::waits::Wait;
+use crate::waits::{Reply, Wait};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::event::Channel;
@@ -37,6 +37,19 @@ pub(crate) struct Names<'a> {
     pub(crate) tallies: Tallies<'a>,
     /// What is waited for; triggers stand only in playbooks.
     pub(crate) waits: Option<&'a RefCell<BTreeMap<u64, Wait>>>,
+    /// Answers that are asked about.
+    pub(crate) replies: Replies<'a>,
+    /// `journey/step` of every step.
+    pub(crate) touches: &'a BTreeSet<String>,
+}
+
+/// Answers that are asked about.
+#[derive(Clone, Copy)]
+pub(crate) enum Replies<'a> {
+    /// Whatever an expression asks about is noticed from now on.
+    Collected(&'a RefCell<BTreeMap<u64, Reply>>),
+    /// Only what is noticed already.
+    Known(&'a BTreeMap<u64, Reply>),
 }
 
 /// What is counted.
@@ -97,6 +110,10 @@ impl<'a> Resolver<'a> {
             ("segment", Some(Argument::Name(name)), _) => self.segment(name),
             ("count" | "sum" | "age" | "attr", _, Some(test)) => self.quantity(call, test),
             ("none", ..) => self.none_of(call),
+            ("replied", Some(Argument::Path(journey, Some(step))), _) => {
+                let (reply, key) = self.replied(call, journey, step)?;
+                Some(Condition::Replied(reply.write(), key))
+            }
             ("in_group", ..) => self.in_group(call),
             (name, ..) => self.not_yet(not_yet(name), call.at),
         }
@@ -125,6 +142,10 @@ impl<'a> Resolver<'a> {
                 self.segment(name).map(|_| Trigger::SegmentLeft(name.text.clone()))
             }
             ("silence", Some(Argument::Patterns(patterns))) => self.silence(call, patterns),
+            ("replied", Some(Argument::Path(journey, Some(step)))) => {
+                self.replied(call, journey, step).map(|(_, key)| Trigger::Replied(key))
+            }
+            ("not_replied", Some(Argument::Path(journey, Some(step)))) => self.not_replied(call, journey, step),
             ("reached", Some(Argument::Shifted(attribute, shift))) => self.reached(attribute, shift.as_ref()),
             (name, _) => self.not_yet(not_yet(name), call.at),
         }
@@ -410,7 +431,7 @@ impl<'a> Resolver<'a> {
         self.wrong(codes::TYPE, word.at, format!("`{}` is not a number", word.text), None)
     }
 
-    fn keywords(&mut self, set: &Word) -> Option<String> {
+    pub(crate) fn keywords(&mut self, set: &Word) -> Option<String> {
         if self.names.playbook.is_none() && self.names.keyword_sets.contains(&set.text) {
             return Some(set.text.clone());
         }
@@ -610,7 +631,11 @@ fn size(condition: &Condition) -> usize {
     match condition {
         Condition::And(parts) | Condition::Or(parts) => parts.iter().map(size).sum(),
         Condition::Not(part) => size(part),
-        Condition::Tag(_) | Condition::Stage { .. } | Condition::InGroup(_) | Condition::Compare(..) => 1,
+        Condition::Tag(_)
+        | Condition::Stage { .. }
+        | Condition::InGroup(_)
+        | Condition::Replied(..)
+        | Condition::Compare(..) => 1,
     }
 }
 
@@ -618,6 +643,10 @@ fn depth(condition: &Condition) -> usize {
     1 + match condition {
         Condition::And(parts) | Condition::Or(parts) => parts.iter().map(depth).max().unwrap_or(0),
         Condition::Not(part) => depth(part),
-        Condition::Tag(_) | Condition::Stage { .. } | Condition::InGroup(_) | Condition::Compare(..) => 0,
+        Condition::Tag(_)
+        | Condition::Stage { .. }
+        | Condition::InGroup(_)
+        | Condition::Replied(..)
+        | Condition::Compare(..) => 0,
     }
 }

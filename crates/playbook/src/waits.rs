@@ -14,6 +14,39 @@ pub enum Wait {
     Silence(Silence),
     /// A date comes.
     Reached(Reached),
+    /// Nobody answers a touch.
+    NotReplied {
+        /// `journey/step`.
+        touch: String,
+        /// How long after it was sent.
+        after: Span,
+    },
+}
+
+/// `replied(journey/step, within=7d, text has 有帮助)`: an answer to a touch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// `journey/step`.
+    pub touch: String,
+    /// Not later than this after it was sent.
+    pub within: Option<Span>,
+    /// The text has a keyword of this set.
+    pub keywords: Option<String>,
+}
+
+impl Reply {
+    /// The answer as text.
+    pub fn write(&self) -> String {
+        let (journey, step) = self.touch.split_once('/').unwrap_or((&self.touch, ""));
+        let within = self.within.map_or_else(String::new, |span| format!(", within={}s", span.0 / 1_000));
+        let text = self.keywords.as_ref().map_or_else(String::new, |set| format!(", text has \"{set}\""));
+        format!("replied(\"{journey}/{step}\"{within}{text})")
+    }
+
+    /// Names it: the same in every version of every playbook that asks for the same.
+    pub fn key(&self) -> u64 {
+        xxh3_64(self.write().as_bytes())
+    }
 }
 
 /// `silence([…], for=60d, since=order.paid)`.
@@ -51,6 +84,7 @@ impl Wait {
             Self::Reached(Reached { attribute, shift, zone, .. }) => {
                 format!("reached {attribute} {} {}", shift.0, zone.name())
             }
+            Self::NotReplied { touch, after } => format!("not replied {touch} {}", after.0),
         };
         xxh3_64(written.as_bytes())
     }

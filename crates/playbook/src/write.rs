@@ -21,6 +21,7 @@ impl Condition {
             },
             Self::InGroup(GroupMatch::Named(name)) => format!("in_group(\"{name}\")"),
             Self::InGroup(GroupMatch::Kind(kind)) => format!("in_group(kind=\"{kind}\")"),
+            Self::Replied(written, _) => written.clone(),
             Self::Compare(quantity, test) => format!("{} {}", quantity.written, test.write_bound(quantity.is_age())),
         }
     }

@@ -241,6 +241,7 @@ const TABLE: &[(&str, &str)] = &[
     ("PB017", "contents: [{id: c, eligible: tag(兴趣/▸蓝)}]\n"),
     ("PB024", "rules:\n  - {id: r, trigger: \"order.paid(▸any_line.product > A)\", do: [{set_tag: 兴趣/绿}]}\n"),
     ("PB024", "rules:\n  - {id: r, trigger: \"group.joined(has ▸group_kind)\", do: [{set_tag: 兴趣/绿}]}\n"),
+    ("PB049", "rules:\n  - {id: r, trigger: \"replied(▸sop/p1)\", do: [{set_tag: 兴趣/绿}]}\n"),
     ("PW001", "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, touchpoint: ▸dmm, content: c}]}\n"),
     (
         "PW002",

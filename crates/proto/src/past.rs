@@ -3,14 +3,25 @@
 use crate::v1;
 use crate::v1::tally::Kept;
 use crate::value::{required, value_in, value_out};
-use touchline_model::past::{Attribute, Happened, Membership, Occurrence, Past, Tally};
+use touchline_model::past::{Attribute, Consent, Happened, Membership, Occurrence, Past, Sent, Tally};
 use touchline_model::record::Undecodable;
 use touchline_model::time::Time;
 use touchline_model::value::Number;
 
 /// The times of events, and the rest; the second is `None` when there is nothing to say.
 pub(crate) fn past_to(past: &Past) -> (Vec<v1::LastTime>, Option<v1::Past>) {
-    let Past { happened, tallies, attributes, groups, segments, silences } = past;
+    let Past { happened, tallies, attributes, groups, segments, silences, sent, received, consents } = past;
+    let sent = sent.iter().map(|sent| v1::SentTouch {
+        at_ms: sent.at.0,
+        touch: sent.touch.clone(),
+        touchpoint: sent.touchpoint.clone(),
+    });
+    let received = received.iter();
+    let consents = consents.iter().map(|(scope, consent)| v1::Consent {
+        scope: scope.clone(),
+        granted: consent.granted,
+        at_ms: consent.at.0,
+    });
     let times = happened.iter().map(|(name, happened)| v1::LastTime {
         name: name.clone(),
         at_ms: happened.last.0,
@@ -33,6 +44,9 @@ pub(crate) fn past_to(past: &Past) -> (Vec<v1::LastTime>, Option<v1::Past>) {
         groups: groups.collect(),
         segments: segments.iter().cloned().collect(),
         silences: silences.iter().map(|(key, since)| v1::SilenceSince { key: *key, since_ms: since.0 }).collect(),
+        sent: sent.collect(),
+        received: received.map(|(content, at)| v1::ReceivedContent { content: content.clone(), at_ms: at.0 }).collect(),
+        consents: consents.collect(),
     };
     (times.collect(), (rest != v1::Past::default()).then_some(rest))
 }
@@ -57,8 +71,19 @@ pub(crate) fn past_in(times: Vec<v1::LastTime>, wire: Option<v1::Past>) -> Resul
         attributes: attributes.collect::<Result<_, Undecodable>>()?,
         groups: groups.map(|wire| (wire.group, Membership { at: Time(wire.at_ms), inside: wire.inside })).collect(),
         segments: wire.segments.into_iter().collect(),
+        sent: wire.sent.into_iter().map(sent_in).collect(),
+        received: wire.received.into_iter().map(|wire| (wire.content, Time(wire.at_ms))).collect(),
+        consents: wire.consents.into_iter().map(consent_in).collect(),
         silences: wire.silences.into_iter().map(|wire| (wire.key, Time(wire.since_ms))).collect(),
     })
+}
+
+fn sent_in(wire: v1::SentTouch) -> Sent {
+    Sent { at: Time(wire.at_ms), touch: wire.touch, touchpoint: wire.touchpoint }
+}
+
+fn consent_in(wire: v1::Consent) -> (String, Consent) {
+    (wire.scope, Consent { granted: wire.granted, at: Time(wire.at_ms) })
 }
 
 fn tally_to((key, tally): (&u64, &Tally)) -> v1::Tally {

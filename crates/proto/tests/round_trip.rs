@@ -11,7 +11,7 @@ use touchline_model::output::{
     CommandResult, Contact, DeadLetter, DeadReason, Enrolment, Hit, Identity, Joined, Numbered, Outcome, Output,
     Progress, Relation, Stage, StageMove, Stream, Tag, TagChange, Touch, TouchState,
 };
-use touchline_model::past::{Membership, Occurrence, Past, Tally};
+use touchline_model::past::{Consent, Membership, Occurrence, Past, Sent, Tally};
 use touchline_model::record::{Evidence, Input, Loop, LoopBody};
 use touchline_model::snapshot::{self, GoalUntil, Next, Snapshot};
 use touchline_model::taxonomy::{self, FieldType};
@@ -622,6 +622,9 @@ fn past() -> Past {
     past.member("wr1", Membership { at: NOW, inside: true });
     past.segments.insert("老板名单".to_owned());
     past.silences.insert(u64::MAX, NOW);
+    past.send(Sent { at: NOW, touch: "sop/p1".to_owned(), touchpoint: "dm".to_owned() });
+    past.receive("报价说明", NOW);
+    past.consent("marketing", Consent { granted: false, at: NOW });
     let occurrence = |by| Occurrence { at: NOW, by };
     past.tallies = BTreeMap::from([
         (1, Tally::Count(7)),

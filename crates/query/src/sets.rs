@@ -40,7 +40,7 @@ pub fn evaluate(condition: &Condition, tenant: &Tenant, at: Time) -> RoaringBitm
             any
         }
         // Each contact's past is asked: no set is kept of every number that could be compared.
-        Condition::InGroup(_) | Condition::Compare(..) => {
+        Condition::InGroup(_) | Condition::Replied(..) | Condition::Compare(..) => {
             let holds = |entry: &&Entry| {
                 let at = at.max(entry.contact.last_seen);
                 condition.holds(*entry, Now { at, directory: tenant.directory() })
