@@ -18,6 +18,7 @@ pub mod compile;
 pub mod condition;
 mod cycles;
 pub mod diagnostic;
+pub mod diff;
 pub mod directory;
 mod fold;
 mod index;

@@ -11,6 +11,8 @@ use touchline_model::time::Time;
 pub const PARTITIONS: u32 = 4;
 /// Request id of the activation a replay begins with.
 const ACTIVATION: &str = "replay-activation";
+/// Beginning of the request ids of directories.
+const DIRECTORY: &str = "replay-directory-";
 
 /// Why a replay gave nothing.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +33,7 @@ pub enum ReplayError {
     Processor(#[from] Error),
 }
 
-/// Replays `events` under the playbooks `sources` of `tenant` and returns every output in order of
+/// Replays `events` under the playbooks and directories of `tenant` and returns every output in order of
 /// clock, partition, source offset, topic and sequence: the same ones each time.
 ///
 /// The playbooks are activated at the time of the first event. Before each event the clock passes
@@ -39,7 +41,7 @@ pub enum ReplayError {
 /// after the last one up to `until`.
 pub fn run(
     events: impl IntoIterator<Item = (Option<Time>, Event)>,
-    sources: Vec<PlaybookSource>,
+    (sources, directories): (Vec<PlaybookSource>, Vec<String>),
     tenant: &str,
     until: Time,
 ) -> Result<Vec<Numbered>, ReplayError> {
@@ -47,7 +49,11 @@ pub fn run(
     let (append_time, first) = events.peek().ok_or(ReplayError::Empty)?;
     let mut now = moment(*append_time, first, Time::EARLIEST);
     let mut cluster = Cluster::new(PARTITIONS, now)?;
-    activate(&mut cluster, sources, tenant, now)?;
+    for (number, yaml) in directories.into_iter().enumerate() {
+        command(&mut cluster, &format!("{DIRECTORY}{number}"), CommandBody::SetDirectory { yaml }, tenant, now)?;
+    }
+    let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 };
+    command(&mut cluster, ACTIVATION, body, tenant, now)?;
     for (append_time, mut event) in events {
         now = moment(append_time, &event, now);
         cluster.pass_due(now)?;
@@ -65,10 +71,15 @@ fn moment(append_time: Option<Time>, event: &Event, last: Time) -> Time {
     append_time.or(event.occurred_at).filter(|time| time.is_plausible()).map_or(last, |time| time.max(last))
 }
 
-fn activate(cluster: &mut Cluster, sources: Vec<PlaybookSource>, tenant: &str, now: Time) -> Result<(), ReplayError> {
-    let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 };
+fn command(
+    cluster: &mut Cluster,
+    request_id: &str,
+    body: CommandBody,
+    tenant: &str,
+    now: Time,
+) -> Result<(), ReplayError> {
     let command = Command {
-        request_id: ACTIVATION.to_owned(),
+        request_id: request_id.to_owned(),
         tenant: tenant.to_owned(),
         actor: "replay".to_owned(),
         received_at: now,
@@ -78,13 +89,13 @@ fn activate(cluster: &mut Cluster, sources: Vec<PlaybookSource>, tenant: &str, n
     cluster.settle()?;
     for numbered in cluster.outputs()? {
         match numbered.output {
-            Output::CommandResult(result) if result.request_id == ACTIVATION => match result.outcome {
+            Output::CommandResult(result) if result.request_id == request_id => match result.outcome {
                 Outcome::Accepted => return Ok(()),
                 Outcome::Refused { code, detail, .. } => return Err(ReplayError::Refused { code, detail }),
             },
             _ => {}
         }
     }
-    let (code, detail) = ("unanswered".to_owned(), "the activation was not answered".to_owned());
+    let (code, detail) = ("unanswered".to_owned(), "the command was not answered".to_owned());
     Err(ReplayError::Refused { code, detail })
 }

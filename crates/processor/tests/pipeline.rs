@@ -55,7 +55,7 @@ fn expected() -> Vec<(String, String)> {
 
 #[test]
 fn a_replay_says_who_when_and_the_same_each_time() {
-    let run = || replay::run(story(), sources(), "acme", at("2026-03-10T00:00:00+08:00")).unwrap();
+    let run = || replay::run(story(), (sources(), Vec::new()), "acme", at("2026-03-10T00:00:00+08:00")).unwrap();
     let outputs = run();
     let mut due = due(&outputs);
     due.sort_by(|one, other| (&one.1, &one.0).cmp(&(&other.1, &other.0)));

@@ -89,7 +89,9 @@ fn refused(code: &str, detail: &str, current: &str) -> Status {
         "no_contact" | "unknown_board" | "not_linked" => Code::NotFound,
         "already_linked" => Code::AlreadyExists,
         "merging" => Code::Aborted,
-        "unknown_stage" | "unknown_tag" | "invalid_playbook" | "own_identifier" => Code::InvalidArgument,
+        "unknown_stage" | "unknown_tag" | "invalid_playbook" | "invalid_directory" | "own_identifier" => {
+            Code::InvalidArgument
+        }
         _ => Code::FailedPrecondition,
     };
     let fact = match code {

@@ -19,6 +19,7 @@ use touchline_model::output::{Output, Progress, Stream};
 use touchline_model::record::{Input, Loop, LoopBody};
 use touchline_model::time::Time;
 use touchline_playbook::compile::compile;
+use touchline_playbook::directory;
 use touchline_proto::{ContactRecord, decode_contact_record, decode_input, decode_output};
 
 /// Looks again after this even when the signal was silent.
@@ -229,8 +230,8 @@ impl Follower {
             LoopBody::Directory { tenant, yaml } => {
                 // Every partition gets the same; those of the first are in order.
                 let is_first = location.partition == 0;
-                let entries = touchline_playbook::directory::parse(&yaml).ok().filter(|_| is_first)?;
-                Some(Change::Directory { tenant, entries })
+                let entries = if is_first { directory::parse(&yaml).unwrap_or_default() } else { Vec::new() };
+                Some(Change::Directory { position: told.origin, location, tenant, entries })
             }
             _ => None,
         }

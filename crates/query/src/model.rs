@@ -30,6 +30,8 @@ pub struct ReadModel {
     bundles: BTreeMap<u64, (String, Arc<Bundle>)>,
     /// Position of an activation's command → number it was given.
     activations: HashMap<Position, u64>,
+    /// Position of a directory's command → where each partition was told.
+    directories: HashMap<Position, Vec<Location>>,
     /// Touch id → its latest record.
     touches: HashMap<String, Location>,
     alarms: Alarms,
@@ -136,6 +138,8 @@ pub(crate) enum Change {
         bundle: Option<Arc<Bundle>>,
     },
     Directory {
+        position: Position,
+        location: Location,
         tenant: String,
         entries: Vec<directory::Entry>,
     },
@@ -202,6 +206,15 @@ impl ReadModel {
         self.activations.get(&position).copied()
     }
 
+    /// Whether every partition has applied the directory asked for at `position`.
+    pub fn has_directory(&self, position: Position) -> bool {
+        let told = self.directories.get(&position).map_or(&[][..], Vec::as_slice);
+        let applied = |location: &&Location| {
+            self.progress_of(location.partition).is_some_and(|progress| progress.offset > location.offset)
+        };
+        told.iter().filter(applied).count() == self.partitions.len()
+    }
+
     /// Where the latest record of a touch lies.
     pub fn touch(&self, id: &str) -> Option<Location> {
         self.touches.get(id).copied()
@@ -236,7 +249,8 @@ impl ReadModel {
                     self.bundles.insert(number, (tenant, bundle));
                 }
             }
-            Change::Directory { tenant, entries } => {
+            Change::Directory { position, location, tenant, entries } => {
+                self.directories.entry(position).or_default().push(location);
                 let directory = Arc::make_mut(&mut self.tenant_mut(&tenant).directory);
                 entries.into_iter().for_each(|entry| directory.set(entry));
             }

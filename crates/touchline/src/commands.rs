@@ -3,6 +3,7 @@
 pub(crate) mod board;
 pub(crate) mod clock;
 pub(crate) mod contact;
+pub(crate) mod directory;
 pub(crate) mod link;
 pub(crate) mod playbook;
 pub(crate) mod playbook_test;

@@ -73,6 +73,7 @@ pub(crate) fn tag_change(change: &v1::TagChange) -> Value {
         "source": position(change.source.as_ref()),
         "contact": change.contact,
         "contact_id": change.contact_id,
+        "retracted": change.retracted,
         "group": change.group,
         "set": change.set,
         "unset": change.unset,
@@ -211,8 +212,42 @@ pub(crate) fn contact(contact: &v1::Contact) -> Value {
         "stages": stages,
         "relations": relations,
         "last_times": last_times,
+        "segments": contact.past.as_ref().map_or(&[][..], |past| &past.segments),
+        "attributes": attributes(contact),
+        "groups": groups(contact),
+        "consents": consents(contact),
         "enrolments": contact.enrolments.iter().map(enrolment).collect::<Vec<_>>(),
     })
+}
+
+/// Name → value of what is kept; what ages by the calendar is computed where it is asked.
+fn attributes(contact: &v1::Contact) -> Map<String, Value> {
+    let attributes = contact.past.iter().flat_map(|past| &past.attributes);
+    let value = |attribute: &v1::Attribute| attribute.value.as_ref().map_or(Value::Null, value_json);
+    attributes.map(|attribute| (attribute.name.clone(), value(attribute))).collect()
+}
+
+fn value_json(value: &v1::Value) -> Value {
+    use v1::value::Value as Wire;
+    match &value.value {
+        Some(Wire::Text(text)) => json!(text),
+        Some(Wire::Flag(yes)) => json!(yes),
+        Some(Wire::NumberMillionths(number)) => json!(touchline_model::value::Number(*number).to_string()),
+        Some(Wire::TimeMs(at)) => time(*at),
+        Some(Wire::List(_) | Wire::Record(_)) | None => Value::Null,
+    }
+}
+
+/// Groups the contact is in.
+fn groups(contact: &v1::Contact) -> Vec<Value> {
+    let groups = contact.past.iter().flat_map(|past| &past.groups).filter(|known| known.inside);
+    groups.map(|known| json!({"group": known.group, "since": time(known.at_ms)})).collect()
+}
+
+fn consents(contact: &v1::Contact) -> Map<String, Value> {
+    let consents = contact.past.iter().flat_map(|past| &past.consents);
+    let each = |consent: &v1::Consent| json!({"granted": consent.granted, "at": time(consent.at_ms)});
+    consents.map(|consent| (consent.scope.clone(), each(consent))).collect()
 }
 
 fn enrolment(enrolment: &v1::Enrolment) -> Value {

@@ -67,6 +67,9 @@ enum Command {
     /// Validate, test, activate and list playbooks
     #[command(subcommand)]
     Playbook(playbook::Command),
+    /// Load what playbooks look up: staff, stores, groups, products, WeCom tags
+    #[command(subcommand)]
+    Directory(commands::directory::Command),
     /// Run playbooks over recorded events with a virtual clock, without a server
     Replay(replay::Options),
     /// Mint tokens that join whoever brings them back: insert cards, landing pages, tracked links
@@ -122,6 +125,7 @@ fn block_on(command: Command, server: &Server) -> anyhow::Result<()> {
             Command::Report(options) => touches::report(server, options).await,
             Command::Playbook(command) => playbook::run(server, command).await,
             Command::Clock(command) => commands::clock::run(server, command).await,
+            Command::Directory(command) => commands::directory::run(server, command).await,
             Command::Token(command) => commands::token::run(server, command).await,
             Command::Status => status::run(server).await,
             Command::DeadLetters(options) => status::dead_letters(server, options).await,

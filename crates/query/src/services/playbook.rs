@@ -10,6 +10,7 @@ use touchline_model::command::{CommandBody, PlaybookSource};
 use touchline_playbook::codes::Severity;
 use touchline_playbook::compile::{compile_with_warnings, playbook_id};
 use touchline_playbook::diagnostic::Diagnostic;
+use touchline_playbook::directory;
 use touchline_proto::v1;
 use v1::playbook_service_server::PlaybookService;
 
@@ -62,6 +63,37 @@ impl PlaybookService for Server {
                 })
                 .await?;
             Ok(v1::ActivatePlaybookResponse { bundle, diagnostics: diagnostics(warnings), token: Some(token) })
+        })
+        .await
+    }
+
+    async fn set_directory(
+        &self,
+        request: Request<v1::SetDirectoryRequest>,
+    ) -> Result<Response<v1::SetDirectoryResponse>, Status> {
+        answer("SetDirectory", async {
+            let deadline = self.deadline(&request);
+            let request = request.into_inner();
+            let tenant = names::tenant("parent", &request.parent)?;
+            let yaml = request.yaml;
+            // Everything wrong is said here, with its place, before anything is written.
+            let (yaml, entries) = self
+                .read(move |_| match directory::parse(&yaml) {
+                    Ok(entries) => Ok((yaml, entries.len())),
+                    Err(errors) => Err(error::playbook(&errors)),
+                })
+                .await?;
+            let body = CommandBody::SetDirectory { yaml };
+            let asked = Asked { tenant, request_id: request.request_id, actor: request.actor, body };
+            let answer = commands::carry_out(&self.shared, asked, deadline).await?;
+            let token = self
+                .shared
+                .wait_for(deadline, |model| {
+                    model.has_directory(answer.result.position).then(|| self.shared.token(model))
+                })
+                .await?;
+            let entries = u32::try_from(entries).unwrap_or(u32::MAX);
+            Ok(v1::SetDirectoryResponse { entries, token: Some(token) })
         })
         .await
     }

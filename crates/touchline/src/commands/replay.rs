@@ -23,6 +23,9 @@ pub(crate) struct Options {
     /// Playbook, in the order of the bundle when given several times
     #[arg(long, required = true)]
     playbook: Vec<PathBuf>,
+    /// Directory (`kind: directory`) that the playbooks look things up in
+    #[arg(long)]
+    directory: Vec<PathBuf>,
     /// Events, one JSON object per line; `-` reads stdin
     #[arg(long)]
     events: PathBuf,
@@ -33,6 +36,8 @@ pub(crate) struct Options {
 
 pub(crate) fn run(_server: &Server, options: &Options) -> anyhow::Result<()> {
     let sources = playbook::read(&options.playbook)?;
+    let text = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
+    let directories = options.directory.iter().map(text).collect::<anyhow::Result<Vec<String>>>()?;
     let events = read(&options.events)?;
     let Some(tenant) = events.first().map(|(_, event)| event.tenant.clone()) else {
         bail!("{} holds no event", options.events.display());
@@ -47,7 +52,7 @@ pub(crate) fn run(_server: &Server, options: &Options) -> anyhow::Result<()> {
     if let Some(last) = last.filter(|last| *last > options.until) {
         bail!("--until {} lies before the last event at {last}", options.until);
     }
-    for numbered in replay::run(events, sources, &tenant, options.until)? {
+    for numbered in replay::run(events, (sources, directories), &tenant, options.until)? {
         print_json(&json::output(numbered.output.stream(), &encode_output(&numbered, None))?);
     }
     Ok(())

@@ -1,0 +1,89 @@
+//! `touchline directory`: what rules look up, loaded without a new version of any playbook.
+
+use crate::client::{Server, print_json, print_line, refusal};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::PathBuf;
+use touchline_playbook::{diagnostic, directory};
+use touchline_proto::v1;
+use touchline_proto::v1::playbook_service_client::PlaybookServiceClient;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Check directory files without a server
+    Validate {
+        /// YAML files of `kind: directory`
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Load entries; each takes the place of the one with its id, in every partition
+    Load(LoadOptions),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLE)]
+pub(crate) struct LoadOptions {
+    /// YAML files of `kind: directory`, in order
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Who loads
+    #[arg(long, env = "USER", default_value = "")]
+    actor: String,
+}
+
+const EXAMPLE: &str = "\
+A file:
+  kind: directory
+  staff:       [{staff: zhang, pools: [sales], store: s1}, {staff: old, active: false}]
+  stores:      [{store: s1, name: 杭州店}]
+  groups:      [{group: wrABC, name: 复利闪购群, kind: 妈妈群}]
+  products:    [{product: A, item_ids: ['42'], skus: [a-1], days_per_unit: 30}]
+  wecom_tags:  [{native_id: etXYZ, tag: 商机/考虑价格}]";
+
+pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Validate { files } => {
+            let entries = read(&files)?.iter().map(|(_, entries)| entries).sum::<usize>();
+            said(server, entries, "valid");
+            Ok(())
+        }
+        Command::Load(options) => {
+            // Everything is read and checked before anything is loaded.
+            let documents = read(&options.files)?;
+            let mut client = PlaybookServiceClient::new(server.connect().await?);
+            let mut entries = 0;
+            for (yaml, _) in documents {
+                let (request_id, actor) = (uuid::Uuid::new_v4().to_string(), options.actor.clone());
+                let request = v1::SetDirectoryRequest { parent: server.parent(), yaml, request_id, actor };
+                entries += client.set_directory(request).await.map_err(refusal)?.into_inner().entries as usize;
+            }
+            said(server, entries, "loaded");
+            Ok(())
+        }
+    }
+}
+
+fn said(server: &Server, entries: usize, what: &str) {
+    if server.json {
+        print_json(&json!({"entries": entries}));
+    } else {
+        print_line(format!("{what}: {entries} entries"));
+    }
+}
+
+/// Texts with how many entries each holds.
+fn read(files: &[PathBuf]) -> anyhow::Result<Vec<(String, usize)>> {
+    let mut documents = Vec::new();
+    for file in files {
+        let yaml = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        match directory::parse(&yaml) {
+            Ok(entries) => documents.push((yaml, entries.len())),
+            Err(diagnostics) => {
+                print_line(diagnostic::render(&diagnostics));
+                bail!("{} found in {}", diagnostics.len(), file.display());
+            }
+        }
+    }
+    Ok(documents)
+}
