@@ -1,9 +1,7 @@
 //! From playbook sources to a bundle, or to everything that is wrong with them.
 
 use crate::attributes::Attribute;
-use crate::bundle::{
-    Board, Bundle, Condition, Content, CustomType, Journey, Labelled, Playbook, Rule, TagGroup, Trigger,
-};
+use crate::bundle::{Board, Bundle, Condition, Content, CustomType, Journey, Playbook, Rule, TagGroup, Trigger};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean};
 use crate::fold::Fold;
@@ -14,12 +12,11 @@ use crate::syntax::{self, Expression};
 use crate::tally::Tallied;
 use crate::waits::{Reply, Wait};
 use crate::yaml::{self, Node, NodeKind, Scalar};
-use crate::{attributes, cycles, journeys, rules};
+use crate::{attributes, cycles, journeys, rules, sections};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use touchline_model::command::PlaybookSource;
-use touchline_model::kind::Kind;
 use touchline_model::time::Zone;
 
 /// Most bytes of sources in one bundle: it lies whole in one record of the log.
@@ -212,8 +209,8 @@ impl Compiler {
             })
         });
         let uses_node = map.take("uses");
-        let uses = uses_node.map_or_else(Vec::new, |node| uses(node, sink));
-        let events = map.take("events").map(|node| events(node, sink)).unwrap_or_default();
+        let uses = uses_node.map_or_else(Vec::new, |node| sections::uses(node, sink));
+        let events = map.take("events").map(|node| sections::events(node, sink)).unwrap_or_default();
         let document = Document {
             source_id: source.id.clone(),
             id: id.text.clone(),
@@ -230,7 +227,7 @@ impl Compiler {
             rules: map.take("rules"),
             journeys: map.take("journeys"),
         };
-        not_yet_sections(&mut map, sink);
+        sections::not_yet_sections(&mut map, sink);
         map.done(sink);
         for (name, fields) in &events {
             let same = self.events.get(name).is_none_or(|have| have == fields);
@@ -288,11 +285,11 @@ impl Compiler {
             });
             let mut tags = Vec::new();
             if let Some(node) = map.require("tags", sink) {
-                labelled(node, &path, &mut tags, sink);
+                sections::labelled(node, &path, &mut tags, sink);
             }
             let ladder_len = tags.len();
             if let Some((key, node)) = map.entry("off_ladder") {
-                labelled(node, &path, &mut tags, sink);
+                sections::labelled(node, &path, &mut tags, sink);
                 if !ordered {
                     let message = "`off_ladder` in a group that is not ordered".to_owned();
                     sink.report(codes::NOT_ORDERED, key.place, &path, message, Some("say `ordered: true`".to_owned()));
@@ -325,7 +322,7 @@ impl Compiler {
                 continue;
             }
             let Some(mut map) = Mapping::open(node, &path, sink) else { continue };
-            let fold = map.take("fold").map_or(Fold::ALL, |node| fold(node, &path, sink));
+            let fold = map.take("fold").map_or(Fold::ALL, |node| sections::fold(node, &path, sink));
             let any = map.require("any", sink);
             map.done(sink);
             let Some(any) = any else { continue };
@@ -375,7 +372,7 @@ impl Compiler {
             sink.report(codes::UNDEFINED_TAG, group.place, &path, message, hint);
             return None;
         };
-        let backward = backward.is_none_or(|backward| backward_of(backward, found, &path, sink));
+        let backward = backward.is_none_or(|backward| sections::backward_of(backward, found, &path, sink));
         if !found.exclusive {
             let message = format!("the tag group `{}` is not exclusive", group.text);
             let hint = Some("a card is in one column: say `exclusive: true`".to_owned());
@@ -391,7 +388,7 @@ impl Compiler {
         }
         let columns = match columns {
             None => found.tags.iter().map(|tag| tag.id.clone()).collect(),
-            Some(node) => columns_of(node, found, &path, sink),
+            Some(node) => sections::columns_of(node, found, &path, sink),
         };
         let board = Board {
             id: id.text.clone(),
@@ -412,7 +409,7 @@ impl Compiler {
             let id = entries.iter().find(|(name, _)| name.text == "id").map(|(_, node)| &node.kind);
             let Some(NodeKind::Scalar(id)) = id else { continue };
             let steps = entries.iter().filter(|(name, _)| matches!(name.text.as_str(), "steps" | "tracks"));
-            steps.for_each(|(_, node)| step_ids(node, &id.text, &mut self.touches));
+            steps.for_each(|(_, node)| sections::step_ids(node, &id.text, &mut self.touches));
         }
     }
 
@@ -528,10 +525,10 @@ impl Compiler {
         let names = names!(self, document);
         let scope = Scope { document, names: &names };
         if let Some(node) = document.contents {
-            contents(node, &scope, &mut self.sink, &mut self.contents);
+            sections::contents(node, &scope, &mut self.sink, &mut self.contents);
         }
         if let Some(node) = document.counters {
-            counters(node, &scope, &mut self.sink);
+            sections::counters(node, &scope, &mut self.sink);
         }
         if let Some(node) = document.rules {
             rules::read(node, &scope, &mut self.sink, &mut self.rules, &mut self.rule_places);
@@ -656,209 +653,6 @@ enum State {
 fn refuse<T>(code: codes::Code, scalar: &Scalar, sink: &mut Sink) -> Option<T> {
     reader::not_yet(code, scalar.place, "kind", sink);
     None
-}
-
-/// Sections that are refused; the expressions in them are checked all the same.
-fn not_yet_sections(map: &mut Mapping<'_>, sink: &mut Sink) {
-    for (key, code) in [("broadcasts", codes::NY_BROADCASTS), ("metrics", codes::NY_METRICS)] {
-        let Some(node) = map.not_yet(key, code, sink) else { continue };
-        for item in reader::one_or_many(node) {
-            let NodeKind::Map(entries) = &item.kind else { continue };
-            for (name, node) in entries {
-                let path = reader::join(key, &name.text);
-                match (key, name.text.as_str()) {
-                    ("broadcasts", "audience") => {
-                        reader::expression(node, &path, true, sink, syntax::condition);
-                    }
-                    ("metrics", "count") => {
-                        reader::expression(node, &path, true, sink, syntax::trigger);
-                    }
-                    ("metrics", "target") => {
-                        reader::expression(node, &path, true, sink, syntax::bound);
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
-}
-
-/// Ids of steps, those within steps too.
-fn step_ids(node: &Node, journey: &str, out: &mut BTreeSet<String>) {
-    match &node.kind {
-        NodeKind::List(items) => items.iter().for_each(|item| step_ids(item, journey, out)),
-        NodeKind::Map(entries) => {
-            for (name, node) in entries {
-                match &node.kind {
-                    NodeKind::Scalar(id) if name.text == "id" => drop(out.insert(format!("{journey}/{}", id.text))),
-                    _ => step_ids(node, journey, out),
-                }
-            }
-        }
-        NodeKind::Scalar(_) | NodeKind::Null => {}
-    }
-}
-
-/// What contents say beyond their id.
-fn contents(node: &Node, scope: &Scope<'_>, sink: &mut Sink, contents: &mut BTreeMap<String, Content>) {
-    for node in reader::list(node, "contents", sink) {
-        let Some(mut map) = Mapping::open(node, "contents", sink) else { continue };
-        let Some(id) = map.id("id", sink) else { continue };
-        let path = reader::join("contents", &id.text);
-        let product = map.take("match").and_then(|node| {
-            let mut map = Mapping::open(node, &path, sink)?;
-            let product = map.require("product", sink).and_then(|node| reader::text(node, &path, sink));
-            map.done(sink);
-            product.map(|product| product.text.clone())
-        });
-        if let Some(links) = map.text("links", sink).filter(|links| links.text != "any_touchpoint") {
-            let hint = Some("it is `any_touchpoint`: one content wherever it is clicked".to_owned());
-            sink.report(codes::VALUE, links.place, &path, format!("`{}` says nothing about links", links.text), hint);
-        }
-        let eligible = map.take("eligible").and_then(|node| scope.condition(node, &path, sink));
-        map.done(sink);
-        if contents.insert(id.text.clone(), Content { product, eligible }).is_some() {
-            let message = format!("the bundle has another content `{}`", id.text);
-            sink.report(codes::DUPLICATE_ID, id.place, &path, message, None);
-        }
-    }
-}
-
-/// `name: count(…)`: kept though no rule compares it, so that people can ask.
-fn counters(node: &Node, scope: &Scope<'_>, sink: &mut Sink) {
-    for (name, node) in reader::named(node, "counters", sink) {
-        let path = reader::join("counters", &name.text);
-        if !reader::check_id(name, &path, sink) {
-            continue;
-        }
-        let Some((call, scalar)) = reader::expression(node, &path, false, sink, syntax::measure) else { continue };
-        let mut resolver = Resolver::new(scope.names);
-        resolver.declared(&call);
-        resolver.problems.into_iter().for_each(|problem| reader::syntax_error(scalar, &path, problem, sink));
-    }
-}
-
-fn events(node: &Node, sink: &mut Sink) -> BTreeMap<String, BTreeMap<String, CustomType>> {
-    let mut events = BTreeMap::new();
-    for (name, node) in reader::named(node, "events", sink) {
-        let path = reader::join("events", &name.text);
-        if !reader::check_id(name, &path, sink) {
-            continue;
-        }
-        if !name.text.contains('.') || Kind::parse(&name.text).is_some() {
-            let message = format!("`{}` cannot be the name of a custom event", name.text);
-            let hint = Some("the name has a dot and is not a built-in one: lesson.finished".to_owned());
-            sink.report(codes::EVENT_NAME, name.place, &path, message, hint);
-        }
-        let mut fields = BTreeMap::new();
-        for (field, node) in reader::named(node, &path, sink) {
-            let Some(ty) = reader::text(node, &path, sink) else { continue };
-            let parsed = match ty.text.as_str() {
-                "text" => CustomType::Text,
-                "number" => CustomType::Number,
-                "bool" => CustomType::Bool,
-                "time" => CustomType::Time,
-                other => {
-                    let hint = did_you_mean(other, ["text", "number", "bool", "time"])
-                        .or_else(|| Some("types are text, number, bool and time".to_owned()));
-                    sink.report(codes::VALUE, ty.place, &path, format!("there is no type `{other}`"), hint);
-                    continue;
-                }
-            };
-            fields.insert(field.text.clone(), parsed);
-        }
-        events.insert(name.text.clone(), fields);
-    }
-    events
-}
-
-/// The ids of `uses: [lifecycle-7, policy@3]`; whether they are there is asked when all playbooks are known.
-fn uses(node: &Node, sink: &mut Sink) -> Vec<String> {
-    let texts = reader::list(node, "uses", sink).iter().filter_map(|node| reader::text(node, "uses", sink));
-    texts.map(|used| used.text.split_once('@').map_or(used.text.as_str(), |(id, _)| id).to_owned()).collect()
-}
-
-/// Whether people may move a card of this board backward.
-fn backward_of(backward: &Scalar, group: &TagGroup, path: &str, sink: &mut Sink) -> bool {
-    if !group.ordered {
-        let message = format!("the tag group `{}` is not ordered: nothing is backward in it", group.id);
-        sink.report(codes::NOT_ORDERED, backward.place, path, message, None);
-    }
-    match backward.text.as_str() {
-        "manual_only" => true,
-        "never" => false,
-        other => {
-            let hint = did_you_mean(other, ["manual_only", "never"])
-                .or_else(|| Some("it is `manual_only` (people may) or `never`".to_owned()));
-            sink.report(codes::VALUE, backward.place, path, format!("`{other}` says nothing about moves"), hint);
-            true
-        }
-    }
-}
-
-/// `考虑价格`, or `{id: 考虑价格, label: …}`.
-fn labelled(node: &Node, path: &str, out: &mut Vec<Labelled>, sink: &mut Sink) {
-    let mut seen: BTreeSet<String> = out.iter().map(|tag| tag.id.clone()).collect();
-    for node in reader::list(node, path, sink) {
-        let (id, label) = if let NodeKind::Map(_) = node.kind {
-            let Some(mut map) = Mapping::open(node, path, sink) else { continue };
-            let id = map.id("id", sink);
-            let label = map.text("label", sink);
-            map.done(sink);
-            let Some(id) = id else { continue };
-            (id, label.unwrap_or(id))
-        } else {
-            let Some(id) = reader::text(node, path, sink) else { continue };
-            if !reader::check_id(id, path, sink) {
-                continue;
-            }
-            (id, id)
-        };
-        if !seen.insert(id.text.clone()) {
-            sink.report(codes::DUPLICATE_ID, id.place, path, format!("the tag `{}` is there twice", id.text), None);
-            continue;
-        }
-        out.push(Labelled { id: id.text.clone(), label: label.text.clone() });
-    }
-}
-
-fn columns_of(node: &Node, group: &TagGroup, path: &str, sink: &mut Sink) -> Vec<String> {
-    let tags: BTreeSet<&str> = group.tags.iter().map(|tag| tag.id.as_str()).collect();
-    let mut seen = BTreeSet::new();
-    let mut columns: Vec<String> = Vec::new();
-    for node in reader::list(node, path, sink) {
-        let Some(column) = reader::text(node, path, sink) else { continue };
-        if sink.is_full() {
-            break;
-        }
-        if !tags.contains(column.text.as_str()) {
-            let hint = did_you_mean(&column.text, tags.iter().copied());
-            let message = format!("group `{}` has no tag `{}`", group.id, column.text);
-            sink.report(codes::UNDEFINED_TAG, column.place, path, message, hint);
-        } else if !seen.insert(column.text.as_str()) {
-            let message = format!("the column `{}` is there twice", column.text);
-            sink.report(codes::DUPLICATE_ID, column.place, path, message, None);
-        }
-        columns.push(column.text.clone());
-    }
-    columns
-}
-
-fn fold(node: &Node, path: &str, sink: &mut Sink) -> Fold {
-    let mut fold = Fold::NONE;
-    for node in reader::list(node, path, sink) {
-        let Some(name) = reader::text(node, path, sink) else { continue };
-        match name.text.as_str() {
-            "nfkc" => fold.nfkc = true,
-            "t2s" => fold.t2s = true,
-            "lower" => fold.lower = true,
-            other => {
-                let hint = Some("foldings are nfkc, t2s and lower".to_owned());
-                sink.report(codes::VALUE, name.place, path, format!("there is no folding `{other}`"), hint);
-            }
-        }
-    }
-    fold
 }
 
 fn segments_named(expression: &Expression, out: &mut Vec<String>) {

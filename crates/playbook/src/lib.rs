@@ -32,6 +32,7 @@ mod reader;
 pub mod reference;
 mod resolve;
 mod rules;
+mod sections;
 pub mod syntax;
 pub mod tally;
 pub mod waits;
