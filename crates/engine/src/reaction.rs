@@ -19,6 +19,10 @@ use touchline_model::event::FieldRef;
 use touchline_model::id::CellKey;
 use touchline_model::kind::Kind;
 use touchline_model::time::Time;
+use touchline_model::value::Value;
+
+/// Longest text of a profile that is kept, in bytes: it is part of the hot value, and nothing compares with more.
+const PROFILE_BYTES_MAX: usize = 1_024;
 
 /// Brings a contact under the bundle in force, before its first record under it: segments it is in, silences that run.
 /// Nothing is triggered by what already holds.
@@ -127,10 +131,16 @@ fn learn(case: &Case<'_>, contact: &mut Contact, judged: &mut Judged<'_>) {
     }
     if event.kind == Kind::ProfileUpdated {
         for field in &bundle.profile_fields {
-            let value = match event.field(field) {
-                Some(FieldRef::Value(value)) => value.clone(),
-                _ => continue,
+            let Some(FieldRef::Value(value)) = event.field(field) else { continue };
+            let fits = match value {
+                Value::Text(text) => text.len() <= PROFILE_BYTES_MAX,
+                Value::Number(_) | Value::Bool(_) | Value::Time(_) => true,
+                Value::List(_) | Value::Record(_) => false,
             };
+            if !fits {
+                continue;
+            }
+            let value = value.clone();
             contact.past.learn(&format!("profile.{field}"), value, at);
         }
     }

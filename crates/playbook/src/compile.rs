@@ -549,6 +549,12 @@ impl Compiler {
             let hint = Some("let one of them act on what people do instead of on a tag".to_owned());
             self.sink.report(codes::RULE_CYCLE, *place, path, message, hint);
         }
+        let asked = self.tallies.borrow().len() + self.waits.borrow().len() + self.replies.borrow().len();
+        if asked > ASKED_MAX {
+            let message = format!("{asked} different counts, sums, moments, silences and answers: at most {ASKED_MAX}");
+            let hint = Some("each is kept for every contact".to_owned());
+            self.sink.report(codes::TOO_LARGE, Place { line: 1, column: 1 }, "", message, hint);
+        }
         let keywords = Automaton::build(&self.keyword_sets).unwrap_or_else(|message| {
             self.sink.report(codes::TOO_LARGE, Place { line: 1, column: 1 }, "keywords", message, None);
             Automaton::default()
@@ -632,6 +638,9 @@ impl Scope<'_> {
 const KEYWORD_CHARS_MIN: usize = 2;
 /// Bounds the recursion from segment to segment.
 const SEGMENT_DEPTH_MAX: usize = 64;
+
+/// What a bundle may have counted and waited for: each is part of every contact.
+const ASKED_MAX: usize = 500;
 
 /// Rules of a circle named in its message.
 const CIRCLE_SHOWN_MAX: usize = 10;

@@ -338,3 +338,15 @@ proptest! {
         }
     }
 }
+
+/// What a bundle has counted is part of every contact, so there is a bound.
+#[test]
+fn a_bundle_counts_only_so_much() {
+    let counters = |count: usize| {
+        let lines = (0..count).map(|number| format!("  c{number}: count(order.paid(shop=s{number}))\n"));
+        format!("playbook: p\ncounters:\n{}", lines.collect::<String>())
+    };
+    let compiled = |count| compile(&[PlaybookSource { id: "p".into(), yaml: counters(count) }], 1);
+    assert_eq!(compiled(500).expect("within the bound").tallies.len(), 500);
+    assert_eq!(compiled(501).expect_err("beyond it")[0].code, "PB002");
+}

@@ -4,6 +4,7 @@ use crate::metrics;
 use touchline_log::{Marker, NewRecord, RECORD_BYTES_MAX, StoredRecord, Topic};
 use touchline_model::event::Private;
 use touchline_model::output::{Cause, Contact, DeadReason, Numbered, Outcome, Output, Progress};
+use touchline_model::past::Past;
 use touchline_model::record::{Input, Loop, LoopBody, Record, Undecodable};
 use touchline_model::snapshot::Snapshot;
 use touchline_model::value::Fields;
@@ -65,8 +66,9 @@ pub(crate) fn contact_record(contact: &Contact) -> NewRecord {
         headers: proto::contact_headers(contact),
         value: proto::encode_contact(contact),
     };
-    let cuts: [fn(&mut Contact); 6] = [
+    let cuts: [fn(&mut Contact); 7] = [
         |contact| contact.past.happened.clear(),
+        |contact| contact.past = Past { segments: std::mem::take(&mut contact.past.segments), ..Past::default() },
         |contact| contact.relations.iter_mut().for_each(|relation| relation.state.clear()),
         |contact| contact.identities.truncate(KEPT_MAX),
         |contact| contact.tags.iter_mut().for_each(|tag| cut_cause(&mut tag.cause)),
