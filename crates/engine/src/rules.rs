@@ -99,8 +99,7 @@ pub(crate) fn on_event(
 ) -> Result<Changes, ViewError> {
     let mut draft = Draft::default();
     let name = judged.event.name();
-    let listening = case.bundle.rules_by_event.get(name);
-    for &index in listening.into_iter().flatten() {
+    for &index in case.bundle.listening(name, &mut judged.scan).iter() {
         let rule = &case.bundle.rules[index];
         let hit = rule.triggers.iter().find_map(|trigger| event_fits(trigger, judged));
         if let Some(hit) = hit {

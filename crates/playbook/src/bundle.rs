@@ -3,11 +3,12 @@
 //! State refers to ids (`group/tag`, `playbook/journey/step`), never to positions in here.
 
 use crate::attributes::Attribute;
-use crate::keywords::Automaton;
+use crate::keywords::{Automaton, Scan};
 use crate::matching;
 use crate::measure::{Now, Quantity};
 use crate::tally::Tallied;
 pub use crate::waits::{Reply, Wait};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::command::{PlaybookSource, TagRef};
 use touchline_model::past::Past;
@@ -43,8 +44,10 @@ pub struct Bundle {
     pub rules: Vec<Rule>,
     /// Journeys of all playbooks in file order.
     pub journeys: Vec<Journey>,
-    /// Event name → indexes into `rules` with an event trigger of that name, ascending.
+    /// Event name → indexes into `rules` with an event trigger of that name that asks for no keyword, ascending.
     pub rules_by_event: BTreeMap<String, Vec<usize>>,
+    /// Event name → text field → keyword set → indexes into `rules` that need a keyword of it, ascending.
+    pub rules_by_keyword: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<usize>>>>,
     /// Indexes into `rules` that listen to tags, stages or segments, ascending.
     pub rules_that_react: Vec<usize>,
     /// What changes → segments that it may concern.
@@ -72,6 +75,19 @@ impl Bundle {
     /// A journey by its playbook and id.
     pub fn journey(&self, playbook: &str, id: &str) -> Option<&Journey> {
         self.journeys.iter().find(|journey| journey.playbook == playbook && journey.id == id)
+    }
+
+    /// Rules that an event may set off, in file order: those that ask for a keyword only where the text has one.
+    pub fn listening(&self, event: &str, scan: &mut Scan<'_>) -> Cow<'_, [usize]> {
+        let plain = self.rules_by_event.get(event).map_or(&[][..], Vec::as_slice);
+        let Some(by_field) = self.rules_by_keyword.get(event) else { return Cow::Borrowed(plain) };
+        let mut listening = plain.to_vec();
+        for (field, by_set) in by_field {
+            listening.extend(scan.sets(field).filter_map(|set| by_set.get(set)).flatten());
+        }
+        listening.sort_unstable();
+        listening.dedup();
+        Cow::Owned(listening)
     }
 
     /// How many times a tally keeps.

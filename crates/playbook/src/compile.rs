@@ -583,6 +583,7 @@ impl Compiler {
             rules: self.rules,
             journeys: self.journeys,
             rules_by_event: BTreeMap::new(),
+            rules_by_keyword: BTreeMap::new(),
             journeys_by_event: BTreeMap::new(),
             keywords,
         };

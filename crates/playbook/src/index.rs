@@ -1,6 +1,6 @@
 //! What listens to what: made once per bundle, so that what cannot happen costs nothing.
 
-use crate::bundle::{Bundle, Condition, Input, Trigger, Wait};
+use crate::bundle::{Bundle, Condition, FieldTest, Input, Trigger, Wait};
 use crate::measure::{Counted, Measure, Reading, Window};
 use std::collections::BTreeSet;
 use touchline_model::kind::Kind;
@@ -12,8 +12,19 @@ pub(crate) fn index(bundle: &mut Bundle) {
         _ => None,
     };
     for (at, rule) in bundle.rules.iter().enumerate() {
-        let names: BTreeSet<String> = rule.triggers.iter().filter_map(event).collect();
-        names.into_iter().for_each(|name| bundle.rules_by_event.entry(name).or_default().push(at));
+        for trigger in &rule.triggers {
+            let Some(name) = event(trigger) else { continue };
+            let listening = match keyword(trigger) {
+                None => bundle.rules_by_event.entry(name).or_default(),
+                Some((field, set)) => {
+                    let by_field = bundle.rules_by_keyword.entry(name).or_default();
+                    by_field.entry(field.clone()).or_default().entry(set.clone()).or_default()
+                }
+            };
+            if listening.last() != Some(&at) {
+                listening.push(at);
+            }
+        }
         if rule
             .triggers
             .iter()
@@ -60,6 +71,15 @@ pub(crate) fn index(bundle: &mut Bundle) {
             bundle.segments_by_input.entry(input).or_default().insert(name.clone());
         }
     }
+}
+
+/// A keyword that an event has to have for this trigger: its field and set.
+fn keyword(trigger: &Trigger) -> Option<(&String, &String)> {
+    let Trigger::Event(pattern) = trigger else { return None };
+    pattern.tests.iter().find_map(|test| match test {
+        FieldTest::Keyword { field, keywords } => Some((field, keywords)),
+        _ => None,
+    })
 }
 
 /// What a condition depends on, time aside.

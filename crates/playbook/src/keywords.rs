@@ -117,10 +117,16 @@ impl<'a> Scan<'a> {
         self.directory
     }
 
-    /// The first keyword of the set (`playbook/set`) in the text of this field.
-    pub fn hit(&mut self, field: &str, set: &str) -> Option<Hit> {
-        let index = self.automaton.inner.sets.binary_search_by(|have| have.as_str().cmp(set)).ok()?;
-        let at = match self.fields.iter().position(|(scanned, _)| scanned == field) {
+    /// The sets (`playbook/set`) of which the text of this field has a keyword, sorted.
+    pub fn sets(&mut self, field: &str) -> impl Iterator<Item = &'a str> {
+        let at = self.scanned(field);
+        let sets = &self.automaton.inner.sets;
+        self.fields[at].1.iter().zip(sets).filter(|(found, _)| found.is_some()).map(|(_, set)| set.as_str())
+    }
+
+    /// Where the field's findings are; the text is searched now if it has not been.
+    fn scanned(&mut self, field: &str) -> usize {
+        match self.fields.iter().position(|(scanned, _)| scanned == field) {
             Some(at) => at,
             None => {
                 let text = self.event.field(field).and_then(FieldRef::as_text);
@@ -128,7 +134,13 @@ impl<'a> Scan<'a> {
                 self.fields.push((field.to_owned(), found));
                 self.fields.len() - 1
             }
-        };
+        }
+    }
+
+    /// The first keyword of the set (`playbook/set`) in the text of this field.
+    pub fn hit(&mut self, field: &str, set: &str) -> Option<Hit> {
+        let index = self.automaton.inner.sets.binary_search_by(|have| have.as_str().cmp(set)).ok()?;
+        let at = self.scanned(field);
         let found = self.fields[at].1.get(index).copied().flatten()?;
         let (_, keyword) = &self.automaton.inner.passes[found.pass].patterns[found.pattern];
         let name = set.split_once('/').map_or(set, |(_, name)| name);

@@ -77,7 +77,7 @@ fn example_a_compiles_whole() {
     let tag = |tag: &str| Condition::Tag(TagMatch { group: "商机".into(), tag: Some(tag.into()) });
     let either = Condition::Or(vec![tag("方案确认"), tag("赢单")]);
     assert_eq!(rule.when, Some(Condition::Not(Box::new(either))));
-    assert_eq!(bundle.rules_by_event["chat.message"], [0]);
+    assert_eq!(bundle.rules_by_keyword["chat.message"]["text"]["price-consideration/价格"], [0]);
     assert_eq!(bundle.journeys_by_event["order.paid"], [0]);
     assert_eq!(bundle.keywords.sets(), ["price-consideration/价格"]);
 

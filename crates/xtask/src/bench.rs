@@ -30,6 +30,8 @@ enum Name {
     Start(Local),
     /// What links, merges and forwards cost the engine, against a plain event.
     Identity(Local),
+    /// What rules, keywords, counts and timers cost the engine, against ten rules.
+    Language(Local),
     /// On a real broker, beside Kafka Streams and a pass-through that do the same job.
     Kafka(kafka::Args),
 }
@@ -54,6 +56,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Name::State(local) => run_example("bench", &["state"], local),
         Name::Start(local) => run_example("bench", &["start"], local),
         Name::Identity(local) => run_example("bench_identity", &[], local),
+        Name::Language(local) => run_example("bench_language", &[], local),
         Name::Kafka(args) => kafka::run(args),
     }
 }
