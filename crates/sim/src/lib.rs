@@ -36,6 +36,7 @@ mod handle;
 pub mod identity;
 mod judge;
 pub mod kafka;
+pub mod language;
 pub mod map;
 mod network;
 pub mod oracle;

@@ -1,0 +1,102 @@
+//! The playbook language against a naive reading of its description: random playbooks, random histories.
+//!
+//! ```text
+//!   book    a playbook as a small tree, and the same as YAML for the real compiler
+//!   make    playbooks and histories by seed
+//!   oracle  the description, read naively: it keeps every event of everybody and counts anew each time it is asked
+//!   judge   one engine over a map, the same history for both; after each record they must agree
+//! ```
+//! The oracle shares nothing with `touchline-playbook` and `touchline-engine` but the types of the model: no tallies, no
+//! timers, no moment of the next change. Where time alone changes something it tries every moment at which it could:
+//! each event's time shifted by each span that the playbook names, and each midnight.
+//!
+//! **Left open by the description**, and so avoided or settled here:
+//! * Two things that rules listen to at the same moment by time alone have no order: the run ends there
+//!   ([`Report::tied`]).
+//! * A contact that begins to exist is in the segments that hold of somebody without a past; it has not entered them.
+//! * Whether a person who sets a tag that is there already has set it.
+//!
+//! **What is not here**: journeys and their touches, links and merges, `replied`, products and lines, `assign`, `handoff`,
+//! `task`, and changes of the playbook under way.
+
+mod book;
+mod judge;
+mod make;
+mod oracle;
+
+/// How a run is made.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// How the oracle misreads the description: the judge has to see it.
+    pub plant: Option<Plant>,
+}
+
+/// A misreading that must not go unseen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plant {
+    /// What happened exactly a span ago counts as within it.
+    WindowInclusive,
+    /// `distinct` is not looked at.
+    DistinctIgnored,
+    /// Rules move cards backward.
+    BackwardAllowed,
+    /// Nobody leaves a segment by time alone.
+    SegmentLeftLate,
+    /// A silence runs on over what breaks it.
+    SilenceUnbroken,
+    /// Rules change what a person has set.
+    ManualIgnored,
+    /// A late event is judged at its own time.
+    LateAtOwnTime,
+    /// A month is complete on the last day of a shorter one.
+    MonthsByLastDay,
+    /// What a late event disproves stands.
+    NothingTakenBack,
+}
+
+impl Plant {
+    /// Every one.
+    pub const ALL: [Self; 9] = [
+        Self::WindowInclusive,
+        Self::DistinctIgnored,
+        Self::BackwardAllowed,
+        Self::SegmentLeftLate,
+        Self::SilenceUnbroken,
+        Self::ManualIgnored,
+        Self::LateAtOwnTime,
+        Self::MonthsByLastDay,
+        Self::NothingTakenBack,
+    ];
+}
+
+/// What a run led to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Report {
+    /// The compiler took the playbook; otherwise nothing else happened.
+    pub compiled: bool,
+    /// Records after which both were compared.
+    pub records: u64,
+    /// Changes of tags that were said.
+    pub changes: u64,
+    /// Of these by time alone.
+    pub by_time: u64,
+    /// Of these taken back.
+    pub retracted: u64,
+    /// The run ended before its history, at a moment that has no order.
+    pub tied: bool,
+}
+
+/// Makes a run and judges it.
+///
+/// # Errors
+/// Where engine and oracle differ, in words, with the playbook and the history.
+pub fn run(options: &Options) -> Result<Report, String> {
+    judge::judge(&make::plan(options.seed), options.plant).map_err(|error| {
+        format!(
+            "seed {}: {error}\nrepeat: TOUCHLINE_SEED={} cargo test -p touchline-sim --test language",
+            options.seed, options.seed
+        )
+    })
+}

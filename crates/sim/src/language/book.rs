@@ -1,0 +1,350 @@
+//! A playbook as a small tree, and how it is written.
+
+use std::fmt::{self, Display, Write};
+
+/// A tag group: always these three, with other options each time.
+#[derive(Debug, Clone)]
+pub(super) struct Group {
+    pub(super) id: &'static str,
+    pub(super) exclusive: bool,
+    /// Tags are a ladder, `off` stand outside it.
+    pub(super) ordered: bool,
+    pub(super) tags: &'static [&'static str],
+    pub(super) off: &'static [&'static str],
+    pub(super) manual_wins: bool,
+    /// The board of the group, and whether people may move its cards backward.
+    pub(super) board: Option<(&'static str, bool)>,
+}
+
+/// A tag: its group's place in the playbook, and its id.
+pub(super) type Tag = (usize, &'static str);
+
+/// What stands on the right side.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Literal {
+    Text(&'static str),
+    Number(i64),
+    /// `2026-03-01`, in conditions on moments.
+    Date(&'static str),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Compare {
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+}
+
+/// What is asked of a value.
+#[derive(Debug, Clone)]
+pub(super) enum Test {
+    Is(Compare, Literal),
+    In(Vec<&'static str>),
+    Range(i64, i64),
+    Has,
+    /// `text has` the keyword set.
+    Keywords,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Pattern {
+    pub(super) event: &'static str,
+    pub(super) tests: Vec<(&'static str, Test)>,
+}
+
+/// Which events of a pattern count.
+#[derive(Debug, Clone)]
+pub(super) enum Window {
+    Ever,
+    /// Hours.
+    Within(i64),
+    Since(&'static str),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Condition {
+    And(Vec<Self>),
+    Or(Vec<Self>),
+    Not(Box<Self>),
+    Tag(usize, Option<&'static str>),
+    Stage(usize, Test),
+    Segment(usize),
+    Count {
+        of: Pattern,
+        window: Window,
+        distinct: Option<&'static str>,
+        test: Test,
+    },
+    /// `within` in days.
+    Sum {
+        field: &'static str,
+        of: Pattern,
+        within: Option<i64>,
+        test: Test,
+    },
+    /// `within` in hours.
+    None {
+        of: Pattern,
+        within: Option<i64>,
+    },
+    /// Hours.
+    Age {
+        first: bool,
+        of: Pattern,
+        compare: Compare,
+        hours: i64,
+    },
+    Attribute(&'static str, Test),
+    InGroup(&'static str),
+    InKind(&'static str),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Wait {
+    /// Hours.
+    Silence { of: Vec<Pattern>, hours: i64, since: Pattern },
+    /// Days.
+    Reached { attribute: &'static str, shift: i64 },
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Trigger {
+    Event(Pattern),
+    TagSet(usize, Option<&'static str>),
+    TagUnset(usize, Option<&'static str>),
+    StageEntered(usize, &'static str),
+    StageLeft(usize, &'static str),
+    SegmentEntered(usize),
+    SegmentLeft(usize),
+    Wait(Wait),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Action {
+    Set { tag: Tag, backward: bool },
+    Unset(Tag),
+    SetAttribute(&'static str, Literal),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Rule {
+    pub(super) triggers: Vec<Trigger>,
+    pub(super) when: Option<Condition>,
+    pub(super) actions: Vec<Action>,
+}
+
+/// The attributes of every playbook: two from the profile, two of its age, three moments, two that rules set.
+pub(super) const LEVEL: &str = "level";
+pub(super) const SCORE: &str = "score";
+pub(super) const DUE: &str = "due";
+/// Groups of customers: native id, name, kind.
+pub(super) const CHATS: [(&str, &str, &str); 3] =
+    [("wr1", "one", "moms"), ("wr2", "two", "flash"), ("wr3", "three", "moms")];
+/// The keywords of the only set, and its name.
+pub(super) const KEYWORDS: ([&str; 2], &str) = (["price", "cost"], "asks");
+
+#[derive(Debug, Clone)]
+pub(super) struct Playbook {
+    pub(super) zone: &'static str,
+    pub(super) groups: Vec<Group>,
+    /// `due` is so many days after the last of these.
+    pub(super) due: (Pattern, i64),
+    pub(super) first: Pattern,
+    pub(super) last: Pattern,
+    pub(super) segments: Vec<Condition>,
+    pub(super) rules: Vec<Rule>,
+}
+
+/// The directory that every run loads.
+pub(super) fn directory() -> String {
+    let entry = |(group, name, kind)| format!("  - {{group: {group}, name: {name}, kind: {kind}}}\n");
+    format!("kind: directory\ngroups:\n{}", CHATS.map(entry).concat())
+}
+
+impl Playbook {
+    /// The playbook as its authors would write it.
+    pub(super) fn yaml(&self) -> String {
+        let mut yaml = format!(
+            "playbook: p\ntimezone: {}\nevents: {{lesson.finished: {{course: text, score: number}}}}\n\
+             keywords: {{{}: {{any: [{}]}}}}\ntag_groups:\n",
+            self.zone,
+            KEYWORDS.1,
+            KEYWORDS.0.join(", ")
+        );
+        let mut boards = String::new();
+        for group in &self.groups {
+            let option = |is: bool, text| if is { text } else { "" };
+            let off =
+                if group.off.is_empty() { String::new() } else { format!(", off_ladder: [{}]", group.off.join(", ")) };
+            line(
+                &mut yaml,
+                &format!(
+                    "  - {{id: {}{}{}{}, tags: [{}]{off}}}",
+                    group.id,
+                    option(group.exclusive, ", exclusive: true"),
+                    option(group.ordered, ", ordered: true"),
+                    option(group.manual_wins, ", manual: wins"),
+                    group.tags.join(", "),
+                ),
+            );
+            if let Some((board, backward)) = group.board {
+                let backward = option(!backward, ", backward: never");
+                line(&mut boards, &format!("  - {{id: {board}, group: {}{backward}}}", group.id));
+            }
+        }
+        line(&mut yaml, &format!("boards:\n{boards}attributes:\n  city: profile.city\n  children: profile.children"));
+        line(&mut yaml, "  months: {months_since: profile.baby_birthday}\n  days: {days_since: profile.baby_birthday}");
+        line(&mut yaml, "  level: {type: text}\n  score: {type: number}");
+        line(&mut yaml, &format!("  first: \"first({})\"\n  last: \"last({})\"", self.first, self.last));
+        line(&mut yaml, &format!("  due: {{date_add: {{from: \"last({})\", days: {}}}}}", self.due.0, self.due.1));
+        if !self.segments.is_empty() {
+            line(&mut yaml, "segments:");
+        }
+        for (at, segment) in self.segments.iter().enumerate() {
+            line(&mut yaml, &format!("  s{at}: \"{}\"", self.condition(segment)));
+        }
+        line(&mut yaml, "rules:");
+        for (at, rule) in self.rules.iter().enumerate() {
+            let triggers: Vec<String> = rule.triggers.iter().map(|of| format!("\"{}\"", self.trigger(of))).collect();
+            let when = rule.when.as_ref().map(|when| format!("\n    when: \"{}\"", self.condition(when)));
+            let actions: Vec<String> = rule.actions.iter().map(|of| self.action(of)).collect();
+            line(
+                &mut yaml,
+                &format!(
+                    "  - id: r{at}\n    trigger: [{}]{}\n    do: [{}]",
+                    triggers.join(", "),
+                    when.unwrap_or_default(),
+                    actions.join(", ")
+                ),
+            );
+        }
+        yaml
+    }
+
+    fn tag(&self, group: usize, tag: Option<&str>) -> String {
+        format!("{}/{}", self.groups[group].id, tag.unwrap_or("*"))
+    }
+
+    fn board(&self, group: usize) -> &str {
+        self.groups[group].board.map_or("", |(board, _)| board)
+    }
+
+    fn condition(&self, condition: &Condition) -> String {
+        let all = |of: &[Condition], word| {
+            of.iter().map(|of| format!("({})", self.condition(of))).collect::<Vec<_>>().join(word)
+        };
+        match condition {
+            Condition::And(of) => all(of, " and "),
+            Condition::Or(of) => all(of, " or "),
+            Condition::Not(of) => format!("not ({})", self.condition(of)),
+            Condition::Tag(group, tag) => format!("tag({})", self.tag(*group, *tag)),
+            Condition::Stage(group, test) => test.write(&format!("stage({})", self.board(*group))),
+            Condition::Segment(at) => format!("segment(s{at})"),
+            Condition::Count { of, window, distinct, test } => {
+                let window = match window {
+                    Window::Ever => String::new(),
+                    Window::Within(hours) => format!(", within={hours}h"),
+                    Window::Since(event) => format!(", since={event}"),
+                };
+                let distinct = distinct.map_or_else(String::new, |field| format!(", distinct={field}"));
+                test.write(&format!("count({of}{window}{distinct})"))
+            }
+            Condition::Sum { field, of, within, test } => {
+                let within = within.map_or_else(String::new, |days| format!(", within={days}d"));
+                test.write(&format!("sum({field}, {of}{within})"))
+            }
+            Condition::None { of, within } => {
+                let within = within.map_or_else(String::new, |hours| format!(", within={hours}h"));
+                format!("none({of}{within})")
+            }
+            Condition::Age { first, of, compare, hours } => {
+                format!("age({}({of})) {compare} {hours}h", if *first { "first" } else { "last" })
+            }
+            Condition::Attribute(name, test) => test.write(&format!("attr({name})")),
+            Condition::InGroup(group) => format!("in_group({group})"),
+            Condition::InKind(kind) => format!("in_group(kind={kind})"),
+        }
+    }
+
+    fn trigger(&self, trigger: &Trigger) -> String {
+        match trigger {
+            Trigger::Event(pattern) => pattern.to_string(),
+            Trigger::TagSet(group, tag) => format!("tag_set({})", self.tag(*group, *tag)),
+            Trigger::TagUnset(group, tag) => format!("tag_unset({})", self.tag(*group, *tag)),
+            Trigger::StageEntered(group, column) => format!("stage_entered({}/{column})", self.board(*group)),
+            Trigger::StageLeft(group, column) => format!("stage_left({}/{column})", self.board(*group)),
+            Trigger::SegmentEntered(at) => format!("segment_entered(s{at})"),
+            Trigger::SegmentLeft(at) => format!("segment_left(s{at})"),
+            Trigger::Wait(Wait::Silence { of, hours, since }) => {
+                let of: Vec<String> = of.iter().map(ToString::to_string).collect();
+                format!("silence([{}], for={hours}h, since={since})", of.join(", "))
+            }
+            Trigger::Wait(Wait::Reached { attribute, shift }) => match shift {
+                0 => format!("reached({attribute})"),
+                1.. => format!("reached({attribute} + {shift}d)"),
+                _ => format!("reached({attribute} - {}d)", -shift),
+            },
+        }
+    }
+
+    fn action(&self, action: &Action) -> String {
+        match action {
+            Action::Set { tag: (group, tag), backward: true } => {
+                format!("{{set_tag: {}, allow: backward}}", self.tag(*group, Some(tag)))
+            }
+            Action::Set { tag: (group, tag), backward: false } => {
+                format!("{{set_tag: {}}}", self.tag(*group, Some(tag)))
+            }
+            Action::Unset((group, tag)) => format!("{{unset_tag: {}}}", self.tag(*group, Some(tag))),
+            Action::SetAttribute(name, value) => format!("{{set_attr: {{{name}: {value}}}}}"),
+        }
+    }
+}
+
+fn line(yaml: &mut String, text: &str) {
+    writeln!(yaml, "{text}").expect("a string takes everything");
+}
+
+impl Test {
+    fn write(&self, left: &str) -> String {
+        match self {
+            Self::Is(compare, value) => format!("{left} {compare} {value}"),
+            Self::In(values) => format!("{left} in [{}]", values.join(", ")),
+            Self::Range(from, to) => format!("{left} in {from}..{to}"),
+            Self::Has => format!("has {left}"),
+            Self::Keywords => format!("{left} has {}", KEYWORDS.1),
+        }
+    }
+}
+
+impl Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tests: Vec<String> = self.tests.iter().map(|(field, test)| test.write(field)).collect();
+        if tests.is_empty() { f.write_str(self.event) } else { write!(f, "{}({})", self.event, tests.join(", ")) }
+    }
+}
+
+impl Display for Literal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) | Self::Date(text) => f.write_str(text),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+impl Display for Compare {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Eq => "=",
+            Self::Ne => "!=",
+            Self::Lt => "<",
+            Self::Le => "<=",
+            Self::Gt => ">",
+            Self::Ge => ">=",
+        })
+    }
+}

@@ -1,0 +1,678 @@
+//! The description of the language, read naively: every event of everybody is kept, and each question goes through all of
+//! them again.
+
+use super::Plant;
+use super::book::{
+    Action, CHATS, Compare, Condition, DUE, KEYWORDS, Literal, Pattern, Playbook, Rule, Test, Trigger, Wait, Window,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use touchline_model::time::{Span, Time, Zone};
+
+/// Rounds of one record.
+const ROUNDS: usize = 8;
+/// How long a conclusion can be disproved.
+const GRACE: Span = Span::hours(6);
+
+/// A change of tags that is said.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Change {
+    pub(super) person: usize,
+    pub(super) group: &'static str,
+    pub(super) set: Option<&'static str>,
+    pub(super) unset: Option<&'static str>,
+    pub(super) at: Time,
+    pub(super) retracted: bool,
+}
+
+#[derive(Debug, Clone)]
+struct Event {
+    at: Time,
+    name: &'static str,
+    fields: Vec<(&'static str, Literal)>,
+}
+
+/// A tag somebody carries: since when, and whether a person has set it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Carried {
+    pub(super) since: Time,
+    by_hand: bool,
+}
+
+type Tags = BTreeMap<(usize, &'static str), Carried>;
+
+/// A wait that was over, and what it led to.
+#[derive(Debug, Clone)]
+struct Conclusion {
+    wait: usize,
+    at: Time,
+    changes: Vec<Change>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Person {
+    /// In the order of arrival.
+    events: Vec<Event>,
+    pub(super) tags: Tags,
+    /// What rules have set.
+    pub(super) attributes: BTreeMap<&'static str, Literal>,
+    pub(super) segments: BTreeSet<usize>,
+    /// Waits that have happened: which, and at which moment.
+    over: BTreeSet<(usize, Time)>,
+    concluded: Vec<Conclusion>,
+}
+
+/// What a round has changed.
+#[derive(Debug, Default)]
+struct News {
+    tags: Vec<Change>,
+    /// Which, and whether entered.
+    segments: Vec<(usize, bool)>,
+}
+
+/// What a record is, for the first round.
+enum First<'a> {
+    Event(&'a Event),
+    Wait(usize),
+    ByHand { group: usize, tag: Option<&'static str>, add: bool },
+    Time,
+}
+
+/// When a record is judged.
+#[derive(Debug, Clone, Copy)]
+struct Moments {
+    /// Event time.
+    at: Time,
+    /// What conditions are judged at.
+    reference: Time,
+    /// When it is, for who is in which segment.
+    clock: Time,
+}
+
+pub(super) struct Oracle<'a> {
+    book: &'a Playbook,
+    zone: Zone,
+    plant: Option<Plant>,
+    waits: Vec<&'a Wait>,
+    pub(super) people: Vec<Person>,
+    pub(super) now: Time,
+    /// Said since the judge last looked.
+    pub(super) said: Vec<Change>,
+    /// Things without an order have happened at one moment.
+    pub(super) tied: bool,
+}
+
+impl<'a> Oracle<'a> {
+    pub(super) fn new(book: &'a Playbook, people: usize, now: Time, plant: Option<Plant>) -> Self {
+        let triggers = book.rules.iter().flat_map(|rule| &rule.triggers);
+        let waits = triggers.filter_map(|trigger| if let Trigger::Wait(wait) = trigger { Some(wait) } else { None });
+        Self {
+            book,
+            zone: Zone::parse(book.zone).expect("a zone"),
+            plant,
+            waits: waits.collect(),
+            people: (0..people).map(|_| Person::default()).collect(),
+            now,
+            said: Vec::new(),
+            tied: false,
+        }
+    }
+
+    /// Time passes, from moment to moment at which it could change anything.
+    pub(super) fn pass(&mut self, until: Time) {
+        for who in 0..self.people.len() {
+            let mut moment = self.now;
+            while !self.people[who].events.is_empty()
+                && let Some(next) = self.next_moment(who, moment).filter(|next| *next <= until)
+            {
+                moment = next;
+                self.at_moment(who, moment);
+            }
+        }
+        self.now = until;
+    }
+
+    pub(super) fn event(&mut self, who: usize, name: &'static str, fields: Vec<(&'static str, Literal)>, at: Time) {
+        if self.people[who].events.is_empty() {
+            // In these from the beginning.
+            self.judge_segments(who, self.now);
+        }
+        let event = Event { at, name, fields };
+        self.take_back(who, &event);
+        self.people[who].events.push(event.clone());
+        let reference = if self.plant == Some(Plant::LateAtOwnTime) { at } else { self.latest(who) };
+        self.record(who, &First::Event(&event), Moments { at, reference, clock: self.now });
+        // What had passed already when it became known happens at once.
+        while let Some((at, wait)) = self.next_wait(who).filter(|(at, _)| *at <= self.now) {
+            let known = self.latest(who);
+            self.over(who, wait, Moments { at, reference: at.max(known), clock: self.now });
+        }
+    }
+
+    /// A person sets a tag or takes it away, or moves a card; whether that is allowed.
+    pub(super) fn by_hand(&mut self, who: usize, group: usize, tag: Option<&'static str>, add: bool) -> bool {
+        let of = &self.book.groups[group];
+        let current = self.current(who, group);
+        let is_back = add && tag.is_some_and(|tag| self.is_backward(group, current, tag));
+        if is_back && of.board.is_some_and(|(_, backward)| !backward) {
+            return false;
+        }
+        let moments = Moments { at: self.now, reference: self.now, clock: self.now };
+        self.record(who, &First::ByHand { group, tag, add }, moments);
+        true
+    }
+
+    pub(super) const fn book(&self) -> &Playbook {
+        self.book
+    }
+
+    /// The tag of an exclusive group.
+    pub(super) fn current(&self, who: usize, group: usize) -> Option<&'static str> {
+        let mut carried = self.people[who].tags.keys().filter(|(of, _)| *of == group);
+        carried.next().map(|(_, tag)| *tag)
+    }
+
+    /// The moment that `due` holds.
+    pub(super) fn due(&self, who: usize) -> Option<Time> {
+        self.moment(who, DUE)
+    }
+
+    /// The latest value of a profile field.
+    pub(super) fn profile(&self, who: usize, field: &str) -> Option<&Literal> {
+        let given = self.people[who].events.iter().filter(|event| event.name == "profile.updated");
+        // Of equal times the last stays.
+        let given = given.filter_map(|event| Some((event.at, event.field(field)?)));
+        given.max_by_key(|(at, _)| *at).map(|(_, value)| value)
+    }
+}
+
+/// What happens.
+impl Oracle<'_> {
+    fn latest(&self, who: usize) -> Time {
+        self.people[who].events.iter().map(|event| event.at).max().unwrap_or(self.now)
+    }
+
+    /// The first moment after this one at which time could change anything.
+    fn next_moment(&self, who: usize, after: Time) -> Option<Time> {
+        let midnight = self.zone.day_start(self.zone.day_number(after) + 1);
+        let spans = self.spans();
+        let shifted = self.people[who].events.iter().flat_map(|event| {
+            let ends = spans.iter().map(|span| event.at.plus(*span));
+            ends.flat_map(|end| [end, end.plus(Span(1))]).collect::<Vec<_>>()
+        });
+        let waits = self.next_wait(who).map(|(at, _)| at);
+        shifted.chain([midnight]).chain(waits).filter(|moment| *moment > after).min()
+    }
+
+    /// Every span that a segment asks about.
+    fn spans(&self) -> BTreeSet<Span> {
+        fn collect(of: &Condition, spans: &mut BTreeSet<Span>) {
+            match of {
+                Condition::And(of) | Condition::Or(of) => of.iter().for_each(|of| collect(of, spans)),
+                Condition::Not(of) => collect(of, spans),
+                Condition::Count { window: Window::Within(hours), .. }
+                | Condition::None { within: Some(hours), .. }
+                | Condition::Age { hours, .. } => {
+                    spans.insert(Span::hours(*hours));
+                }
+                _ => {}
+            }
+        }
+        let mut spans = BTreeSet::new();
+        self.book.segments.iter().for_each(|of| collect(of, &mut spans));
+        spans
+    }
+
+    fn at_moment(&mut self, who: usize, moment: Time) {
+        let moments = Moments { at: moment, reference: moment, clock: moment };
+        let before = self.people[who].segments.clone();
+        let moved = self.members(who, moment);
+        let heard = before.symmetric_difference(&moved).filter(|segment| self.is_heard(**segment)).count();
+        let waits = (0..self.waits.len()).filter(|wait| self.wait_moment(who, *wait) == Some(moment)).count();
+        self.tied |= heard + waits > 1;
+        while let Some((at, wait)) = self.next_wait(who).filter(|(at, _)| *at == moment) {
+            self.over(who, wait, Moments { at, ..moments });
+        }
+        if self.plant == Some(Plant::SegmentLeftLate) && moved.is_subset(&before) {
+            return;
+        }
+        self.record(who, &First::Time, moments);
+    }
+
+    fn is_heard(&self, segment: usize) -> bool {
+        let mut triggers = self.book.rules.iter().flat_map(|rule| &rule.triggers);
+        triggers.any(|of| matches!(of, Trigger::SegmentEntered(of) | Trigger::SegmentLeft(of) if *of == segment))
+    }
+
+    /// The next wait that has not happened yet.
+    fn next_wait(&self, who: usize) -> Option<(Time, usize)> {
+        (0..self.waits.len()).filter_map(|wait| Some((self.wait_moment(who, wait)?, wait))).min()
+    }
+
+    /// When a wait happens that has not happened for this moment.
+    fn wait_moment(&self, who: usize, wait: usize) -> Option<Time> {
+        let person = &self.people[who];
+        let moment = match self.waits[wait] {
+            Wait::Silence { of, hours, since } => {
+                let begins = |event: &&Event| fits(since, event);
+                let breaks = |event: &&Event| begins(event) || of.iter().any(|of| fits(of, event));
+                let begun = person.events.iter().any(|event| begins(&event));
+                let is_broken = self.plant != Some(Plant::SilenceUnbroken);
+                let all = person.events.iter().filter(|event| if is_broken { breaks(event) } else { begins(event) });
+                all.map(|event| event.at).max().filter(|_| begun)?.plus(Span::hours(*hours))
+            }
+            Wait::Reached { attribute, shift } => self.zone.plus_days(self.moment(who, attribute)?, *shift),
+        };
+        (!person.over.contains(&(wait, moment))).then_some(moment)
+    }
+
+    /// A wait is over.
+    fn over(&mut self, who: usize, wait: usize, moments: Moments) {
+        let others = (0..self.waits.len()).filter(|other| *other != wait);
+        self.tied |= others.into_iter().any(|other| self.wait_moment(who, other) == Some(moments.at));
+        self.people[who].over.insert((wait, moments.at));
+        let changes = self.record(who, &First::Wait(wait), moments);
+        self.people[who].concluded.push(Conclusion { wait, at: moments.at, changes });
+    }
+
+    /// Takes back what this event, which is not yet among the others, shows to be wrong.
+    fn take_back(&mut self, who: usize, event: &Event) {
+        if self.plant == Some(Plant::NothingTakenBack) {
+            return;
+        }
+        let at = event.at;
+        let concluded = std::mem::take(&mut self.people[who].concluded);
+        let (mut wrong, mut right) = (Vec::new(), Vec::new());
+        for conclusion in concluded {
+            let is_open = at <= conclusion.at && self.now <= conclusion.at.plus(GRACE);
+            let is_wrong = is_open && self.disproves(who, event, &conclusion);
+            if is_wrong { &mut wrong } else { &mut right }.push(conclusion);
+        }
+        self.people[who].concluded = right;
+        for conclusion in wrong.iter().rev() {
+            let before = self.people[who].tags.clone();
+            for change in conclusion.changes.iter().rev() {
+                self.undo(who, change, at);
+            }
+            let changes = self.changes(who, &before, at, true);
+            self.said.extend(changes);
+        }
+        if !wrong.is_empty() {
+            // Nobody hears of it.
+            self.judge_segments(who, self.now);
+        }
+    }
+
+    fn disproves(&mut self, who: usize, event: &Event, conclusion: &Conclusion) -> bool {
+        match self.waits[conclusion.wait] {
+            Wait::Silence { of, hours, since } => {
+                let breaks = fits(since, event) || of.iter().any(|of| fits(of, event));
+                breaks && event.at.plus(Span::hours(*hours)) > conclusion.at
+            }
+            Wait::Reached { attribute, shift } => {
+                self.people[who].events.push(event.clone());
+                let moment = self.moment(who, attribute).map(|moment| self.zone.plus_days(moment, *shift));
+                self.people[who].events.pop();
+                moment != Some(conclusion.at)
+            }
+        }
+    }
+
+    /// Puts back what a change has replaced, where the change still stands.
+    fn undo(&mut self, who: usize, change: &Change, at: Time) {
+        let group = self.book.groups.iter().position(|group| group.id == change.group).expect("a group");
+        let tags = &mut self.people[who].tags;
+        let stands = match change.set {
+            Some(set) => tags.contains_key(&(group, set)),
+            None if self.book.groups[group].exclusive => !tags.keys().any(|(of, _)| *of == group),
+            None => true,
+        };
+        if stands {
+            change.set.map(|set| tags.remove(&(group, set)));
+            change.unset.map(|unset| tags.entry((group, unset)).or_insert(Carried { since: at, by_hand: false }));
+        }
+    }
+
+    /// The rounds of one record; every change of tags.
+    fn record(&mut self, who: usize, first: &First<'_>, moments: Moments) -> Vec<Change> {
+        let before = self.people[who].tags.clone();
+        match first {
+            First::ByHand { group, tag, add } => self.edit(who, *group, *tag, *add, moments.at),
+            First::Time => {}
+            First::Event(event) => {
+                self.act(who, moments, |trigger| matches!(trigger, Trigger::Event(of) if fits(of, event)));
+            }
+            First::Wait(wait) => {
+                let wait = self.waits[*wait];
+                self.act(who, moments, |trigger| matches!(trigger, Trigger::Wait(of) if std::ptr::eq(of, wait)));
+            }
+        }
+        let mut all = Vec::new();
+        let mut news = self.news(who, &before, moments);
+        for _ in 1..ROUNDS {
+            if news.tags.is_empty() && news.segments.is_empty() {
+                break;
+            }
+            let before = self.people[who].tags.clone();
+            let book = self.book;
+            self.act(who, moments, |trigger| reacts(book, trigger, &news));
+            all.append(&mut news.tags);
+            news = self.news(who, &before, moments);
+        }
+        all.append(&mut news.tags);
+        self.said.extend(all.iter().cloned());
+        all
+    }
+
+    /// The rules that are set off, in the order of the playbook, each seeing what those before it wrote.
+    fn act(&mut self, who: usize, moments: Moments, is_set_off: impl Fn(&Trigger) -> bool) {
+        let rules: &[Rule] = &self.book.rules;
+        for rule in rules.iter().filter(|rule| rule.triggers.iter().any(&is_set_off)) {
+            if rule.when.as_ref().is_none_or(|when| self.holds(who, when, moments.reference)) {
+                for action in &rule.actions {
+                    self.write(who, action, moments.at);
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, who: usize, action: &Action, at: Time) {
+        let protects = |group: usize| self.book.groups[group].manual_wins && self.plant != Some(Plant::ManualIgnored);
+        match action {
+            Action::Set { tag: (group, tag), backward } => {
+                let exclusive = self.book.groups[*group].exclusive;
+                let current = self.current(who, *group).filter(|_| exclusive);
+                let is_held = current.is_some_and(|current| self.people[who].tags[&(*group, current)].by_hand);
+                let may_go_back = *backward || self.plant == Some(Plant::BackwardAllowed);
+                let is_back = !may_go_back && self.is_backward(*group, current, tag);
+                if !is_back && !(is_held && protects(*group)) {
+                    self.set(who, *group, tag, Carried { since: at, by_hand: false });
+                }
+            }
+            Action::Unset((group, tag)) => {
+                let carried = self.people[who].tags.get(&(*group, *tag));
+                if !(protects(*group) && carried.is_some_and(|carried| carried.by_hand)) {
+                    self.people[who].tags.remove(&(*group, *tag));
+                }
+            }
+            Action::SetAttribute(name, value) => {
+                self.people[who].attributes.insert(name, value.clone());
+            }
+        }
+    }
+
+    fn edit(&mut self, who: usize, group: usize, tag: Option<&'static str>, add: bool, at: Time) {
+        match (tag, add) {
+            (Some(tag), true) => self.set(who, group, tag, Carried { since: at, by_hand: true }),
+            (Some(tag), false) => {
+                self.people[who].tags.remove(&(group, tag));
+            }
+            (None, _) => self.people[who].tags.retain(|(of, _), _| *of != group),
+        }
+    }
+
+    fn set(&mut self, who: usize, group: usize, tag: &'static str, carried: Carried) {
+        let tags = &mut self.people[who].tags;
+        if self.book.groups[group].exclusive {
+            tags.retain(|(of, other), _| *of != group || *other == tag);
+        }
+        tags.entry((group, tag)).or_insert(carried);
+    }
+
+    fn is_backward(&self, group: usize, current: Option<&str>, tag: &str) -> bool {
+        let of = &self.book.groups[group];
+        let place = |tag: &str| of.tags.iter().position(|known| *known == tag).filter(|_| of.ordered);
+        matches!((current.and_then(place), place(tag)), (Some(current), Some(tag)) if tag < current)
+    }
+
+    /// The net changes since `before`, and who is in which segment now.
+    fn news(&mut self, who: usize, before: &Tags, moments: Moments) -> News {
+        let tags = self.changes(who, before, moments.at, false);
+        News { tags, segments: self.judge_segments(who, moments.clock) }
+    }
+
+    fn changes(&mut self, who: usize, before: &Tags, at: Time, retracted: bool) -> Vec<Change> {
+        let tags = &mut self.people[who].tags;
+        // What has come back was never away.
+        tags.iter_mut().for_each(|(tag, carried)| *carried = before.get(tag).copied().unwrap_or(*carried));
+        let mut changes = Vec::new();
+        for (index, group) in self.book.groups.iter().enumerate() {
+            let news = |of: &Tags, other: &Tags| -> Vec<Option<&'static str>> {
+                let gone = of.keys().filter(|tag| tag.0 == index && !other.contains_key(*tag));
+                gone.map(|(_, tag)| Some(*tag)).collect()
+            };
+            let change = |set, unset| Change { person: who, group: group.id, set, unset, at, retracted };
+            let (set, unset) = (news(tags, before), news(before, tags));
+            if group.exclusive && !(set.is_empty() && unset.is_empty()) {
+                changes.push(change(set.first().copied().flatten(), unset.first().copied().flatten()));
+            } else {
+                changes.extend(unset.into_iter().map(|unset| change(None, unset)));
+                changes.extend(set.into_iter().map(|set| change(set, None)));
+            }
+        }
+        changes
+    }
+
+    fn members(&self, who: usize, at: Time) -> BTreeSet<usize> {
+        let segments = self.book.segments.iter().enumerate();
+        segments.filter(|(_, condition)| self.holds(who, condition, at)).map(|(segment, _)| segment).collect()
+    }
+
+    fn judge_segments(&mut self, who: usize, at: Time) -> Vec<(usize, bool)> {
+        let members = self.members(who, at);
+        let before = std::mem::replace(&mut self.people[who].segments, members.clone());
+        before.symmetric_difference(&members).map(|segment| (*segment, members.contains(segment))).collect()
+    }
+}
+
+/// Whether a rule listens to what has changed.
+fn reacts(book: &Playbook, trigger: &Trigger, news: &News) -> bool {
+    let is = |wanted: usize, tag: Option<&str>, change: &Change, found: Option<&str>| {
+        book.groups[wanted].id == change.group && found.is_some() && (tag.is_none() || tag == found)
+    };
+    match trigger {
+        Trigger::TagSet(group, tag) => news.tags.iter().any(|change| is(*group, *tag, change, change.set)),
+        Trigger::TagUnset(group, tag) => news.tags.iter().any(|change| is(*group, *tag, change, change.unset)),
+        Trigger::StageEntered(group, tag) => news.tags.iter().any(|change| is(*group, Some(tag), change, change.set)),
+        Trigger::StageLeft(group, tag) => news.tags.iter().any(|change| is(*group, Some(tag), change, change.unset)),
+        Trigger::SegmentEntered(segment) => news.segments.contains(&(*segment, true)),
+        Trigger::SegmentLeft(segment) => news.segments.contains(&(*segment, false)),
+        Trigger::Event(_) | Trigger::Wait(_) => false,
+    }
+}
+
+/// What holds.
+impl Oracle<'_> {
+    fn holds(&self, who: usize, condition: &Condition, at: Time) -> bool {
+        let person = &self.people[who];
+        let fitting = |of: &Pattern| person.events.iter().filter(|event| fits(of, event)).collect::<Vec<_>>();
+        match condition {
+            Condition::And(of) => of.iter().all(|of| self.holds(who, of, at)),
+            Condition::Or(of) => of.iter().any(|of| self.holds(who, of, at)),
+            Condition::Not(of) => !self.holds(who, of, at),
+            Condition::Tag(group, None) => person.tags.keys().any(|(of, _)| of == group),
+            Condition::Tag(group, Some(tag)) => person.tags.contains_key(&(*group, *tag)),
+            Condition::Stage(group, test) => self.is_at_stage(who, *group, test),
+            Condition::Segment(segment) => self.holds(who, &self.book.segments[*segment], at),
+            Condition::Count { of, window, distinct, test } => {
+                let count = self.count(who, &fitting(of), window, *distinct, at);
+                test.holds(Some(&Literal::Number(count)))
+            }
+            Condition::Sum { field, of, within, test } => {
+                let today = self.zone.day_number(at);
+                let counts = |event: &&Event| {
+                    let day = self.zone.day_number(event.at);
+                    within.is_none_or(|days| (today - i32::try_from(days).expect("few") + 1..=today).contains(&day))
+                };
+                let number = |event: &Event| event.field(field).and_then(Literal::number);
+                let sum = fitting(of).into_iter().filter(counts).filter_map(number).sum();
+                test.holds(Some(&Literal::Number(sum)))
+            }
+            Condition::None { of, within } => {
+                let window = within.map_or(Window::Ever, Window::Within);
+                self.count(who, &fitting(of), &window, None, at) == 0
+            }
+            Condition::Age { first, of, compare, hours } => {
+                let times = || fitting(of).into_iter().map(|event| event.at);
+                let since = if *first { times().min() } else { times().max() };
+                since.is_some_and(|since| compare.holds(&at.since(since), &Span::hours(*hours)))
+            }
+            Condition::Attribute(name, test) => self.attribute_fits(who, name, test, at),
+            Condition::InGroup(group) => self.is_in(who, |chat| chat.0 == *group || chat.1 == *group),
+            Condition::InKind(kind) => self.is_in(who, |chat| chat.2 == *kind),
+        }
+    }
+
+    fn count(&self, who: usize, fitting: &[&Event], window: &Window, distinct: Option<&str>, at: Time) -> i64 {
+        let since = |name: &str| {
+            let times = self.people[who].events.iter().filter(|event| event.name == name).map(|event| event.at);
+            times.max()
+        };
+        let counts = |event: &&&Event| match window {
+            Window::Ever => true,
+            Window::Within(hours) if self.plant == Some(Plant::WindowInclusive) => {
+                (at.plus(Span::hours(-hours))..=at).contains(&event.at)
+            }
+            Window::Within(hours) => at.plus(Span::hours(-hours)) < event.at && event.at <= at,
+            Window::Since(name) => since(name).is_some_and(|since| event.at >= since),
+        };
+        let inside = fitting.iter().filter(counts);
+        let Some(field) = distinct.filter(|_| self.plant != Some(Plant::DistinctIgnored)) else {
+            return i64::try_from(inside.count()).expect("few");
+        };
+        let (with, without): (Vec<&&Event>, Vec<&&Event>) = inside.partition(|event| event.field(field).is_some());
+        let values: BTreeSet<String> = with.iter().map(|event| format!("{:?}", event.field(field))).collect();
+        i64::try_from(values.len() + without.len()).expect("few")
+    }
+
+    fn is_at_stage(&self, who: usize, group: usize, test: &Test) -> bool {
+        let current = self.current(who, group);
+        match test {
+            Test::Is(compare @ (Compare::Eq | Compare::Ne), Literal::Text(column)) => {
+                (current == Some(*column)) == (*compare == Compare::Eq)
+            }
+            Test::Is(compare, Literal::Text(column)) => {
+                let place = |tag: &str| self.book.groups[group].tags.iter().position(|known| *known == tag);
+                let places = current.and_then(place).zip(place(column));
+                places.is_some_and(|(current, wanted)| compare.holds(&current, &wanted))
+            }
+            Test::In(columns) => current.is_some_and(|current| columns.contains(&current)),
+            _ => false,
+        }
+    }
+
+    fn attribute_fits(&self, who: usize, name: &str, test: &Test, at: Time) -> bool {
+        if let Test::Is(compare, Literal::Date(date)) = test {
+            let day = Zone::parse_date(date).expect("a date");
+            return self.moment(who, name).is_some_and(|moment| compare.holds(&self.zone.day_number(moment), &day));
+        }
+        let value = match name {
+            "city" | "children" => self.profile(who, name).cloned(),
+            "months" | "days" => self.age(who, name, at).map(Literal::Number),
+            _ => self.people[who].attributes.get(name).cloned(),
+        };
+        test.holds(value.as_ref())
+    }
+
+    /// Completed months, or days, from the birthday to the day of `at`.
+    fn age(&self, who: usize, unit: &str, at: Time) -> Option<i64> {
+        let Some(Literal::Text(date)) = self.profile(who, "baby_birthday") else { return None };
+        let born = Zone::parse_date(date)?;
+        let today = self.zone.day_number(at);
+        if born > today {
+            return None;
+        }
+        if unit == "days" {
+            return Some(i64::from(today - born));
+        }
+        let mut parts = date.split('-').map(|part| part.parse::<i64>().expect("a number"));
+        let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+        let (this_year, this_month, this_day, ..) = self.zone.civil(at);
+        let months = (i64::from(this_year) - year) * 12 + i64::from(this_month) - month;
+        let is_last_day = self.zone.civil(self.zone.day_start(today + 1)).2 == 1;
+        let is_complete = i64::from(this_day) >= day || (is_last_day && self.plant == Some(Plant::MonthsByLastDay));
+        Some(if is_complete { months } else { months - 1 })
+    }
+
+    /// The moment that an attribute holds.
+    fn moment(&self, who: usize, attribute: &str) -> Option<Time> {
+        let times = |of: &Pattern| {
+            let times = self.people[who].events.iter().filter(|event| fits(of, event)).map(|event| event.at);
+            times.collect::<Vec<_>>()
+        };
+        match attribute {
+            "first" => times(&self.book.first).into_iter().min(),
+            "last" => times(&self.book.last).into_iter().max(),
+            DUE => {
+                let (of, days) = &self.book.due;
+                times(of).into_iter().max().map(|at| self.zone.plus_days(at, *days))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the last that is known of such a group is joining it.
+    fn is_in(&self, who: usize, is_meant: impl Fn(&(&str, &str, &str)) -> bool) -> bool {
+        CHATS.iter().filter(|chat| is_meant(chat)).any(|chat| {
+            let events =
+                self.people[who].events.iter().filter(|event| matches!(event.name, "group.joined" | "group.left"));
+            let about = events.filter(|event| event.field("group") == Some(&Literal::Text(chat.0)));
+            about.max_by_key(|event| event.at).is_some_and(|event| event.name == "group.joined")
+        })
+    }
+}
+
+/// Whether an event fits a pattern.
+fn fits(pattern: &Pattern, event: &Event) -> bool {
+    event.name == pattern.event
+        && pattern.tests.iter().all(|(field, test)| {
+            if *field == "group_kind" {
+                let kind = CHATS.iter().find(|chat| event.field("group") == Some(&Literal::Text(chat.0)));
+                return test.holds(kind.map(|chat| Literal::Text(chat.2)).as_ref());
+            }
+            let value = event.field(field);
+            // Declared as a number: of another type it fits no test.
+            let is_other = *field == "score" && value.is_some_and(|value| value.number().is_none());
+            !is_other && test.holds(value)
+        })
+}
+
+impl Event {
+    fn field(&self, name: &str) -> Option<&Literal> {
+        self.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+}
+
+impl Literal {
+    const fn number(&self) -> Option<i64> {
+        if let Self::Number(number) = self { Some(*number) } else { None }
+    }
+}
+
+impl Test {
+    fn holds(&self, value: Option<&Literal>) -> bool {
+        match (self, value) {
+            (Self::Has, value) => value.is_some(),
+            (Self::Is(Compare::Ne, wanted), value) => value != Some(wanted),
+            (_, None) => false,
+            (Self::Is(Compare::Eq, wanted), Some(value)) => value == wanted,
+            (Self::Is(compare, Literal::Number(wanted)), Some(Literal::Number(value))) => compare.holds(value, wanted),
+            (Self::In(wanted), Some(Literal::Text(value))) => wanted.contains(value),
+            (Self::Range(from, to), Some(Literal::Number(value))) => (from..=to).contains(&value),
+            (Self::Keywords, Some(Literal::Text(text))) => KEYWORDS.0.iter().any(|word| text.contains(word)),
+            _ => false,
+        }
+    }
+}
+
+impl Compare {
+    fn holds<T: Ord>(self, left: &T, right: &T) -> bool {
+        match self {
+            Self::Eq => left == right,
+            Self::Ne => left != right,
+            Self::Lt => left < right,
+            Self::Le => left <= right,
+            Self::Gt => left > right,
+            Self::Ge => left >= right,
+        }
+    }
+}
