@@ -292,7 +292,7 @@ fn apply_event(
                 event.subject.first().filter(|native| origin != work.position && **native != cell.id()).cloned();
             let number = in_force.bundle.number;
             let cause = Cause { event_id: Some(event.id), native, ..work.cause(event.name(), origin, number) };
-            let case = Case::new(cell, &in_force, at, cause);
+            let case = Case::new(cell, &in_force, at, cause).known_until(work.clock);
             let scan = Scan::new(&in_force.bundle.keywords, event, &in_force.directory);
             reaction::on_event(work, &case, &mut contact, &mut Judged { event, scan, replied: Vec::new() })?;
         }

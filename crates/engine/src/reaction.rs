@@ -64,18 +64,20 @@ pub(crate) fn on_event(
     waits::fire_past(work, case.cell, contact)
 }
 
-/// A timer of the contact that is no journey's: a segment may have changed by time alone, or a wait is over.
+/// A timer of the contact that is no journey's: a segment may have changed by time alone, or a wait is over. Everything
+/// is known that time alone has changed until `known_until`: that is when it was due, unless that had passed before it
+/// became known.
 pub(crate) fn on_timer(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
     contact: &mut Contact,
-    due: Time,
-    name: &str,
+    (due, name): (Time, &str),
+    known_until: Time,
 ) -> Result<(), ViewError> {
     let Some(in_force) = work.in_force(&cell.tenant()) else { return Ok(()) };
     settle(work, cell, contact, &in_force)?;
     let cause = work.cause("timer", work.position, in_force.bundle.number);
-    let case = Case::new(cell, &in_force, due, cause);
+    let case = Case::new(cell, &in_force, due, cause).known_until(known_until);
     let reached = waits::moments(&case, contact);
     match name.split_once('|') {
         Some(("w", segment)) => {

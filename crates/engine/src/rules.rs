@@ -65,13 +65,20 @@ pub(crate) struct Case<'a> {
     pub(crate) directory: &'a Directory,
     /// Event time.
     pub(crate) at: Time,
+    /// Up to when everything is known that time alone has changed: who is in which segment is never judged before it.
+    pub(crate) known_until: Time,
     /// The record, the event and the bundle; whoever decides adds its name.
     pub(crate) cause: Cause,
 }
 
 impl<'a> Case<'a> {
     pub(crate) fn new(cell: &'a CellKey, in_force: &'a InForce, at: Time, cause: Cause) -> Self {
-        Self { cell, bundle: &in_force.bundle, directory: &in_force.directory, at, cause }
+        Self { cell, bundle: &in_force.bundle, directory: &in_force.directory, at, known_until: at, cause }
+    }
+
+    /// A case that is judged when time has come as far as this.
+    pub(crate) fn known_until(self, known_until: Time) -> Self {
+        Self { known_until, ..self }
     }
 
     /// The moment that conditions are judged at. What comes late is judged by what is known when it comes.

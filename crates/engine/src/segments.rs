@@ -4,6 +4,7 @@ use crate::cell::Contact;
 use crate::rules::Case;
 use crate::timers;
 use crate::work::Work;
+use touchline_playbook::measure::Now;
 
 /// A contact came into a segment, or left it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,9 @@ pub(crate) fn judge<'s>(
     segments: impl IntoIterator<Item = &'s str>,
 ) -> Vec<SegmentChange> {
     let mut changes = Vec::new();
+    // What comes late does not bring back what time has ended.
     let now = case.now(contact);
+    let now = Now { at: now.at.max(case.known_until), ..now };
     for name in segments {
         let Some(condition) = case.bundle.segments.get(name) else { continue };
         let entered = condition.holds(contact, now);

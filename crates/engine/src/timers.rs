@@ -133,7 +133,7 @@ fn fire(
         Some(("s", journey)) => journeys::step_due(work, cell, contact, journey, due),
         Some(("g", journey)) => journeys::goal_lapsed(contact, journey, due),
         Some(("e", touch)) => journeys::touch_expired(work, contact, touch, due),
-        _ => return reaction::on_timer(work, cell, contact, due, name),
+        _ => return reaction::on_timer(work, cell, contact, (due, name), due),
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ use touchline_model::kind::Kind;
 use touchline_model::past::Tally;
 use touchline_model::time::{Span, Time};
 use touchline_playbook::bundle::{Bundle, Wait};
+use touchline_playbook::waits::Silence;
 
 /// How long after a conclusion a late event may disprove it.
 const GRACE: Span = Span::hours(6);
@@ -65,7 +66,7 @@ pub(crate) fn fire_past(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut C
         let Some((due, name)) = contact.timers.iter().find(|timer| is_past(timer, clock)).cloned() else { break };
         contact.timers.retain(|timer| *timer != (due, name.clone()));
         work.delete(keys::timer(due, cell, &name));
-        reaction::on_timer(work, cell, contact, due, &name)?;
+        reaction::on_timer(work, cell, contact, (due, &name), clock)?;
     }
     Ok(())
 }
@@ -96,12 +97,15 @@ pub(crate) fn begin(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Cont
     if judged.event.kind == Kind::TouchSent {
         sent(work, case, contact, judged);
     }
-    for (key, span) in broken(case.bundle, contact, judged) {
-        let since = contact.past.silences.get(&key).copied();
+    for (key, silence) in broken(case.bundle, contact, judged) {
+        let known = contact.past.silences.get(&key).copied();
+        // What starts it may come late, after what has broken it since.
+        let broken = if known.is_none() { silence.known_since(&contact.past) } else { None };
+        let since = broken.unwrap_or(case.at).max(case.at);
         // What came before the latest is no news: its silence has run, or runs.
-        if since.is_none_or(|since| since < case.at) {
-            contact.past.silences.insert(key, case.at);
-            timers::set(work, case.cell, contact, Some(case.at.plus(span)), &timer(key));
+        if known.is_none_or(|known| known < since) {
+            contact.past.silences.insert(key, since);
+            timers::set(work, case.cell, contact, Some(since.plus(silence.span)), &timer(key));
         }
     }
 }
@@ -125,15 +129,15 @@ fn sent(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, judged:
     }
 }
 
-/// Silences that the event starts or breaks, with how long they last.
-fn broken(bundle: &Bundle, contact: &Contact, judged: &mut Judged<'_>) -> Vec<(u64, Span)> {
+/// Silences that the event starts or breaks.
+fn broken<'b>(bundle: &'b Bundle, contact: &Contact, judged: &mut Judged<'_>) -> Vec<(u64, &'b Silence)> {
     let mut broken = Vec::new();
     for key in bundle.waits_by_event.get(judged.event.name()).into_iter().flatten() {
         let Some(Wait::Silence(silence)) = bundle.waits.get(key) else { continue };
         let mut fits = |pattern: &touchline_playbook::bundle::Pattern| judged.fits(pattern);
         let runs = contact.past.silences.contains_key(key);
         if fits(&silence.since) || (runs && silence.patterns.iter().any(fits)) {
-            broken.push((*key, silence.span));
+            broken.push((*key, silence));
         }
     }
     broken

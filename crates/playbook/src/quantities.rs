@@ -259,7 +259,9 @@ impl Resolver<'_> {
         };
         let since = self.pattern(since)?;
         let span = Span::parse(&span.text)?;
-        self.waited(Wait::Silence(Silence { patterns, since, span }), call.at)
+        let kept: Option<Vec<Counted>> = patterns.iter().map(|pattern| self.end_of(pattern.clone())).collect();
+        let latest = (self.end_of(since.clone())?, kept?);
+        self.waited(Wait::Silence(Silence { patterns, since, span, latest }), call.at)
     }
 
     /// `reached(attribute - 3d)`.

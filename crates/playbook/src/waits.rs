@@ -58,6 +58,8 @@ pub struct Silence {
     pub since: Pattern,
     /// How long.
     pub span: Span,
+    /// Where the latest of what starts it is kept, and of what breaks it: it may come in another order.
+    pub latest: (Counted, Vec<Counted>),
 }
 
 /// `reached(attribute - 3d)`.
@@ -77,7 +79,7 @@ impl Wait {
     /// Names what is waited for: the same in every version of every playbook that waits for the same.
     pub fn key(&self) -> u64 {
         let written = match self {
-            Self::Silence(Silence { patterns, since, span }) => {
+            Self::Silence(Silence { patterns, since, span, .. }) => {
                 let patterns: Vec<String> = patterns.iter().map(Pattern::write).collect();
                 format!("silence {} {} {}", patterns.join(" | "), span.0, since.write())
             }
@@ -93,12 +95,10 @@ impl Wait {
 impl Silence {
     /// Since when it has run, as far as that is remembered without having waited for it.
     pub fn known_since(&self, past: &Past) -> Option<Time> {
-        let last = |pattern: &Pattern| {
-            let of = Counted::Happened(pattern.event.clone());
-            moment(past, &of, End::Last).filter(|_| pattern.tests.is_empty())
-        };
-        let since = last(&self.since)?;
-        Some(self.patterns.iter().filter_map(last).fold(since, Time::max))
+        let (since, patterns) = &self.latest;
+        let last = |of: &Counted| moment(past, of, End::Last);
+        let since = last(since)?;
+        Some(patterns.iter().filter_map(last).fold(since, Time::max))
     }
 }
 
