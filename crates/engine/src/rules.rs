@@ -325,7 +325,9 @@ fn act(
                 }
             }
             Action::SetAttribute { attribute, value } => {
-                contact.past.learn(attribute, value.clone(), case.now(contact).at);
+                // As with tags the last word stays, though what led to it may have come late.
+                let known = contact.past.attributes.get(attribute).map(|known| known.at);
+                contact.past.learn(attribute, value.clone(), known.max(Some(case.now(contact).at)).unwrap_or(case.at));
                 draft.attributes.insert(attribute.clone());
             }
         }
@@ -356,7 +358,8 @@ fn was_set_by_hand(work: &Work<'_, '_>, case: &Case<'_>, contact: &Contact, tag:
         return Ok(false);
     }
     let why: Option<Cause> = work.get(&keys::why(case.cell, &tag.group, &tag.tag))?;
-    Ok(why.is_some_and(|why| !why.actor.is_empty()))
+    // A rule that reacts to what a person did names that person too.
+    Ok(why.is_some_and(|why| !why.actor.is_empty() && why.rule.is_empty()))
 }
 
 /// Tag changes of one round before they are netted: the groups as they were, and who wrote last.
