@@ -25,6 +25,9 @@ use touchline_playbook::keywords::Scan;
 /// Staff relations kept per contact: more staff than any customer deals with, fewer than would crowd the hot value.
 const RELATIONS_MAX: usize = 256;
 
+/// Longest name of a group, content or scope that is kept, in bytes.
+const NAME_BYTES_MAX: usize = 400;
+
 /// What one record led to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Effects {
@@ -275,7 +278,7 @@ fn apply_event(
 ) -> Result<(), ViewError> {
     let in_force = work.in_force(&event.tenant);
     if let Some(in_force) = &in_force {
-        reaction::settle(work, cell, &mut contact, in_force)?;
+        reaction::settle(work, cell, &mut contact, in_force, work.clock)?;
     }
     learn(&mut contact, event, at);
     match event.kind {
@@ -338,17 +341,17 @@ fn learn(contact: &mut Contact, event: &Event, at: Time) {
         }
         Kind::GroupJoined | Kind::GroupLeft => {
             let group = event.subject.iter().find(|id| id.kind == IdKind::Group).map(|id| id.value.as_str());
-            if let Some(group) = event.fields.text("group").or(group).filter(|group| !group.is_empty()) {
+            if let Some(group) = event.fields.text("group").or(group).filter(|group| is_name(group)) {
                 contact.past.member(group, Membership { at, inside: event.kind == Kind::GroupJoined });
             }
         }
         Kind::ContentReceived => {
-            if let Some(content) = event.fields.text("content").filter(|content| !content.is_empty()) {
+            if let Some(content) = event.fields.text("content").filter(|content| is_name(content)) {
                 contact.past.receive(content, at);
             }
         }
         Kind::ConsentMarketing | Kind::ChatConsent => {
-            let scope = event.fields.text("scope").filter(|scope| !scope.is_empty());
+            let scope = event.fields.text("scope").filter(|scope| is_name(scope));
             let kind = if event.kind == Kind::ChatConsent { "chat" } else { "marketing" };
             if let Some(Value::Bool(granted)) = event.fields.get("granted") {
                 contact.past.consent(scope.unwrap_or(kind), Consent { granted: *granted, at });
@@ -365,6 +368,11 @@ fn learn(contact: &mut Contact, event: &Event, at: Time) {
         }
         _ => {}
     }
+}
+
+/// What is kept of a name from outside: longer ones are none of ours, and would be part of the hot value.
+fn is_name(text: &str) -> bool {
+    (1..=NAME_BYTES_MAX).contains(&text.len())
 }
 
 fn on_command(

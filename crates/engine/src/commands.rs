@@ -79,7 +79,7 @@ fn on_contact(work: &mut Work<'_, '_>, cell: &CellKey, command: &Command) -> Res
         return Ok(Err(refusal("no_bundle", "no playbook is active for this tenant", "")));
     };
     let bundle = &in_force.bundle;
-    reaction::settle(work, cell, &mut contact, &in_force)?;
+    reaction::settle(work, cell, &mut contact, &in_force, work.clock)?;
     let changes = match tag_changes(bundle, &contact, &command.body) {
         Ok(changes) => changes,
         Err(refusal) => return Ok(Err(refusal)),

@@ -371,6 +371,9 @@ pub(crate) fn touch_expired(work: &mut Work<'_, '_>, contact: &mut Contact, touc
     complete(contact, &journey_name, due);
 }
 
+/// Longest name of a touch that is kept, in bytes: tenant, journey and step have bounds of their own.
+const TOUCH_ID_BYTES_MAX: usize = 1_200;
+
 /// A touch was sent: it is what a reply answers, and its content was received.
 pub(crate) fn touch_sent(contact: &mut Contact, touch_id: &str, at: Time) {
     let waiting = contact
@@ -378,6 +381,8 @@ pub(crate) fn touch_sent(contact: &mut Contact, touch_id: &str, at: Time) {
         .get(touch_id)
         .or_else(|| contact.touches.values().find(|touch| touch.replaces.as_deref() == Some(touch_id)));
     let (touch, touchpoint) = match waiting {
+        // What staff were given to do is nothing that the contact was sent.
+        Some(touch) if touch.journey.is_empty() => return,
         Some(touch) => {
             contact.past.receive(&touch.content, at);
             (format!("{}/{}", touch.journey, touch.step), touch.touchpoint.clone())
@@ -385,7 +390,10 @@ pub(crate) fn touch_sent(contact: &mut Contact, touch_id: &str, at: Time) {
         // Reported late: its name still says which step it was.
         None => {
             let parts: Vec<&str> = touch_id.split('/').collect();
-            let [_, _, journey, _, step] = parts[..] else { return };
+            let [_, _, journey, number, step] = parts[..] else { return };
+            if number.parse::<u32>().is_err() || touch_id.len() > TOUCH_ID_BYTES_MAX {
+                return;
+            }
             let step = step.split_once('#').map_or(step, |(step, _)| step);
             (format!("{journey}/{step}"), String::new())
         }

@@ -94,7 +94,7 @@ pub(crate) fn import(
     origin: Position,
 ) -> Result<(), ViewError> {
     let in_force = in_force(work, cell);
-    reaction::settle(work, cell, contact, &in_force)?;
+    reaction::settle(work, cell, contact, &in_force, work.clock)?;
     let Snapshot { seen, identities, apart, reserved, tags, relations, past, assigned, enrolments, touches } = snapshot;
     // The first and the last of both.
     contact.seen = match (contact.seen, seen) {

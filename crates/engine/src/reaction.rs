@@ -25,22 +25,26 @@ use touchline_model::value::Value;
 const PROFILE_BYTES_MAX: usize = 1_024;
 
 /// Brings a contact under the bundle in force, before its first record under it: segments it is in, silences that run.
-/// Nothing is triggered by what already holds.
+/// Nothing is triggered by what already holds at `as_of`: the clock, or just before the moment of a timer that is firing.
 pub(crate) fn settle(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
     contact: &mut Contact,
     in_force: &InForce,
+    as_of: Time,
 ) -> Result<(), ViewError> {
     if contact.settled == in_force.bundle.number {
         return Ok(());
     }
     contact.settled = in_force.bundle.number;
     let cause = work.cause("activation", work.position, in_force.bundle.number);
-    let case = Case::new(cell, in_force, work.clock, cause);
+    let case = Case::new(cell, in_force, as_of, cause);
     let known = |segment: &String| in_force.bundle.segments.contains_key(segment);
     contact.past.segments.retain(known);
-    segments::refresh(work, &case, contact);
+    // Of somebody who has done nothing yet nothing holds yet: the first event judges all segments.
+    if contact.seen.is_some() {
+        segments::refresh(work, &case, contact);
+    }
     waits::settle(work, &case, contact);
     Ok(())
 }
@@ -53,12 +57,13 @@ pub(crate) fn on_event(
     judged: &mut Judged<'_>,
 ) -> Result<(), ViewError> {
     let reached = waits::moments(case, contact);
+    let is_first = contact.seen.is_none();
     apply::remember(contact, Some(case.bundle), judged.event, case.at);
     learn(case, contact, judged);
     waits::replies(work, case, contact, judged);
-    waits::correct(work, case, contact, judged);
+    waits::correct(work, case, contact, judged, &reached);
     waits::begin(work, case, contact, judged);
-    let changes = rules::on_event(work, case, contact, judged)?;
+    let changes = rules::on_event(work, case, contact, judged, is_first)?;
     journeys::on_record(work, case, contact, Happening::Event(judged), &changes);
     waits::arm(work, case, contact, &reached);
     waits::fire_past(work, case.cell, contact)
@@ -75,7 +80,7 @@ pub(crate) fn on_timer(
     known_until: Time,
 ) -> Result<(), ViewError> {
     let Some(in_force) = work.in_force(&cell.tenant()) else { return Ok(()) };
-    settle(work, cell, contact, &in_force)?;
+    settle(work, cell, contact, &in_force, Time(due.0 - 1))?;
     let cause = work.cause("timer", work.position, in_force.bundle.number);
     let case = Case::new(cell, &in_force, due, cause).known_until(known_until);
     let reached = waits::moments(&case, contact);
@@ -115,11 +120,13 @@ pub(crate) fn by_hand(
 
 /// Another contact has been merged into this one.
 pub(crate) fn after_merge(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) -> Result<(), ViewError> {
+    let reached = waits::moments(case, contact);
     let all = case.bundle.segments.keys().map(String::as_str);
     let segments = segments::judge(work, case, contact, all);
     waits::settle(work, case, contact);
     let changes = rules::cascade(work, case, contact, Changes { segments, ..Changes::default() })?;
     journeys::on_record(work, case, contact, Happening::Nothing, &changes);
+    waits::arm(work, case, contact, &reached);
     Ok(())
 }
 

@@ -97,12 +97,13 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Runs the rules for an event; returns every net change, in order, already said.
+/// Runs the rules for an event, the contact's first perhaps; returns every net change, in order, already said.
 pub(crate) fn on_event(
     work: &mut Work<'_, '_>,
     case: &Case<'_>,
     contact: &mut Contact,
     judged: &mut Judged<'_>,
+    is_first: bool,
 ) -> Result<Changes, ViewError> {
     let mut draft = Draft::default();
     let name = judged.event.name();
@@ -113,8 +114,9 @@ pub(crate) fn on_event(
             act(work, &mut draft, case, contact, (rule, Some(judged.event)), hit)?;
         }
     }
+    let all = is_first.then(|| case.bundle.segments.keys().cloned().collect::<BTreeSet<String>>());
     let concerned = case.bundle.segments_by_input.get(&Input::Event(name.to_owned()));
-    let changes = draft.finish(work, case, contact, concerned);
+    let changes = draft.finish(work, case, contact, all.as_ref().or(concerned));
     cascade(work, case, contact, changes)
 }
 

@@ -50,8 +50,8 @@ pub(crate) fn act(
     let due = work.clock;
     let (tenant, id, position) = (case.cell.tenant(), case.cell.contact_id(), work.position);
     let touch = Touch {
-        // A record acts once on a contact, each action of a rule by its place.
-        id: format!("{tenant}/{id}/{}/{}/{position}#{}", rule.playbook, rule.id, index + 1),
+        // What a record says is numbered: a rule may act more than once in it.
+        id: format!("{tenant}/{id}/{}/{}/{position}#{}", rule.playbook, rule.id, work.effects.outputs.len() + 1),
         state,
         reason,
         contact: case.cell.clone(),

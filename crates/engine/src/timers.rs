@@ -13,6 +13,10 @@ use touchline_model::time::{Span, Time};
 
 /// Arms a timer; one of the same name is replaced.
 pub(crate) fn arm(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact, due: Time, name: &str) {
+    if let Some((replaced, _)) = contact.timers.iter().find(|(_, armed)| armed == name) {
+        // What is armed anew with each event would fill the index with what is stale.
+        work.delete(keys::timer(*replaced, cell, name));
+    }
     disarm(contact, name);
     let entry = (due, name.to_owned());
     let at = contact.timers.partition_point(|armed| *armed < entry);
@@ -47,6 +51,9 @@ pub(crate) fn disarm(contact: &mut Contact, name: &str) {
     contact.timers.retain(|(_, armed)| armed != name);
 }
 
+/// Timers of one contact that one record fires: more than anybody has, fewer than would hold up a partition.
+const OWN_TIMERS_MAX: usize = 10_000;
+
 /// Fires what is due of one contact, until nothing is: nobody's event overtakes their own timer.
 pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), ViewError> {
     let mut contact = match work.cell(cell)? {
@@ -57,7 +64,8 @@ pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), Vi
         }
     };
     let mut fired = false;
-    while let Some((due, name)) = contact.timers.first().filter(|(due, _)| *due <= work.clock).cloned() {
+    for _ in 0..OWN_TIMERS_MAX {
+        let Some((due, name)) = contact.timers.first().filter(|(due, _)| *due <= work.clock).cloned() else { break };
         contact.timers.remove(0);
         work.delete(keys::timer(due, cell, &name));
         fire(work, cell, &mut contact, due, &name)?;

@@ -118,13 +118,10 @@ fn is_answer(event: &Event) -> bool {
 
 /// A touch was sent that somebody may answer.
 fn sent(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, judged: &Judged<'_>) {
-    let Some(sent) = contact.past.sent.last().filter(|sent| sent.at == case.at).cloned() else { return };
     for key in case.bundle.waits_by_event.get(judged.event.name()).into_iter().flatten() {
-        match case.bundle.waits.get(key) {
-            Some(Wait::NotReplied { touch, after }) if *touch == sent.touch => {
-                timers::set(work, case.cell, contact, Some(sent.at.plus(*after)), &timer(*key));
-            }
-            _ => {}
+        let Some(Wait::NotReplied { touch, after }) = case.bundle.waits.get(key) else { continue };
+        if contact.past.sent.iter().any(|sent| sent.at == case.at && sent.touch == *touch) {
+            timers::set(work, case.cell, contact, Some(case.at.plus(*after)), &timer(*key));
         }
     }
 }
@@ -161,6 +158,11 @@ pub(crate) fn settle(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Con
             // Runs from when a touch is sent: what was sent before has its timer, or its answer.
             Wait::NotReplied { .. } => continue,
         };
+        let is_armed = |(due, name): &(Time, String)| Some(*due) == moment && *name == timer(*key);
+        if contact.timers.iter().any(is_armed) {
+            // It may be overdue: it fires in its turn.
+            continue;
+        }
         let moment = moment.filter(|moment| *moment > work.clock);
         timers::set(work, case.cell, contact, moment, &timer(*key));
     }
@@ -195,7 +197,14 @@ pub(crate) fn conclude(
 }
 
 /// Takes back what a silence or a date concluded, where this event shows that it was wrong.
-pub(crate) fn correct(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, judged: &mut Judged<'_>) {
+/// `before`: when the dates came that were waited for, before this event.
+pub(crate) fn correct(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    judged: &mut Judged<'_>,
+    before: &BTreeMap<u64, Option<Time>>,
+) {
     if contact.concluded.is_empty() {
         return;
     }
@@ -205,7 +214,7 @@ pub(crate) fn correct(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Co
     let is_answer = is_answer(judged.event);
     let is_wrong = |conclusion: &Conclusion, contact: &Contact| {
         // What came after it says nothing about it.
-        let Some(key) = key(&conclusion.timer).filter(|_| case.at <= conclusion.at) else { return false };
+        let Some(key) = key(&conclusion.timer).filter(|_| case.at < conclusion.at) else { return false };
         match case.bundle.waits.get(&key) {
             Some(Wait::Silence(silence)) => {
                 broken.iter().any(|(broken, _)| *broken == key) && case.at.plus(silence.span) > conclusion.at
@@ -214,7 +223,11 @@ pub(crate) fn correct(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Co
                 let answered = contact.past.sent.iter().rfind(|sent| sent.at <= case.at);
                 is_answer && answered.is_some_and(|sent| sent.touch == *touch && sent.at.plus(*after) == conclusion.at)
             }
-            Some(Wait::Reached(reached)) => reached.moment(&contact.past, now) != Some(conclusion.at),
+            // This event has moved the date, and no other one before it.
+            Some(Wait::Reached(reached)) => {
+                before.get(&key) == Some(&Some(conclusion.at))
+                    && reached.moment(&contact.past, now) != Some(conclusion.at)
+            }
             None => false,
         }
     };

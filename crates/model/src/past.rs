@@ -218,8 +218,9 @@ impl Past {
         }
         // The later word on each; of the same moment that they are inside.
         for (group, theirs) in groups {
-            let mine = self.groups.entry(group).or_insert(theirs);
-            *mine = theirs.max(*mine);
+            if self.groups.get(&group).is_none_or(|mine| *mine < theirs) {
+                self.member(&group, theirs);
+            }
         }
         // All of them, the newest of both.
         sent.into_iter().for_each(|sent| self.send(sent));
@@ -227,7 +228,9 @@ impl Past {
         // Whoever has said no has said no, whoever of the two it was; between two of a kind the later one.
         for (scope, theirs) in consents {
             let rank = |consent: &Consent| (!consent.granted, consent.at);
-            if self.consents.get(&scope).is_none_or(|mine| rank(mine) < rank(&theirs)) {
+            let known = self.consents.get(&scope);
+            let has_room = known.is_some() || self.consents.len() < CONSENTS_MAX;
+            if has_room && known.is_none_or(|mine| rank(mine) < rank(&theirs)) {
                 self.consents.insert(scope, theirs);
             }
         }

@@ -127,7 +127,10 @@ pub(crate) fn read<'n>(node: &'n Node, scope: &Scope<'_>, sink: &mut Sink) -> Ve
     let mut attributes = Vec::new();
     for (name, node) in reader::named(node, "attributes", sink) {
         let path = reader::join("attributes", &name.text);
-        if reader::check_id(name, &path, sink)
+        if name.text.starts_with("profile.") {
+            let message = "names that begin with `profile.` are those of profile fields".to_owned();
+            sink.report(codes::ID, name.place, &path, message, None);
+        } else if reader::check_id(name, &path, sink)
             && let Some(attribute) = attribute(name, node, &path, scope, sink)
         {
             attributes.push((name, attribute));
@@ -148,6 +151,13 @@ fn attribute(name: &Scalar, node: &Node, path: &str, scope: &Scope<'_>, sink: &m
     }
     let mut map = Mapping::open(node, path, sink)?;
     let place = map.place();
+    if let NodeKind::Map(entries) = &node.kind
+        && entries.len() > 1
+    {
+        let message = "an attribute has one definition".to_owned();
+        sink.report(codes::SHAPE, place, path, message, None);
+        return None;
+    }
     let elapsed = [("months_since", Unit::Months), ("days_since", Unit::Days), ("years_since", Unit::Years)];
     let mut found = None;
     for (key, unit) in elapsed {
@@ -229,7 +239,7 @@ fn date_add(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Opti
 fn days_of(node: &Node, path: &str, from: &Pattern, sink: &mut Sink) -> Option<Days> {
     let scalar = reader::text(node, path, sink)?;
     if let Ok(days) = scalar.text.parse::<i64>() {
-        if days.abs() > DAYS_MAX {
+        if !(-DAYS_MAX..=DAYS_MAX).contains(&days) {
             sink.report(codes::VALUE, scalar.place, path, format!("at most {DAYS_MAX} days are added"), None);
             return None;
         }

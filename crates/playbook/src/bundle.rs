@@ -370,12 +370,12 @@ pub enum FieldTest {
     },
     /// The kind of the event's group fits.
     GroupKind(Box<FieldTest>),
-    /// The event is about this content, or about the product that the content stands for.
+    /// The event is about one of these contents, or about the product that one of them stands for.
     Content {
-        /// Its id.
-        content: String,
-        /// The product.
-        product: String,
+        /// Ids, with products.
+        contents: Vec<(String, Option<String>)>,
+        /// Whether it is to be; otherwise it is to be about none of them.
+        is: bool,
     },
 }
 

@@ -13,7 +13,7 @@ use crate::tally::Tallied;
 use crate::waits::{Reply, Wait};
 use crate::yaml::{self, Node, NodeKind, Scalar};
 use crate::{attributes, cycles, journeys, rules, sections};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use touchline_model::command::PlaybookSource;
@@ -129,6 +129,7 @@ struct Compiler {
     waits: RefCell<BTreeMap<u64, Wait>>,
     replies: RefCell<BTreeMap<u64, Reply>>,
     touches: BTreeSet<String>,
+    put_in: Cell<usize>,
     content_products: BTreeMap<String, String>,
     contents: BTreeMap<String, Content>,
     segment_owners: BTreeMap<String, String>,
@@ -157,6 +158,7 @@ macro_rules! names {
             waits: Some(&$compiler.waits),
             replies: Replies::Collected(&$compiler.replies),
             touches: &$compiler.touches,
+            put_in: &$compiler.put_in,
         }
     };
 }
@@ -539,7 +541,9 @@ impl Compiler {
     }
 
     fn finish(mut self, sources: &[PlaybookSource], number: u64) -> Result<(Bundle, Vec<Diagnostic>), Vec<Diagnostic>> {
-        if let Some(circle) = cycles::find(&self.rules, &self.groups, &self.boards, &self.segments) {
+        if let Some(circle) =
+            cycles::find(&self.rules, &self.groups, &self.boards, &self.segments, &self.waits.borrow())
+        {
             let (path, place) = &self.rule_places[circle[0]];
             self.sink.enter(&self.rules[circle[0]].playbook);
             let shown = circle.iter().take(CIRCLE_SHOWN_MAX).map(|rule| self.rules[*rule].id.as_str());

@@ -1,6 +1,7 @@
 //! One condition against the names of a bundle: for segments, boards, API and command line.
 
 use crate::bundle::{Bundle, Condition};
+use crate::codes;
 use crate::diagnostic::{Diagnostic, Place, Sink};
 use crate::resolve::{Names, Replies, Resolver, Tallies};
 use crate::syntax::{self, SyntaxError};
@@ -21,6 +22,11 @@ pub const SOURCE_ID: &str = "condition";
 /// ```
 #[allow(clippy::result_large_err, reason = "an error is made once per request, and callers want it whole")]
 pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
+    if let Some(at) = text.find("${") {
+        let at = u32::try_from(text[..at].chars().count()).unwrap_or(u32::MAX);
+        let message = "a placeholder `${…}` stands only in a rule with for_each".to_owned();
+        return Err(locate(text, SyntaxError { code: codes::PLACEHOLDER, at, message, hint: None }));
+    }
     let expression = syntax::condition(text).map_err(|error| locate(text, error))?;
     let keyword_sets: BTreeSet<String> = bundle.keywords.sets().iter().cloned().collect();
     let declared = bundle.playbooks.iter().flat_map(|playbook| playbook.events.clone());
@@ -47,6 +53,7 @@ pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
         waits: None,
         replies: Replies::Known(&bundle.replies),
         touches: &touches,
+        put_in: &std::cell::Cell::new(0),
     };
     let mut resolver = Resolver::new(&names);
     match resolver.condition(&expression) {

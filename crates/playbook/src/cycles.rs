@@ -1,6 +1,8 @@
 //! Rules that set each other off in a circle.
 
 use crate::bundle::{Action, Board, Condition, Rule, TagGroup, TagMatch, Trigger};
+use crate::measure::{Measure, Reading};
+use crate::waits::Wait;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The rules of one circle, in the order they set each other off; `None` when there is none.
@@ -9,8 +11,9 @@ pub(crate) fn find(
     groups: &BTreeMap<String, TagGroup>,
     boards: &BTreeMap<String, Board>,
     segments: &BTreeMap<String, Condition>,
+    waits: &BTreeMap<u64, Wait>,
 ) -> Option<Vec<usize>> {
-    let graph = Graph::new(rules, groups, boards, segments);
+    let graph = Graph::new(rules, groups, boards, (segments, waits));
     let stays = graph.without_the_free();
     // Backwards from a rule that stays, every rule that sets it off and stays leads into a circle.
     let start = stays.iter().position(|stays| *stays)?;
@@ -27,8 +30,16 @@ pub(crate) fn find(
     Some(circle)
 }
 
-/// What rules wait for: (set, group, tag), any tag of the group as `None`.
-type Change<'a> = (bool, &'a str, Option<&'a str>);
+/// What rules wait for: (how, group, tag), any tag of the group as `None`.
+type Change<'a> = (What, &'a str, Option<&'a str>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum What {
+    Unset,
+    Set,
+    /// An attribute by its name, no tag.
+    Attribute,
+}
 
 /// Rules make changes, changes set rules off. Changes are nodes of their own, so that many rules waiting for what
 /// many rules make stay few edges.
@@ -44,15 +55,15 @@ impl Graph {
         rules: &[Rule],
         groups: &BTreeMap<String, TagGroup>,
         boards: &BTreeMap<String, Board>,
-        segments: &BTreeMap<String, Condition>,
+        (segments, waits): (&BTreeMap<String, Condition>, &BTreeMap<u64, Wait>),
     ) -> Self {
-        let mut waits: BTreeMap<Change<'_>, BTreeSet<usize>> = BTreeMap::new();
+        let mut waiting_for: BTreeMap<Change<'_>, BTreeSet<usize>> = BTreeMap::new();
         for (at, rule) in rules.iter().enumerate() {
-            for change in rule.triggers.iter().flat_map(|trigger| waits_for(trigger, boards, segments)) {
-                waits.entry(change).or_default().insert(at);
+            for change in rule.triggers.iter().flat_map(|trigger| waits_for(trigger, boards, (segments, waits))) {
+                waiting_for.entry(change).or_default().insert(at);
             }
         }
-        let (changes, sets_off): (Vec<Change<'_>>, Vec<BTreeSet<usize>>) = waits.into_iter().unzip();
+        let (changes, sets_off): (Vec<Change<'_>>, Vec<BTreeSet<usize>>) = waiting_for.into_iter().unzip();
         let made_by = |(at, rule): (usize, &Rule)| {
             let made: BTreeSet<usize> =
                 rule.actions.iter().flat_map(|action| made(at, action, groups, &changes, &sets_off)).collect();
@@ -104,21 +115,22 @@ fn made(
     sets_off: &[BTreeSet<usize>],
 ) -> Vec<usize> {
     let (set, tag) = match action {
-        Action::SetTag { tag, .. } => (true, tag),
-        Action::UnsetTag(tag) => (false, tag),
-        // Nothing waits for these.
-        Action::SetAttribute { .. } | Action::Assign(_) | Action::Handoff { .. } | Action::Task(_) => {
-            return Vec::new();
+        Action::SetTag { tag, .. } => (What::Set, tag),
+        Action::UnsetTag(tag) => (What::Unset, tag),
+        Action::SetAttribute { attribute, .. } => {
+            return changes.binary_search(&(What::Attribute, attribute.as_str(), None)).into_iter().collect();
         }
+        // Nothing waits for these.
+        Action::Assign(_) | Action::Handoff { .. } | Action::Task(_) => return Vec::new(),
     };
     let group = tag.group.as_str();
     let own = [(set, group, None), (set, group, Some(tag.tag.as_str()))];
     let mut made: Vec<usize> = own.iter().filter_map(|change| changes.binary_search(change).ok()).collect();
-    if set && groups.get(group).is_some_and(|group| group.exclusive) {
+    if set == What::Set && groups.get(group).is_some_and(|group| group.exclusive) {
         // Setting it takes the others of the group away. A rule that acts because a tag is gone does not take that
         // tag away again.
-        let first = changes.partition_point(|change| *change < (false, group, None));
-        let others = (first..changes.len()).take_while(|at| !changes[*at].0 && changes[*at].1 == group);
+        let first = changes.partition_point(|change| *change < (What::Unset, group, None));
+        let others = (first..changes.len()).take_while(|at| changes[*at].0 == What::Unset && changes[*at].1 == group);
         made.extend(others.filter(|at| changes[*at].2 != Some(tag.tag.as_str()) && !sets_off[*at].contains(&rule)));
     }
     made
@@ -127,37 +139,50 @@ fn made(
 fn waits_for<'a>(
     trigger: &'a Trigger,
     boards: &'a BTreeMap<String, Board>,
-    segments: &'a BTreeMap<String, Condition>,
+    (segments, waits): (&'a BTreeMap<String, Condition>, &'a BTreeMap<u64, Wait>),
 ) -> Vec<Change<'a>> {
     let group = |board| boards.get(board).map(|board: &Board| board.group.as_str());
     match trigger {
-        // What people do, and time, are set off by no rule.
-        Trigger::Event(_) | Trigger::Replied(_) | Trigger::Wait(_) => Vec::new(),
-        Trigger::TagSet(TagMatch { group, tag }) => vec![(true, group, tag.as_deref())],
-        Trigger::TagUnset(TagMatch { group, tag }) => vec![(false, group, tag.as_deref())],
+        // What people do is set off by no rule.
+        Trigger::Event(_) | Trigger::Replied(_) => Vec::new(),
+        Trigger::Wait(key) => match waits.get(key) {
+            Some(Wait::Reached(reached)) => vec![(What::Attribute, reached.attribute.as_str(), None)],
+            _ => Vec::new(),
+        },
+        Trigger::TagSet(TagMatch { group, tag }) => vec![(What::Set, group, tag.as_deref())],
+        Trigger::TagUnset(TagMatch { group, tag }) => vec![(What::Unset, group, tag.as_deref())],
         Trigger::StageEntered { board, column } => {
-            group(board).map(|group| (true, group, Some(&**column))).into_iter().collect()
+            group(board).map(|group| (What::Set, group, Some(&**column))).into_iter().collect()
         }
         Trigger::StageLeft { board, column } => {
-            group(board).map(|group| (false, group, Some(&**column))).into_iter().collect()
+            group(board).map(|group| (What::Unset, group, Some(&**column))).into_iter().collect()
         }
         Trigger::SegmentEntered(segment) | Trigger::SegmentLeft(segment) => {
-            let mut tags = Vec::new();
+            let mut tags: Vec<Change<'a>> = Vec::new();
             segments.get(segment).into_iter().for_each(|condition| tags_of(condition, &mut tags));
-            tags.into_iter().flat_map(|(group, tag)| [(true, group, tag), (false, group, tag)]).collect()
+            tags
         }
     }
 }
 
-/// Tags that a condition asks for.
-fn tags_of<'a>(condition: &'a Condition, tags: &mut Vec<(&'a str, Option<&'a str>)>) {
+/// Tags and attributes that a condition asks for.
+fn tags_of<'a>(condition: &'a Condition, tags: &mut Vec<Change<'a>>) {
+    let mut tag = |group: &'a str, tag: Option<&'a str>| {
+        tags.extend([(What::Set, group, tag), (What::Unset, group, tag)]);
+    };
     match condition {
         Condition::And(terms) | Condition::Or(terms) => terms.iter().for_each(|term| tags_of(term, tags)),
         Condition::Not(term) => tags_of(term, tags),
-        Condition::Tag(TagMatch { group, tag }) => tags.push((group, tag.as_deref())),
+        Condition::Tag(TagMatch { group, tag: named }) => tag(group, named.as_deref()),
         Condition::Stage { group, columns, .. } => {
-            tags.extend(columns.iter().map(|column| (group.as_str(), Some(column.as_str()))));
+            columns.iter().for_each(|column| tag(group, Some(column)));
         }
-        Condition::InGroup(_) | Condition::Replied(..) | Condition::Compare(..) => {}
+        Condition::Compare(quantity, _) => match &quantity.of {
+            Measure::Attribute(Reading::Kept(name) | Reading::Elapsed { from: name, .. }) => {
+                tags.push((What::Attribute, name, None));
+            }
+            _ => {}
+        },
+        Condition::InGroup(_) | Condition::Replied(..) => {}
     }
 }

@@ -96,7 +96,7 @@ fn inputs_of(condition: &Condition, bundle: &Bundle, inputs: &mut BTreeSet<Input
         }
         Condition::Replied(..) => drop(inputs.insert(Input::Event(Kind::ChatMessage.name().to_owned()))),
         Condition::Compare(quantity, _) => match &quantity.of {
-            Measure::Count { of, window } => {
+            Measure::Count { of, window, .. } => {
                 inputs.extend(counted(of, bundle));
                 if let Window::Since(since) = window {
                     inputs.extend(counted(since, bundle));

@@ -62,10 +62,14 @@ impl Pattern {
                     let kind = group_of(event).and_then(|group| scan.directory().group_kind(group));
                     value_fits(test, kind.map(Value::text).as_ref())
                 }
-                FieldTest::Content { content, product } => {
+                FieldTest::Content { contents, is } => {
                     let named = event.field("content_id").or_else(|| event.field("content"));
-                    named.and_then(FieldRef::as_text) == Some(content)
-                        || products_of(event, scan.directory()).contains(&product.as_str())
+                    let named = named.and_then(FieldRef::as_text);
+                    let products = products_of(event, scan.directory());
+                    let is_one = |(content, product): &(String, Option<String>)| {
+                        named == Some(content) || product.as_deref().is_some_and(|id| products.contains(&id))
+                    };
+                    contents.iter().any(is_one) == *is
                 }
                 test if event.kind == Kind::Custom => {
                     // Declared with types: a value of another one fits nothing.
@@ -145,25 +149,23 @@ fn group_of(event: &Event) -> Option<&str> {
 
 type Lookup<'a> = dyn Fn(&str) -> Option<FieldRef<'a>> + 'a;
 
-/// As [`plain`], of values that are of the type that the test compares with.
+/// As [`plain`]; a value that is not of the type that the test compares with fits nothing.
 fn typed<'a>(test: &FieldTest, lookup: &Lookup<'a>) -> bool {
-    let of_type = |field: FieldRef<'a>, value: &Value| match (field, value) {
-        (FieldRef::Text(_), value) => matches!(value, Value::Text(_)),
-        (FieldRef::Value(Value::List(_)), _) => true,
-        (FieldRef::Value(have), value) => std::mem::discriminant(have) == std::mem::discriminant(value),
+    let of_type = |field: FieldRef<'a>, value: &Value| match field {
+        FieldRef::Text(_) => matches!(value, Value::Text(_)),
+        FieldRef::Value(have) => std::mem::discriminant(have) == std::mem::discriminant(value),
     };
-    match test {
-        FieldTest::Compare { field, value, .. } => {
-            plain(test, &|path| lookup(path).filter(|have| path != field || of_type(*have, value)))
+    let has_type = match test {
+        FieldTest::Compare { field, value, .. } => lookup(field).is_none_or(|have| of_type(have, value)),
+        FieldTest::In { field, values } => {
+            lookup(field).is_none_or(|have| values.iter().all(|value| of_type(have, value)))
         }
-        FieldTest::In { field, values } => plain(test, &|path| {
-            lookup(path).filter(|have| path != field || values.iter().all(|value| of_type(*have, value)))
-        }),
-        FieldTest::Range { .. } => {
-            plain(test, &|path| lookup(path).filter(|have| matches!(have, FieldRef::Value(Value::Number(_)))))
+        FieldTest::Range { field, .. } => {
+            lookup(field).is_none_or(|have| matches!(have, FieldRef::Value(Value::Number(_))))
         }
-        test => plain(test, lookup),
-    }
+        _ => true,
+    };
+    has_type && plain(test, lookup)
 }
 
 fn plain<'a>(test: &FieldTest, lookup: &Lookup<'a>) -> bool {

@@ -34,6 +34,8 @@ pub enum Measure {
         of: Counted,
         /// When.
         window: Window,
+        /// Events of this name that nobody counted yet: the last one counts all the same.
+        at_least: Option<String>,
     },
     /// The sum of a field.
     Sum {
@@ -119,8 +121,11 @@ impl Quantity {
     /// Its value at a moment; `None` where there is none.
     pub fn value(&self, past: &Past, at: Time) -> Option<Value> {
         match &self.of {
-            Measure::Count { of, window } => {
-                let count = i64::try_from(count(past, of, window, at)).unwrap_or(i64::MAX);
+            Measure::Count { of, window, at_least } => {
+                let last = at_least.as_ref().and_then(|name| past.happened.get(name)).map(|known| known.last);
+                let least = last.is_some_and(|last| last <= at && window.holds(past, last, at));
+                let count = count(past, of, window, at).max(u64::from(least));
+                let count = i64::try_from(count).unwrap_or(i64::MAX);
                 Some(Value::integer(count))
             }
             Measure::Sum { tally, days, zone } => Some(Value::Number(sum(past, *tally, *days, *zone, at))),
@@ -153,9 +158,14 @@ impl Quantity {
         let now = holds(self.value(past, at));
         let flips = |then: &Time| *then > at && holds(self.value(past, *then)) != now;
         match &self.of {
-            Measure::Count { of: Counted::Tally(key), window: Window::Within(span) } => {
-                let Some(Tally::Newest(newest)) = past.tallies.get(key) else { return None };
-                newest.iter().map(|occurrence| occurrence.at.plus(*span)).find(flips)
+            Measure::Count { of: Counted::Tally(key), window: Window::Within(span), at_least } => {
+                let newest = match past.tallies.get(key) {
+                    Some(Tally::Newest(newest)) => &newest[..],
+                    _ => &[],
+                };
+                let last = at_least.as_ref().and_then(|name| past.happened.get(name)).map(|known| known.last);
+                let times = newest.iter().map(|occurrence| occurrence.at).chain(last);
+                times.map(|time| time.plus(*span)).filter(flips).min()
             }
             Measure::Sum { tally, days: Some(days), zone } => {
                 let Some(Tally::Days(sums)) = past.tallies.get(tally) else { return None };
@@ -246,13 +256,17 @@ fn count(past: &Past, of: &Counted, window: &Window, at: Time) -> u64 {
         },
         Counted::Happened(name) => past.happened.get(name).map_or(0, |known| known.count),
     };
-    match window {
-        Window::Ever => newest(&|_| true),
-        Window::Within(span) => newest(&|time| at.since(time) < *span),
-        Window::Since(since) => match moment(past, since, End::Last) {
-            Some(since) => newest(&|time| time >= since),
-            None => 0,
-        },
+    newest(&|time| window.holds(past, time, at))
+}
+
+impl Window {
+    /// Whether a time up to `at` counts.
+    fn holds(&self, past: &Past, time: Time, at: Time) -> bool {
+        match self {
+            Self::Ever => true,
+            Self::Within(span) => at.since(time) < *span,
+            Self::Since(since) => moment(past, since, End::Last).is_some_and(|since| time >= since),
+        }
     }
 }
 

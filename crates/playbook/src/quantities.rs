@@ -112,13 +112,15 @@ impl Resolver<'_> {
         let kept = match (&window, distinct) {
             (Window::Ever, None) if pattern.tests.is_empty() => {
                 let of = Counted::Happened(pattern.event);
-                return Some(Quantity { written, of: Measure::Count { of, window } });
+                return Some(Quantity { written, of: Measure::Count { of, window, at_least: None } });
             }
             (Window::Ever, None) => Kept::Count,
             (_, distinct) => Kept::Newest { keep, distinct: distinct.map(|(_, path)| path) },
         };
+        // Known before anybody counted: that there was one, and when the last one was.
+        let at_least = pattern.tests.is_empty().then(|| pattern.event.clone());
         let of = Counted::Tally(self.tallied(Tallied { pattern, kept }, call.at)?);
-        Some(Quantity { written, of: Measure::Count { of, window } })
+        Some(Quantity { written, of: Measure::Count { of, window, at_least } })
     }
 
     /// The path of a field of which each value counts once.
@@ -258,7 +260,11 @@ impl Resolver<'_> {
             return self.wrong(codes::OPTION, call.at, "a silence has `for` and `since`".into(), None);
         };
         let since = self.pattern(since)?;
+        let at = span.at;
         let span = Span::parse(&span.text)?;
+        if span.0 == 0 {
+            return self.wrong(codes::VALUE, at, "a silence lasts longer than nothing".into(), None);
+        }
         let kept: Option<Vec<Counted>> = patterns.iter().map(|pattern| self.end_of(pattern.clone())).collect();
         let latest = (self.end_of(since.clone())?, kept?);
         self.waited(Wait::Silence(Silence { patterns, since, span, latest }), call.at)

@@ -7,7 +7,7 @@ use crate::diagnostic::did_you_mean;
 use crate::syntax::{self, Argument, Call, EventPattern, Expression, Happening, SyntaxError, TERMS_MAX, Test, Word};
 use crate::tally::Tallied;
 use crate::waits::{Reply, Wait};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::event::Channel;
 use touchline_model::kind::Kind;
@@ -39,6 +39,8 @@ pub(crate) struct Names<'a> {
     pub(crate) waits: Option<&'a RefCell<BTreeMap<u64, Wait>>>,
     /// Answers that are asked about.
     pub(crate) replies: Replies<'a>,
+    /// Terms of segments that were put into conditions so far.
+    pub(crate) put_in: &'a Cell<usize>,
     /// `journey/step` of every step.
     pub(crate) touches: &'a BTreeSet<String>,
 }
@@ -61,6 +63,8 @@ pub(crate) enum Tallies<'a> {
     Known(&'a BTreeMap<u64, Tallied>),
 }
 
+/// Terms of segments that conditions of one bundle repeat: each is a copy.
+const PUT_IN_MAX: usize = 200_000;
 /// Suggestions per expression.
 const SUGGESTIONS_MAX: usize = 20;
 /// Deepest condition after segments are put in.
@@ -248,7 +252,14 @@ impl<'a> Resolver<'a> {
         }
         // Declared, but refused where it is declared.
         let condition = segments.get(&name.text)?;
-        self.terms += size(condition);
+        let size = size(condition);
+        self.terms += size;
+        let used = self.names.put_in.get().saturating_add(size);
+        self.names.put_in.set(used);
+        if used > PUT_IN_MAX {
+            let message = format!("segments put into conditions come to more than {PUT_IN_MAX} terms in all");
+            return self.wrong(codes::TOO_DEEP, name.at, message, None);
+        }
         if self.terms > TERMS_MAX {
             let message = format!("with its segments put in, the condition has more than {TERMS_MAX} terms");
             return self.wrong(codes::TOO_DEEP, name.at, message, None);
@@ -327,10 +338,18 @@ impl<'a> Resolver<'a> {
             let message = format!("event `{event}` has no field `{}`", word.text);
             return self.wrong(codes::UNDEFINED_FIELD, word.at, message, hint);
         };
-        if let (Test::Compare(Operator::Equal, content), "content_id" | "content") = (&test.test, path.as_str())
-            && let Some(product) = self.names.contents.get(&content.text)
-        {
-            return Some(FieldTest::Content { content: content.text.clone(), product: product.clone() });
+        if let "content_id" | "content" = path.as_str() {
+            let (contents, is) = match &test.test {
+                Test::Compare(Operator::Equal, content) => (std::slice::from_ref(content), true),
+                Test::Compare(Operator::NotEqual, content) => (std::slice::from_ref(content), false),
+                Test::In(contents) => (&contents[..], true),
+                _ => (&[][..], true),
+            };
+            let product = |word: &Word| (word.text.clone(), self.names.contents.get(&word.text).cloned());
+            let contents: Vec<_> = contents.iter().map(product).collect();
+            if contents.iter().any(|(_, product)| product.is_some()) {
+                return Some(FieldTest::Content { contents, is });
+            }
         }
         self.typed(path, &ty, word, &test.test)
     }
@@ -631,6 +650,7 @@ fn size(condition: &Condition) -> usize {
     match condition {
         Condition::And(parts) | Condition::Or(parts) => parts.iter().map(size).sum(),
         Condition::Not(part) => size(part),
+        Condition::Compare(_, FieldTest::In { values, .. }) => values.len().max(1),
         Condition::Tag(_)
         | Condition::Stage { .. }
         | Condition::InGroup(_)

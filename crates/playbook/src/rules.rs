@@ -58,6 +58,10 @@ fn rule(node: &Node, scope: &Scope<'_>, seen: &mut BTreeSet<String>, sink: &mut 
 
 /// Most rules that one `for_each` gives.
 const EXPANDED_MAX: usize = 10_000;
+/// Most bytes of texts that one `for_each` gives, values apart.
+const EXPANDED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Longest value that is put in.
+const VALUE_BYTES_MAX: usize = 400;
 
 /// The rule once for each entry of its `for_each`, with `${key}` replaced; `None` when it has none.
 fn for_each(node: &Node, sink: &mut Sink) -> Option<Vec<Node>> {
@@ -72,17 +76,31 @@ fn for_each(node: &Node, sink: &mut Sink) -> Option<Vec<Node>> {
     }
     let template: Vec<(Scalar, Node)> = entries.iter().filter(|(key, _)| key.text != "for_each").cloned().collect();
     let template = Node { place: node.place, kind: NodeKind::Map(template) };
+    let bytes = texts_bytes(&template).saturating_mul(rows.len());
+    if bytes > EXPANDED_BYTES_MAX {
+        let message = format!("the rules would have {bytes} bytes, at most {EXPANDED_BYTES_MAX} are expanded");
+        sink.report(codes::FOR_EACH, key.place, path, message, None);
+        return Some(Vec::new());
+    }
     let mut names: Option<Vec<&str>> = None;
     let mut expanded = Vec::new();
     for row in rows {
         let mut values: Vec<(&str, &str)> = Vec::new();
         for (name, value) in reader::named(row, path, sink) {
-            values.push((&name.text, &reader::text(value, path, sink)?.text));
+            let value = reader::text(value, path, sink)?;
+            if value.text.contains("${") || value.text.len() > VALUE_BYTES_MAX {
+                let message = format!("a value has no placeholder, and at most {VALUE_BYTES_MAX} bytes");
+                sink.report(codes::FOR_EACH, value.place, path, message, None);
+                return Some(Vec::new());
+            }
+            values.push((&name.text, &value.text));
         }
         values.sort_unstable();
         let mine: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
         let unlike = names.as_ref().is_some_and(|names| *names != mine);
-        let unused = mine.iter().find(|name| !mentions(&template, &format!("${{{name}}}")));
+        // Every row has the same names: asked of the first.
+        let is_first = names.is_none();
+        let unused = mine.iter().find(|name| is_first && !mentions(&template, &format!("${{{name}}}")));
         if let Some(name) = unused {
             let message = format!("the rule does not use `${{{name}}}`");
             sink.report(codes::FOR_EACH, row.place, path, message, None);
@@ -101,6 +119,15 @@ fn for_each(node: &Node, sink: &mut Sink) -> Option<Vec<Node>> {
         expanded.push(template.map_texts(&replace));
     }
     Some(expanded)
+}
+
+fn texts_bytes(node: &Node) -> usize {
+    match &node.kind {
+        NodeKind::Null => 1,
+        NodeKind::Scalar(scalar) => scalar.text.len() + 1,
+        NodeKind::List(items) => items.iter().map(texts_bytes).sum(),
+        NodeKind::Map(entries) => entries.iter().map(|(key, node)| key.text.len() + texts_bytes(node)).sum(),
+    }
 }
 
 fn mentions(node: &Node, placeholder: &str) -> bool {
@@ -131,6 +158,9 @@ fn actions(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<A
                 is_other = true;
                 actions.extend(read(node, &reader::join(path, key), sink));
             }
+        }
+        if let (true, Some(allow)) = (is_other, allow) {
+            sink.report(codes::UNKNOWN_KEY, allow.place, path, "`allow` belongs to set_tag".into(), None);
         }
         if actions.len() > before + 1 || (is_other && (set.is_some() || unset.is_some())) {
             let message = "one action per entry: write them as several".to_owned();

@@ -4,6 +4,7 @@ use crate::bundle::Pattern;
 use crate::keywords::Scan;
 use crate::matching::Matched;
 use touchline_model::event::{Event, FieldRef};
+use touchline_model::kind::Kind;
 use touchline_model::past::{Occurrence, Past, Tally, add_newest};
 use touchline_model::time::{Time, Zone};
 use touchline_model::value::{Number, Value};
@@ -127,6 +128,8 @@ fn number_of(event: &Event, field: &str) -> i64 {
     let field = event.field(field);
     match field {
         Some(FieldRef::Value(Value::Number(number))) => number.0,
+        // Declared as a number, so a text is none.
+        _ if event.kind == Kind::Custom => 0,
         // Of an open set, or a channel that writes numbers as text.
         _ => field.and_then(FieldRef::as_text).and_then(Number::parse).map_or(0, |number| number.0),
     }

@@ -62,7 +62,14 @@ impl FieldTest {
             Self::Product { of_lines: true, test } => format!("any_line.product {}", test.write_bound(false)),
             Self::Product { of_lines: false, test } => format!("product {}", test.write_bound(false)),
             Self::GroupKind(test) => format!("group_kind {}", test.write_bound(false)),
-            Self::Content { content, .. } => format!("content = \"{content}\""),
+            Self::Content { contents, is } => match (&contents[..], is) {
+                ([(content, _)], true) => format!("content = \"{content}\""),
+                ([(content, _)], false) => format!("content != \"{content}\""),
+                (contents, _) => {
+                    let contents: Vec<String> = contents.iter().map(|(id, _)| format!("\"{id}\"")).collect();
+                    format!("content in [{}]", contents.join(", "))
+                }
+            },
             Self::Compare { field, .. } | Self::In { field, .. } | Self::Range { field, .. } => {
                 format!("{field} {}", self.write_bound(false))
             }

@@ -213,6 +213,7 @@ fn errors_say_where() {
         ("stage(board) = d", "PB019", 1, 16),
         ("stage(board) >= b", "PB043", 1, 7),
         ("replied(bc1)", "NY013", 1, 1),
+        ("count(order.paid, within=${x}) >= 1", "PB036", 1, 26),
         ("count(order.paid(shop=s)) >= 1", "PB047", 1, 1),
         ("tag（g/a）", "PB029", 1, 4),
         ("order.paid", "PB034", 1, 1),

@@ -171,6 +171,8 @@ fn cut_rest(input: &mut Input) {
 /// A contact whose record was cut is one that merges cut: what it has to do and who it is stay.
 fn cut_snapshot(snapshot: &mut Snapshot) {
     snapshot.past.happened.clear();
+    snapshot.past.received.clear();
+    snapshot.past.sent.clear();
     snapshot.identities.truncate(LINKED_MAX);
     snapshot.relations.iter_mut().for_each(|relation| relation.state.clear());
     snapshot.relations.truncate(LINKED_MAX);
