@@ -100,7 +100,7 @@ pub(crate) fn begin(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Cont
     for (key, silence) in broken(case.bundle, contact, judged) {
         let known = contact.past.silences.get(&key).copied();
         // What starts it may come late, after what has broken it since.
-        let broken = if known.is_none() { silence.known_since(&contact.past) } else { None };
+        let broken = if known.is_none() { silence.known_since(&contact.past, true) } else { None };
         let since = broken.unwrap_or(case.at).max(case.at);
         // What came before the latest is no news: its silence has run, or runs.
         if known.is_none_or(|known| known < since) {
@@ -148,7 +148,7 @@ pub(crate) fn settle(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Con
         let moment = match wait {
             Wait::Silence(silence) => {
                 let known = contact.past.silences.get(key).copied();
-                let since = known.or_else(|| silence.known_since(&contact.past));
+                let since = known.or_else(|| silence.known_since(&contact.past, false));
                 if let Some(since) = since {
                     contact.past.silences.insert(*key, since);
                 }
@@ -214,7 +214,7 @@ pub(crate) fn correct(
     let is_answer = is_answer(judged.event);
     let is_wrong = |conclusion: &Conclusion, contact: &Contact| {
         // What came after it says nothing about it.
-        let Some(key) = key(&conclusion.timer).filter(|_| case.at < conclusion.at) else { return false };
+        let Some(key) = key(&conclusion.timer).filter(|_| case.at <= conclusion.at) else { return false };
         match case.bundle.waits.get(&key) {
             Some(Wait::Silence(silence)) => {
                 broken.iter().any(|(broken, _)| *broken == key) && case.at.plus(silence.span) > conclusion.at

@@ -351,6 +351,8 @@ pub enum FieldTest {
     Has {
         /// Dotted path.
         field: String,
+        /// Of this type, where a playbook declares one.
+        of: Option<CustomType>,
     },
     /// The text contains a keyword of this set.
     Keyword {

@@ -1,6 +1,6 @@
 //! Whether an event fits a pattern.
 
-use crate::bundle::{FieldTest, Operator, Pattern};
+use crate::bundle::{CustomType, FieldTest, Operator, Pattern};
 use crate::keywords::Scan;
 use std::cmp::Ordering;
 use touchline_model::directory::Directory;
@@ -179,7 +179,9 @@ fn plain<'a>(test: &FieldTest, lookup: &Lookup<'a>) -> bool {
             compare(lookup(field), Operator::GreaterOrEqual, &Value::Number(*low))
                 && compare(lookup(field), Operator::LessOrEqual, &Value::Number(*high))
         }
-        FieldTest::Has { field } => lookup(field).is_some_and(is_filled),
+        FieldTest::Has { field, of } => {
+            lookup(field).is_some_and(|have| is_filled(have) && of.is_none_or(|of| is_of(have, of)))
+        }
         // The compiler puts these only at the top of a pattern.
         FieldTest::Keyword { .. }
         | FieldTest::AnyLine(_)
@@ -207,6 +209,16 @@ fn line_field<'a>(line: &'a Fields, path: &str) -> Option<&'a Value> {
     match path {
         "sku" => filled("outer_sku").or_else(|| filled("sku_id")),
         path => line.path(path),
+    }
+}
+
+fn is_of(field: FieldRef<'_>, ty: CustomType) -> bool {
+    match field {
+        FieldRef::Text(_) | FieldRef::Value(Value::Text(_)) => ty == CustomType::Text,
+        FieldRef::Value(Value::Number(_)) => ty == CustomType::Number,
+        FieldRef::Value(Value::Bool(_)) => ty == CustomType::Bool,
+        FieldRef::Value(Value::Time(_)) => ty == CustomType::Time,
+        FieldRef::Value(Value::List(_) | Value::Record(_)) => false,
     }
 }
 

@@ -351,7 +351,14 @@ impl<'a> Resolver<'a> {
                 return Some(FieldTest::Content { contents, is });
             }
         }
-        self.typed(path, &ty, word, &test.test)
+        let typed = self.typed(path, &ty, word, &test.test)?;
+        Some(match (typed, fields) {
+            (FieldTest::Has { field, .. }, EventFields::Declared(declared)) => {
+                let of = declared.get(&field).copied();
+                FieldTest::Has { field, of }
+            }
+            (typed, _) => typed,
+        })
     }
 
     /// A test of what the directory says: equality with names.
@@ -369,7 +376,7 @@ impl<'a> Resolver<'a> {
 
     pub(crate) fn typed(&mut self, field: String, ty: &Type, word: &Word, test: &Test) -> Option<FieldTest> {
         match test {
-            Test::Present => Some(FieldTest::Has { field }),
+            Test::Present => Some(FieldTest::Has { field, of: None }),
             Test::Keywords(set) => {
                 if !matches!(ty, Type::Text | Type::Untyped) {
                     let message = format!("`{}` is {}: keywords are looked for in texts", word.text, ty.describe());

@@ -94,11 +94,17 @@ impl Wait {
 
 impl Silence {
     /// Since when it has run, as far as that is remembered without having waited for it.
-    pub fn known_since(&self, past: &Past) -> Option<Time> {
+    ///
+    /// `is_counted`: what breaks it has been counted all along. Otherwise the last event of its kind counts for it: the
+    /// silence may begin too late, never too early.
+    pub fn known_since(&self, past: &Past, is_counted: bool) -> Option<Time> {
         let (since, patterns) = &self.latest;
         let last = |of: &Counted| moment(past, of, End::Last);
         let since = last(since)?;
-        Some(patterns.iter().filter_map(last).fold(since, Time::max))
+        let of_kind = |pattern: &Pattern| last(&Counted::Happened(pattern.event.clone())).filter(|_| !is_counted);
+        let broken =
+            patterns.iter().zip(&self.patterns).filter_map(|(of, pattern)| last(of).or_else(|| of_kind(pattern)));
+        Some(broken.fold(since, Time::max))
     }
 }
 

@@ -53,10 +53,10 @@ impl Pattern {
 impl FieldTest {
     fn write(&self) -> String {
         match self {
-            Self::Has { field } => format!("has {field}"),
+            Self::Has { field, .. } => format!("has {field}"),
             Self::Keyword { field, keywords } => format!("{field} has \"{keywords}\""),
             Self::AnyLine(inner) => match &**inner {
-                Self::Has { field } => format!("has any_line.{field}"),
+                Self::Has { field, .. } => format!("has any_line.{field}"),
                 inner => format!("any_line.{}", inner.write()),
             },
             Self::Product { of_lines: true, test } => format!("any_line.product {}", test.write_bound(false)),

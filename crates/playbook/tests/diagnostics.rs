@@ -250,11 +250,17 @@ const TABLE: &[(&str, &str)] = &[
         "PB025",
         "attributes: {a: {type: number}}\nsegments: {s: attr(a) > 3}\nrules:\n  - ▸{id: r, trigger: segment_entered(s), do: [{set_attr: {a: 1}}]}\n",
     ),
-    ("PB044", "rules:\n  - {id: \"r-${x}\", for_each: [{x: ▸\"${x}${x}\"}], trigger: order.paid, do: [{set_tag: 兴趣/绿}]}\n"),
+    (
+        "PB044",
+        "rules:\n  - {id: \"r-${x}\", for_each: [{x: ▸\"${x}${x}\"}], trigger: order.paid, do: [{set_tag: 兴趣/绿}]}\n",
+    ),
     ("PB008", "attributes: {a: ▸{months_since: profile.b, type: text}}\n"),
     ("PB011", "attributes: {▸profile.city: {type: text}}\n"),
     ("PB009", "attributes: {a: {date_add: {from: last(order.paid), days: ▸-9223372036854775808}}}\n"),
-    ("PB009", "rules:\n  - {id: r, trigger: \"silence(order.paid, for=▸0d, since=order.paid)\", do: [{set_tag: 兴趣/绿}]}\n"),
+    (
+        "PB009",
+        "rules:\n  - {id: r, trigger: \"silence(order.paid, for=▸0d, since=order.paid)\", do: [{set_tag: 兴趣/绿}]}\n",
+    ),
     ("PB005", "rules:\n  - {id: r, trigger: order.paid, do: [{task: 拉群, allow: ▸backward}]}\n"),
     ("PW001", "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, touchpoint: ▸dmm, content: c}]}\n"),
     (

@@ -132,10 +132,7 @@ impl<'a> Oracle<'a> {
     }
 
     pub(super) fn event(&mut self, who: usize, name: &'static str, fields: Vec<(&'static str, Literal)>, at: Time) {
-        if self.people[who].events.is_empty() {
-            // In these from the beginning.
-            self.judge_segments(who, self.now);
-        }
+        // Who has done nothing yet is in no segment: the first event brings them into those that hold.
         let event = Event { at, name, fields };
         self.take_back(who, &event);
         self.people[who].events.push(event.clone());
