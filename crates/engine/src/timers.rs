@@ -119,9 +119,15 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
             }
         };
         let entry = (due, name);
-        let Ok(at) = contact.timers.binary_search(&entry) else { continue };
-        contact.timers.remove(at);
-        fire(work, &cell, &mut contact, due, &entry.1)?;
+        if contact.timers.binary_search(&entry).is_err() {
+            continue;
+        }
+        // Firing may arm what was due before this one: of one contact everything happens in its order.
+        while let Some((due, name)) = contact.timers.first().filter(|first| **first <= entry).cloned() {
+            contact.timers.remove(0);
+            work.delete(keys::timer(due, &cell, &name));
+            fire(work, &cell, &mut contact, due, &name)?;
+        }
         work.put_contact(&cell, contact);
     }
     let from = work.meta.timers_from.clone();

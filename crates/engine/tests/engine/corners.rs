@@ -5,6 +5,7 @@ use touchline_model::command::{CommandBody, TagRef};
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::kind::Kind;
+use touchline_model::record::Input;
 use touchline_model::time::Span;
 
 fn playbook(journey: &str) -> String {
@@ -122,6 +123,28 @@ fn steps_without_delay_follow_each_other_and_end() {
                    steps: [{id: s1, after: 0s, touchpoint: dm, content: c}, {id: s2, after: 0s, touchpoint: dm, content: c}]}";
     let (lines, _) = told(journey, &[happens(Kind::ContactAdded, "1", "2026-03-02T09:00:00")], "2026-03-02T09:00:01");
     assert_eq!(lines, ["s1 due 2026-03-02T09:00:00", "s2 due 2026-03-02T09:00:00"]);
+}
+
+#[test]
+fn what_a_late_tick_finds_due_happens_in_its_order() {
+    let playbook = "playbook: price-consideration\n\
+        tag_groups: [{id: g, exclusive: true, tags: [left, silent]}]\n\
+        segments: {second-day: age(last(order.paid)) > 1d and age(last(order.paid)) <= 2d}\n\
+        rules:\n  \
+        - {id: a, trigger: segment_left(second-day), do: [{set_tag: g/left}]}\n  \
+        - {id: b, trigger: \"silence(order.paid, for=60h, since=order.paid)\", do: [{set_tag: g/silent}]}\n";
+    let mut engines = Engines::new(playbook, at("2026-03-02T00:00:00"));
+    engines.event(happens(Kind::OrderPaid, "1", "2026-03-02T00:00:00"));
+    // Nobody was there for days. That the segment ends is only waited for once it has begun, the silence from the start.
+    engines.now = at("2026-03-12T00:00:00");
+    for _ in 0..3 {
+        for partition in 0..PARTITIONS {
+            engines.append(partition, None, Ok(Input::Tick { wall: engines.now }));
+        }
+    }
+    let seen: Vec<_> = engines.tag_changes().iter().map(|change| (change.set.clone(), change.at)).collect();
+    let expected = [("left", "2026-03-04T00:00:00.001"), ("silent", "2026-03-04T12:00:00")];
+    assert_eq!(seen, expected.map(|(tag, when)| (Some(tag.to_owned()), at(when))));
 }
 
 #[test]
