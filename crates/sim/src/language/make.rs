@@ -9,18 +9,20 @@ use super::book::{
 use crate::random::Random;
 use touchline_model::time::{Span, Time};
 
-/// 2026-01-28T04:00:00Z: noon in Shanghai, shortly before a short month.
-pub(super) const START: Time = Time(1_769_572_800_000);
+/// 2026-02-24T04:00:00Z: noon in Shanghai, shortly before the end of a short month, and before clocks change.
+pub(super) const START: Time = Time(1_771_905_600_000);
 const ZONES: [&str; 4] = ["Asia/Shanghai", "Asia/Shanghai", "America/New_York", "Europe/Berlin"];
 /// Spans of windows and ages.
 const HOURS: [i64; 5] = [6, 24, 48, 72, 168];
+/// Months that some birthday completes on the first days.
+const MONTHS: [i64; 3] = [1, 2, 6];
 /// Spans of silences, which seldom end when a window does.
 const SILENCES: [i64; 3] = [31, 53, 79];
 const DAYS: [i64; 3] = [1, 2, 5];
 const CITIES: [&str; 3] = ["Hangzhou", "Shanghai", "Suzhou"];
 const BIRTHDAYS: [&str; 7] =
-    ["2025-12-31", "2025-08-30", "2026-01-29", "2025-01-31", "2026-02-05", "2024-02-29", "unknown"];
-const DATES: [&str; 3] = ["2026-01-30", "2026-02-02", "2026-02-14"];
+    ["2025-12-31", "2025-08-30", "2026-01-29", "2025-01-31", "2026-03-02", "2024-02-29", "unknown"];
+const DATES: [&str; 3] = ["2026-02-26", "2026-03-01", "2026-03-14"];
 const TEXTS: [&str; 4] = ["what is the price", "hello", "the cost please", "thanks"];
 const COURSES: [&str; 2] = ["c1", "c2"];
 const EVENTS: [&str; 9] = [
@@ -38,6 +40,8 @@ const EVENTS: [&str; 9] = [
 const RULES: u64 = 7;
 const SEGMENTS: u64 = 4;
 const RECORDS: u64 = 40;
+/// Kinds of events of which a run mostly consists, some of them twice.
+const KINDS: usize = 4;
 /// People of a run at most.
 pub(super) const PEOPLE: u64 = 2;
 
@@ -60,7 +64,9 @@ pub(super) enum Step {
 
 /// The run of a seed.
 pub(super) fn plan(seed: u64) -> Plan {
-    let mut make = Make { random: Random::new(seed), groups: Vec::new(), segments: 0 };
+    let mut random = Random::new(seed);
+    let events = (0..KINDS).map(|_| *random.pick::<&'static str>(&EVENTS)).collect();
+    let mut make = Make { random, events, groups: Vec::new(), segments: 0 };
     let book = make.playbook();
     let history = make.history();
     Plan { book, history, in_leaps: make.random.chance(300) }
@@ -68,6 +74,8 @@ pub(super) fn plan(seed: u64) -> Plan {
 
 struct Make {
     random: Random,
+    /// What mostly happens in this run.
+    events: Vec<&'static str>,
     groups: Vec<Group>,
     /// Segments that may be asked for: those above the one being made.
     segments: usize,
@@ -125,7 +133,7 @@ impl Make {
     }
 
     fn trigger(&mut self, silences: &mut Vec<i64>) -> Trigger {
-        match self.random.below(13) {
+        match self.random.below(14) {
             0 => {
                 let (group, tag) = self.tag();
                 Trigger::TagSet(group, self.random.chance(700).then_some(tag))
@@ -144,12 +152,12 @@ impl Make {
             }
             4 | 5 if self.segments > 0 => Trigger::SegmentEntered(self.segment()),
             6 if self.segments > 0 => Trigger::SegmentLeft(self.segment()),
-            7 if !silences.is_empty() => {
+            7 | 8 if !silences.is_empty() => {
                 let hours = silences.pop().expect("checked");
                 let of = (0..1 + self.random.below(2)).map(|_| self.pattern()).collect();
                 Trigger::Wait(Wait::Silence { of, hours, since: self.pattern() })
             }
-            8 => {
+            9 => {
                 let attribute = self.word(&["due", "due", "first", "last"]);
                 let shift = *self.random.pick(&[-1, 0, 1, 3]);
                 Trigger::Wait(Wait::Reached { attribute, shift })
@@ -180,7 +188,7 @@ impl Make {
                 _ => Condition::Not(Box::new(self.condition(depth - 1))),
             };
         }
-        match self.random.below(14) {
+        match self.random.below(17) {
             0 => {
                 let (group, tag) = self.tag();
                 Condition::Tag(group, self.random.chance(700).then_some(tag))
@@ -252,11 +260,15 @@ impl Make {
 
     fn attribute(&mut self) -> Condition {
         let equal = *self.random.pick(&[Compare::Eq, Compare::Ne]);
-        let (name, test) = match self.random.below(8) {
+        let (name, test) = match self.random.below(10) {
             0 => ("city", Test::Is(equal, Literal::Text(self.word(&CITIES)))),
             1 => ("city", Test::In(CITIES[1..].to_vec())),
-            2 => ("months", if equal == Compare::Eq { Test::Range(0, 5) } else { self.is_number(7) }),
-            3 => ("days", self.is_number(40)),
+            2 | 3 => {
+                let months = *self.random.pick(&MONTHS);
+                let value = Literal::Number(months);
+                ("months", if equal == Compare::Eq { Test::Range(0, months) } else { Test::Is(self.compare(), value) })
+            }
+            8 => ("days", self.is_number(40)),
             4 => ("children", self.is_number(3)),
             5 => (LEVEL, Test::Is(equal, Literal::Text("gold"))),
             6 => (SCORE, self.is_number(5)),
@@ -275,8 +287,16 @@ impl Make {
     }
 
     fn pattern(&mut self) -> Pattern {
-        let event = self.word(&EVENTS);
+        let event = self.kind();
         self.pattern_of(event)
+    }
+
+    fn kind(&mut self) -> &'static str {
+        if self.random.chance(150) {
+            return self.word(&EVENTS);
+        }
+        let at = usize::try_from(self.random.below(KINDS as u64)).expect("few");
+        self.events[at]
     }
 
     fn pattern_of(&mut self, event: &'static str) -> Pattern {
@@ -300,7 +320,7 @@ impl Make {
             "lesson.finished" => {
                 let number = self.number(5);
                 let compare = *self.random.pick(&[Compare::Lt, Compare::Ge, Compare::Eq]);
-                ("score", if number == 0 { Test::Has } else { Test::Is(compare, Literal::Number(number)) })
+                ("score", Test::Is(compare, Literal::Number(number)))
             }
             "group.joined" | "group.left" if second => ("group_kind", is(self.chat().2)),
             "group.joined" | "group.left" => ("group", is(self.chat().0)),
@@ -315,7 +335,8 @@ impl Make {
         let mut history = Vec::new();
         // Everybody is known before anybody edits.
         for person in 0..people {
-            history.push(self.event(usize::try_from(person).expect("few")));
+            let event = if self.random.chance(500) { "profile.updated" } else { self.kind() };
+            history.push(self.event(usize::try_from(person).expect("few"), event));
         }
         for _ in 0..8 + self.random.below(RECORDS - 8) {
             history.push(Step::Pass(self.pause()));
@@ -326,15 +347,17 @@ impl Make {
                     let (group, column) = self.column();
                     Step::Move { person, group, to: self.random.chance(850).then_some(column) }
                 }
-                _ => self.event(person),
+                _ => {
+                    let event = self.kind();
+                    self.event(person, event)
+                }
             });
         }
         history.push(Step::Pass(Span::days(9)));
         history
     }
 
-    fn event(&mut self, person: usize) -> Step {
-        let event = self.word(&EVENTS);
+    fn event(&mut self, person: usize, event: &'static str) -> Step {
         let mut fields = Vec::new();
         let texts: &[(&'static str, &[&'static str])] = match event {
             "content.viewed" => &[("content_id", &["A", "B"]), ("session", &["v1", "v2", "v3"])],
@@ -378,6 +401,7 @@ impl Make {
             5 => Span::hours(1),
             6 => Span::hours(5),
             7 => Span::hours(18),
+            8 => Span::hours(*self.random.pick(&SILENCES)),
             _ => Span::hours(*self.random.pick(&HOURS)),
         }
     }

@@ -381,7 +381,8 @@ impl Oracle<'_> {
                 let is_held = current.is_some_and(|current| self.people[who].tags[&(*group, current)].by_hand);
                 let may_go_back = *backward || self.plant == Some(Plant::BackwardAllowed);
                 let is_back = !may_go_back && self.is_backward(*group, current, tag);
-                if !is_back && !(is_held && protects(*group)) {
+                let is_kept = is_held && protects(*group);
+                if !is_back && !is_kept {
                     self.set(who, *group, tag, Carried { since: at, by_hand: false });
                 }
             }
