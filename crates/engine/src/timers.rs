@@ -120,10 +120,12 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
         };
         let entry = (due, name);
         if contact.timers.binary_search(&entry).is_err() {
+            work.keep(&cell, Some(Cell::Contact(contact)));
             continue;
         }
         // Firing may arm what was due before this one: of one contact everything happens in its order.
-        while let Some((due, name)) = contact.timers.first().filter(|first| **first <= entry).cloned() {
+        for _ in 0..OWN_TIMERS_MAX {
+            let Some((due, name)) = contact.timers.first().filter(|first| **first <= entry).cloned() else { break };
             contact.timers.remove(0);
             work.delete(keys::timer(due, &cell, &name));
             fire(work, &cell, &mut contact, due, &name)?;
