@@ -22,8 +22,8 @@ pub const SOURCE_ID: &str = "condition";
 /// ```
 #[allow(clippy::result_large_err, reason = "an error is made once per request, and callers want it whole")]
 pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
-    if let Some(at) = text.find("${") {
-        let at = u32::try_from(text[..at].chars().count()).unwrap_or(u32::MAX);
+    if let Some((before, _)) = text.split_once("${") {
+        let at = u32::try_from(before.chars().count()).unwrap_or(u32::MAX);
         let message = "a placeholder `${…}` stands only in a rule with for_each".to_owned();
         return Err(locate(text, SyntaxError { code: codes::PLACEHOLDER, at, message, hint: None }));
     }

@@ -177,12 +177,11 @@ fn tags_of<'a>(condition: &'a Condition, tags: &mut Vec<Change<'a>>) {
         Condition::Stage { group, columns, .. } => {
             columns.iter().for_each(|column| tag(group, Some(column)));
         }
-        Condition::Compare(quantity, _) => match &quantity.of {
-            Measure::Attribute(Reading::Kept(name) | Reading::Elapsed { from: name, .. }) => {
+        Condition::Compare(quantity, _) => {
+            if let Measure::Attribute(Reading::Kept(name) | Reading::Elapsed { from: name, .. }) = &quantity.of {
                 tags.push((What::Attribute, name, None));
             }
-            _ => {}
-        },
+        }
         Condition::InGroup(_) | Condition::Replied(..) => {}
     }
 }
