@@ -13,11 +13,11 @@
 //! **Left open by the description**, and so avoided or settled here:
 //! * Two things that rules listen to at the same moment by time alone have no order: the run ends there
 //!   ([`Report::tied`]).
-//! * A contact that begins to exist is in the segments that hold of somebody without a past; it has not entered them.
+//! * A contact enters the segments that it is in after its first event.
 //! * Whether a person who sets a tag that is there already has set it: not here.
 //! * A moment that had passed when it became known has its own event time, but conditions are judged by the latest event.
 //! * Who is in which segment is judged when a record comes, also where the event of that record is older.
-//! * Whether `has` and `!=` hold of a value of another type than declared: not asked.
+//! * Whether `has` holds of a value of another type than declared: not asked.
 //!
 //! **What is not here**: journeys and their touches, links and merges, `replied`, products and lines, `assign`, `handoff`,
 //! `task`, and changes of the playbook under way.

@@ -319,7 +319,7 @@ impl Make {
             "lesson.finished" if second => ("course", is(self.word(&COURSES))),
             "lesson.finished" => {
                 let number = self.number(5);
-                let compare = *self.random.pick(&[Compare::Lt, Compare::Ge, Compare::Eq]);
+                let compare = *self.random.pick(&[Compare::Lt, Compare::Ge, Compare::Eq, Compare::Ne]);
                 ("score", Test::Is(compare, Literal::Number(number)))
             }
             "group.joined" | "group.left" if second => ("group_kind", is(self.chat().2)),

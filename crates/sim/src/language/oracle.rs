@@ -280,7 +280,7 @@ impl Oracle<'_> {
         let concluded = std::mem::take(&mut self.people[who].concluded);
         let (mut wrong, mut right) = (Vec::new(), Vec::new());
         for conclusion in concluded {
-            let is_open = at <= conclusion.at && self.now <= conclusion.at.plus(GRACE);
+            let is_open = at < conclusion.at && self.now <= conclusion.at.plus(GRACE);
             let is_wrong = is_open && self.disproves(who, event, &conclusion);
             if is_wrong { &mut wrong } else { &mut right }.push(conclusion);
         }
@@ -306,10 +306,12 @@ impl Oracle<'_> {
                 breaks && event.at.plus(Span::hours(*hours)) > conclusion.at
             }
             Wait::Reached { attribute, shift } => {
+                let held = |of: &Self| of.moment(who, attribute).map(|at| of.zone.plus_days(at, *shift));
+                let before = held(self);
                 self.people[who].events.push(event.clone());
-                let moment = self.moment(who, attribute).map(|moment| self.zone.plus_days(moment, *shift));
+                let after = held(self);
                 self.people[who].events.pop();
-                moment != Some(conclusion.at)
+                before == Some(conclusion.at) && after != before
             }
         }
     }
