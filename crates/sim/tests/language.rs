@@ -4,7 +4,7 @@ use touchline_sim::language::{Options, Plant, Report, run};
 
 /// Seeds of a normal run; `TOUCHLINE_SEEDS` asks for more, `TOUCHLINE_SEED` for one.
 const SEEDS: u64 = 600;
-/// A misreading is seen within so many seeds: of the rarest it takes about two hundred.
+/// A misreading is seen within so many seeds: of the rarest it takes some three hundred.
 const SEEDS_TO_SEE: u64 = 2_000;
 
 fn number_of(variable: &str) -> Option<u64> {

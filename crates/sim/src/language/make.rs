@@ -388,7 +388,12 @@ impl Make {
                 fields.push((*name, Literal::Text("many")));
             }
         }
-        let late = if self.random.chance(250) { self.pause() } else { Span(0) };
+        let late = match self.random.below(8) {
+            0 => self.pause(),
+            // So little that what time has just concluded may be taken back.
+            1 | 2 => Span::hours(1 + i64::try_from(self.random.below(6)).expect("small")),
+            _ => Span(0),
+        };
         Step::Event { person, event, fields, late }
     }
 
@@ -401,7 +406,7 @@ impl Make {
             5 => Span::hours(1),
             6 => Span::hours(5),
             7 => Span::hours(18),
-            8 => Span::hours(*self.random.pick(&SILENCES)),
+            8 => Span::hours(*self.random.pick(&SILENCES) + i64::from(self.random.chance(500))),
             _ => Span::hours(*self.random.pick(&HOURS)),
         }
     }

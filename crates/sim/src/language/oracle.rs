@@ -280,7 +280,7 @@ impl Oracle<'_> {
         let concluded = std::mem::take(&mut self.people[who].concluded);
         let (mut wrong, mut right) = (Vec::new(), Vec::new());
         for conclusion in concluded {
-            let is_open = at < conclusion.at && self.now <= conclusion.at.plus(GRACE);
+            let is_open = at <= conclusion.at && self.now <= conclusion.at.plus(GRACE);
             let is_wrong = is_open && self.disproves(who, event, &conclusion);
             if is_wrong { &mut wrong } else { &mut right }.push(conclusion);
         }
