@@ -13,6 +13,8 @@ use touchline_tests::{Seeded, Server};
 
 /// Longest wait for anything: several sessions, a broker's restart, everything replayed.
 const WAIT: Duration = Duration::from_secs(90);
+/// A publication that has not come this long after a fault may never come.
+const REPAIR_AFTER: Duration = Duration::from_secs(25);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Processors, and how many of them may be armed at a time: somebody has to get on with the work.
@@ -243,7 +245,12 @@ impl Fleet {
             ends.is_some()
         });
         let ends = ends.expect("waited for");
+        let (began, mut is_repaired) = (Instant::now(), false);
         self.wait_for(&format!("publications after {after}"), |fleet| {
+            if !is_repaired && began.elapsed() > REPAIR_AFTER && fleet.has_skipped_markers() {
+                is_repaired = true;
+                fleet.abort_hanging();
+            }
             // A broker that is away answers nothing; it comes back.
             let behind = |(id, end): (u32, &u64)| {
                 let _ = fleet.log.end_now(Topic::Contacts, id);
@@ -268,6 +275,41 @@ impl Fleet {
         assert!(is_at_rest(&self.log).expect("readable"), "stopping left work behind");
         let stores = self.slots.iter().map(|slot| self.setting.data(slot.name).join("store")).collect();
         Finished { fleet: self, acknowledged, stores }
+    }
+
+    /// Whether a broker has called a transaction complete without its markers. One that is its own controller loads
+    /// transactions before it knows any leader, takes partitions without one for deleted, and skips them (Kafka 4.3.0):
+    /// they stay open for ever, whatever a producer does.
+    fn has_skipped_markers(&self) -> bool {
+        let text = self.cluster.log(1).ok().and_then(|path| std::fs::read(path).ok()).unwrap_or_default();
+        String::from_utf8_lossy(&text).contains("these partitions are likely deleted already and hence can be skipped")
+    }
+
+    /// What an operator does about it: `kafka-transactions abort` for each transaction that is open.
+    fn abort_hanging(&self) {
+        let Ok(jars) = self.cluster.jars() else { return };
+        let brokers = ["--bootstrap-server", &self.setting.brokers];
+        let run = |arguments: &[&str]| {
+            let ran = jars.java("org.apache.kafka.tools.TransactionsCommand").args(brokers).args(arguments).output();
+            ran.map_or_else(|error| error.to_string(), |ran| String::from_utf8_lossy(&ran.stdout).into_owned())
+        };
+        let outputs = touchline_log::lane::OUTPUTS.map(|topic| self.setting.topic(topic));
+        let topics = outputs.iter().map(String::as_str).chain(["__consumer_offsets"]);
+        for (name, partition) in topics.flat_map(|name| (0..PARTITIONS).map(move |partition| (name, partition))) {
+            let is_open = name == "__consumer_offsets" || self.log.published(partition).is_err();
+            if !is_open {
+                continue;
+            }
+            let (id, place) = (partition.to_string(), ["--topic", name, "--partition"]);
+            let [topic, name, of] = place;
+            let described = run(&["describe-producers", topic, name, of, &id]);
+            let open = described.lines().filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok());
+            for start in open {
+                let start = start.to_string();
+                eprintln!("a transaction without its markers is aborted by hand: {name}/{id} from {start}");
+                run(&["abort", topic, name, of, &id, "--start-offset", &start]);
+            }
+        }
     }
 
     /// What the brokers know of transactions, where a publication does not come to its end.
