@@ -21,6 +21,7 @@ mod groups;
 mod journeys;
 pub mod keys;
 mod links;
+mod map;
 mod merging;
 mod meta;
 mod orders;
@@ -37,6 +38,7 @@ mod waits;
 mod work;
 
 pub use apply::{Effects, Engine, Notes};
+pub use map::Map;
 pub use meta::Meta;
 pub use overlay::{Overlay, Pair, View, ViewError};
 pub use public::public_contact;

@@ -35,11 +35,11 @@ pub(crate) fn key(timer: &str) -> Option<u64> {
 /// When each date that is waited for comes, to see what a record changes.
 pub(crate) fn moments(case: &Case<'_>, contact: &Contact) -> BTreeMap<u64, Option<Time>> {
     let at = case.now(contact).at;
-    let moment = |(key, wait): (&u64, &Wait)| match wait {
+    let moment = |key: &u64| match case.bundle.waits.get(key)? {
         Wait::Reached(reached) => Some((*key, reached.moment(&contact.past, at))),
         Wait::Silence(_) | Wait::NotReplied { .. } => None,
     };
-    case.bundle.waits.iter().filter_map(moment).collect()
+    case.bundle.dates.iter().filter_map(moment).collect()
 }
 
 /// Arms the dates that have changed since `before`, and what ends journeys by time.

@@ -52,6 +52,8 @@ pub struct Bundle {
     pub rules_that_react: Vec<usize>,
     /// What changes → segments that it may concern.
     pub segments_by_input: BTreeMap<Input, BTreeSet<String>>,
+    /// Keys of the dates in `waits`, ascending.
+    pub dates: Vec<u64>,
     /// Event name → keys of the silences in `waits` that such an event may start or break.
     pub waits_by_event: BTreeMap<String, Vec<u64>>,
     /// Event name → keys of `tallies` that count such events, ascending.

@@ -574,6 +574,7 @@ impl Compiler {
             replies: self.replies.into_inner(),
             rules_that_react: Vec::new(),
             segments_by_input: BTreeMap::new(),
+            dates: Vec::new(),
             waits_by_event: BTreeMap::new(),
             tallies_by_event: BTreeMap::new(),
             computed_by_event: BTreeMap::new(),

@@ -43,7 +43,10 @@ pub(crate) fn index(bundle: &mut Bundle) {
                 bundle.waits_by_event.entry(Kind::TouchSent.name().to_owned()).or_default().push(*key);
                 continue;
             }
-            Wait::Reached(_) => continue,
+            Wait::Reached(_) => {
+                bundle.dates.push(*key);
+                continue;
+            }
         };
         let names: BTreeSet<&String> =
             silence.patterns.iter().chain([&silence.since]).map(|pattern| &pattern.event).collect();

@@ -22,8 +22,9 @@ impl Resolver<'_> {
     pub(crate) fn quantity(&mut self, call: &Call, test: &Test) -> Option<Condition> {
         match call.signature.name {
             "count" => {
-                let (counted, test) = self.counted(call, Some(test))?;
-                Some(Condition::Compare(counted, test?))
+                let test = self.number_test(call, test)?;
+                let keep = self.keep(call, &test)?;
+                Some(Condition::Compare(self.count(call, keep)?, test))
             }
             "sum" => {
                 let quantity = self.sum(call)?;
@@ -63,20 +64,16 @@ impl Resolver<'_> {
         }
     }
 
-    fn counted(&mut self, call: &Call, test: Option<&Test>) -> Option<(Quantity, Option<FieldTest>)> {
-        let test = match test {
-            Some(test) => Some(self.number_test(call, test)?),
-            None => None,
-        };
-        let keep = test.as_ref().map_or(KEEP_MAX as i64, needed);
+    /// How many times have to be kept for this comparison.
+    fn keep(&mut self, call: &Call, test: &FieldTest) -> Option<usize> {
+        let keep = needed(test);
         let is_window = !call.options.is_empty();
         if is_window && keep > KEEP_MAX as i64 {
             let message = format!("a count in a window is compared with at most {KEEP_MAX}");
             let hint = Some("leave within, since and distinct out to count without bound".to_owned());
             return self.wrong(codes::COUNT_BOUND, call.at, message, hint);
         }
-        let keep = usize::try_from(keep.clamp(1, KEEP_MAX as i64)).unwrap_or(KEEP_MAX);
-        Some((self.count(call, keep)?, test))
+        usize::try_from(keep.clamp(1, KEEP_MAX as i64)).ok()
     }
 
     fn count(&mut self, call: &Call, keep: usize) -> Option<Quantity> {

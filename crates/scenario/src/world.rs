@@ -1,8 +1,8 @@
 //! Engines over maps in memory, with what they tell each other delivered at once, and a clock that stops at every due
 //! moment: no log, no store, no processor.
 
-use std::collections::{BTreeMap, VecDeque};
-use touchline_engine::{Effects, Engine, Overlay, View, ViewError};
+use std::collections::VecDeque;
+use touchline_engine::{Effects, Engine, Map};
 use touchline_model::command::{Command, CommandBody, PlaybookSource};
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey};
@@ -43,21 +43,6 @@ struct Part {
     engine: Engine,
     map: Map,
     offset: u64,
-}
-
-#[derive(Default)]
-struct Map(BTreeMap<Vec<u8>, Vec<u8>>);
-
-type Pair = (Vec<u8>, Vec<u8>);
-
-impl View for Map {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        Ok(self.0.get(key).cloned())
-    }
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Pair>, ViewError> {
-        let range = self.0.range(from.to_vec()..until.to_vec());
-        Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
 }
 
 impl World {
@@ -200,15 +185,7 @@ impl World {
 
 impl Part {
     fn apply(&mut self, record: &Record) -> Result<Effects, Broken> {
-        let mut overlay = Overlay::new(&self.map);
-        let effects = self.engine.apply(&mut overlay, record).map_err(|error| error.to_string())?;
-        let writes: Vec<_> = overlay.into_writes().collect();
-        for (key, value) in writes {
-            match value {
-                Some(value) => self.map.0.insert(key, value),
-                None => self.map.0.remove(&key),
-            };
-        }
+        let effects = self.map.apply(&mut self.engine, record).map_err(|error| error.to_string())?;
         self.offset += 1;
         Ok(effects)
     }

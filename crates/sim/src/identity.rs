@@ -21,13 +21,12 @@ mod judge;
 mod plan;
 mod plant;
 
-use crate::map::Map;
 use crate::random::Random;
 use crate::workload::{self, TENANT};
 use groups::Groups;
 use plan::{Action, keyword, one_of, playbook};
 use std::collections::BTreeMap;
-use touchline_engine::{Engine, Overlay, public_contact};
+use touchline_engine::{Engine, Map, Overlay, public_contact};
 use touchline_model::command::{CommandBody, PlaybookSource};
 use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::kind::Kind;
@@ -508,10 +507,7 @@ impl World {
             if self.options.plant.is_some_and(|plant| plant.forgets(&key)) {
                 continue;
             }
-            match value {
-                Some(value) => part.map.0.insert(key, value),
-                None => part.map.0.remove(&key),
-            };
+            part.map.write(key, value);
         }
         part.map.0.insert(touchline_engine::keys::META.to_vec(), part.engine.meta().encode());
         for numbered in effects.outputs {

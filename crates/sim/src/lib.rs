@@ -25,6 +25,7 @@
 //!
 //! A failing seed is repeated with `TOUCHLINE_SEED=n cargo test -p touchline-sim`.
 
+pub mod bench;
 mod broker;
 mod chaos;
 mod client;
@@ -37,7 +38,6 @@ pub mod identity;
 mod judge;
 pub mod kafka;
 pub mod language;
-pub mod map;
 mod network;
 pub mod oracle;
 mod process;

@@ -7,7 +7,8 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 use touchline_broker::{Cluster, Options};
 use touchline_kafka::KafkaLog;
-use touchline_log::{Log, Topic};
+use touchline_log::{Log, SystemWall, Topic, Wall};
+use touchline_model::time::Time;
 use touchline_tests::load::Load;
 use touchline_tests::{Seeded, Server};
 
@@ -15,6 +16,8 @@ use touchline_tests::{Seeded, Server};
 const WAIT: Duration = Duration::from_secs(90);
 /// A publication that has not come this long after a fault may never come.
 const REPAIR_AFTER: Duration = Duration::from_secs(25);
+/// No transaction lasts so long: brokers end those of a processor after 10 s.
+const TRANSACTION_MS_MAX: i64 = 20_000;
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Processors, and how many of them may be armed at a time: somebody has to get on with the work.
@@ -285,50 +288,40 @@ impl Fleet {
         String::from_utf8_lossy(&text).contains("these partitions are likely deleted already and hence can be skipped")
     }
 
-    /// What an operator does about it: `kafka-transactions abort` for each transaction that is open.
+    /// What an operator does about it: `kafka-transactions abort` for each transaction that is open longer than any may be.
     fn abort_hanging(&self) {
-        let Ok(jars) = self.cluster.jars() else { return };
-        let brokers = ["--bootstrap-server", &self.setting.brokers];
-        let run = |arguments: &[&str]| {
-            let ran = jars.java("org.apache.kafka.tools.TransactionsCommand").args(brokers).args(arguments).output();
-            ran.map_or_else(|error| error.to_string(), |ran| String::from_utf8_lossy(&ran.stdout).into_owned())
-        };
         let outputs = touchline_log::lane::OUTPUTS.map(|topic| self.setting.topic(topic));
         let topics = outputs.iter().map(String::as_str).chain(["__consumer_offsets"]);
-        for (name, partition) in topics.flat_map(|name| (0..PARTITIONS).map(move |partition| (name, partition))) {
-            let is_open = name == "__consumer_offsets" || self.log.published(partition).is_err();
-            if !is_open {
-                continue;
-            }
-            let (id, place) = (partition.to_string(), ["--topic", name, "--partition"]);
-            let [topic, name, of] = place;
-            let described = run(&["describe-producers", topic, name, of, &id]);
-            let open = described.lines().filter_map(|line| line.split_whitespace().last()?.parse::<u64>().ok());
-            for start in open {
-                let start = start.to_string();
-                eprintln!("a transaction without its markers is aborted by hand: {name}/{id} from {start}");
-                run(&["abort", topic, name, of, &id, "--start-offset", &start]);
+        for (topic, partition) in topics.flat_map(|topic| (0..PARTITIONS).map(move |partition| (topic, partition))) {
+            let place = ["--topic", topic, "--partition", &partition.to_string()];
+            let described = self.transactions(&[&["describe-producers"], &place[..]].concat());
+            for start in described.lines().filter_map(hanging_since) {
+                eprintln!("a transaction without its markers is aborted by hand: {topic}/{partition} from {start}");
+                self.transactions(&[&["abort"], &place[..], &["--start-offset", start]].concat());
             }
         }
     }
 
     /// What the brokers know of transactions, where a publication does not come to its end.
     fn hanging(&self) -> String {
-        let Ok(jars) = self.cluster.jars() else { return String::new() };
-        let brokers = ["--bootstrap-server", &self.setting.brokers];
-        let run = |arguments: &[&str]| {
-            let ran = jars.java("org.apache.kafka.tools.TransactionsCommand").args(brokers).args(arguments).output();
-            ran.map_or_else(|error| error.to_string(), |ran| String::from_utf8_lossy(&ran.stdout).into_owned())
-        };
-        let mut text = run(&["list"]);
+        let mut text = self.transactions(&["list"]);
         let open = |id: &u32| self.log.published(*id).is_err();
         for partition in (0..PARTITIONS).filter(open) {
             for topic in touchline_log::lane::OUTPUTS {
                 let (name, id) = (self.setting.topic(topic), partition.to_string());
-                text += &format!("{name}/{id}\n{}", run(&["describe-producers", "--topic", &name, "--partition", &id]));
+                let described = self.transactions(&["describe-producers", "--topic", &name, "--partition", &id]);
+                text += &format!("{name}/{id}\n{described}");
             }
         }
         text
+    }
+
+    /// Kafka's own tool for transactions.
+    fn transactions(&self, arguments: &[&str]) -> String {
+        let Ok(jars) = self.cluster.jars() else { return String::new() };
+        let brokers = ["--bootstrap-server", &self.setting.brokers];
+        let ran = jars.java("org.apache.kafka.tools.TransactionsCommand").args(brokers).args(arguments).output();
+        ran.map_or_else(|error| error.to_string(), |ran| String::from_utf8_lossy(&ran.stdout).into_owned())
     }
 
     fn report(&self) -> String {
@@ -383,4 +376,14 @@ impl Drop for Kept {
             eprintln!("what the processes said is kept in {}", directory.keep().display());
         }
     }
+}
+
+/// Where the open transaction of a producer begins, in a line of `describe-producers` (producer, epoch, coordinator's
+/// epoch, sequence, time of the last record, start), if nothing was added to it for longer than any may last.
+fn hanging_since(line: &str) -> Option<&str> {
+    let columns: Vec<&str> = line.split_whitespace().collect();
+    let [_, _, _, _, last_ms, start] = columns[..] else { return None };
+    let (last_ms, _): (i64, u64) = (last_ms.parse().ok()?, start.parse().ok()?);
+    let idle = SystemWall.now().since(Time(last_ms));
+    (idle.0 > TRANSACTION_MS_MAX).then_some(start)
 }

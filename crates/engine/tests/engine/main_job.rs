@@ -307,7 +307,7 @@ fn replaying_the_records_gives_the_same_chain_state_and_outputs() {
     engines.advance(at("2026-03-03T12:00:00"));
     engines.event(pays(&buyer, at("2026-03-03T13:00:00")));
     for part in &engines.parts {
-        let map = Map::default();
+        let map = touchline_engine::Map::default();
         let partition = part.engine.meta().partition;
         let engine = touchline_engine::Engine::open(&map, partition, PARTITIONS).expect("empty");
         let mut again = Part { engine, map, log: Vec::new() };

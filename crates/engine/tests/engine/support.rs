@@ -1,7 +1,7 @@
 //! Four engines over maps: no log, no store, no processor. Loopback arrives at once, unless a test makes its way slow.
 
 use std::collections::{BTreeMap, VecDeque};
-use touchline_engine::{Effects, Engine, Overlay, View, ViewError};
+use touchline_engine::{Effects, Engine, Map};
 use touchline_model::command::{Command, CommandBody, PlaybookSource};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind};
@@ -13,21 +13,6 @@ use touchline_model::value::{Fields, Value};
 
 pub(crate) const PARTITIONS: u32 = 4;
 pub(crate) const TENANT: &str = "acme";
-
-type Pair = (Vec<u8>, Vec<u8>);
-
-#[derive(Default, Clone)]
-pub(crate) struct Map(pub(crate) BTreeMap<Vec<u8>, Vec<u8>>);
-
-impl View for Map {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        Ok(self.0.get(key).cloned())
-    }
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Pair>, ViewError> {
-        let range = self.0.range(from.to_vec()..until.to_vec());
-        Ok(range.take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
-    }
-}
 
 /// One partition: an engine, its state and the records it has applied.
 pub(crate) struct Part {
@@ -267,15 +252,7 @@ fn arrival(partition: u32, looped: Loop) -> (u32, Option<String>, Result<Input, 
 
 impl Part {
     pub(crate) fn apply(&mut self, record: &Record) -> Effects {
-        let mut overlay = Overlay::new(&self.map);
-        let effects = self.engine.apply(&mut overlay, record).expect("in memory");
-        let writes: Vec<_> = overlay.into_writes().collect();
-        for (key, value) in writes {
-            match value {
-                Some(value) => self.map.0.insert(key, value),
-                None => self.map.0.remove(&key),
-            };
-        }
+        let effects = self.map.apply(&mut self.engine, record).expect("in memory");
         self.log.push(record.clone());
         effects
     }

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use proptest::prelude::*;
-use touchline_engine::{Engine, Overlay};
+use touchline_engine::{Engine, Map};
 use touchline_model::command::{Command, CommandBody, PlaybookSource, TagRef};
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey, IdKind, Position};
@@ -237,15 +237,7 @@ fn run(records: &[Record]) -> (Map, Vec<Output>, u128) {
     let mut engine = Engine::open(&map, 0, 1).expect("empty");
     let (mut outputs, mut numbers) = (Vec::new(), [0u64; 4]);
     for record in records {
-        let mut overlay = Overlay::new(&map);
-        let effects = engine.apply(&mut overlay, record).expect("in memory");
-        let writes: Vec<_> = overlay.into_writes().collect();
-        for (key, value) in writes {
-            match value {
-                Some(value) => map.0.insert(key, value),
-                None => map.0.remove(&key),
-            };
-        }
+        let effects = map.apply(&mut engine, record).expect("in memory");
         for numbered in effects.outputs {
             let number = &mut numbers[numbered.output.stream().index()];
             *number += 1;

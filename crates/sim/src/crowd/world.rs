@@ -3,11 +3,10 @@
 use super::people::{self, Action, Happened, Id, Link, What};
 use super::watch::Watch;
 use super::{Options, Report};
-use crate::map::Map;
 use crate::random::Random;
 use crate::workload::{self, TENANT};
 use std::collections::{BTreeMap, VecDeque};
-use touchline_engine::{Effects, Engine, Overlay};
+use touchline_engine::{Effects, Engine, Map};
 use touchline_model::command::{CommandBody, PlaybookSource};
 use touchline_model::id::{CellKey, IdKey, Position};
 use touchline_model::kind::Kind;
@@ -266,14 +265,7 @@ impl World {
         let cell = key_of(&input);
         let offset = part.engine.meta().offset;
         let record = Record { offset, append_time, key: cell.as_ref().map(ToString::to_string), input: Ok(input) };
-        let mut overlay = Overlay::new(&part.map);
-        let effects = part.engine.apply(&mut overlay, &record).map_err(|error| error.to_string())?;
-        for (key, value) in overlay.into_writes().collect::<Vec<_>>() {
-            match value {
-                Some(value) => part.map.0.insert(key, value),
-                None => part.map.0.remove(&key),
-            };
-        }
+        let effects = part.map.apply(&mut part.engine, &record).map_err(|error| error.to_string())?;
         part.timers_left = effects.notes.timers_left;
         if effects.notes.clock_refused || effects.notes.loop_ignored {
             return Err(format!("{partition}@{offset}: a clock or a number was refused"));

@@ -4,10 +4,9 @@ use super::book::{DUE, LEVEL, Literal, SCORE, directory};
 use super::make::{Plan, START, Step};
 use super::oracle::{Change, Oracle};
 use super::{Plant, Report};
-use crate::map::Map;
 use crate::workload::{self, TENANT};
 use std::collections::{BTreeSet, VecDeque};
-use touchline_engine::{Engine, Overlay};
+use touchline_engine::{Engine, Map};
 use touchline_model::command::{CommandBody, PlaybookSource, TagRef};
 use touchline_model::event::{Event, Private};
 use touchline_model::id::{CellKey, IdKey, IdKind};
@@ -319,15 +318,7 @@ impl World {
         let mut queue = VecDeque::from([(key, input)]);
         while let Some((key, input)) = queue.pop_front() {
             let record = Record { offset: self.offset, append_time: self.now, key, input: Ok(input) };
-            let mut overlay = Overlay::new(&self.map);
-            let effects = self.engine.apply(&mut overlay, &record).map_err(|error| error.to_string())?;
-            let writes: Vec<_> = overlay.into_writes().collect();
-            for (key, value) in writes {
-                match value {
-                    Some(value) => self.map.0.insert(key, value),
-                    None => self.map.0.remove(&key),
-                };
-            }
+            let effects = self.map.apply(&mut self.engine, &record).map_err(|error| error.to_string())?;
             self.offset += 1;
             for numbered in effects.outputs {
                 match numbered.output {
