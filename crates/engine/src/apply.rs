@@ -7,7 +7,9 @@ use crate::overlay::{Overlay, View, ViewError};
 use crate::public::{self, stored_bundle};
 use crate::rules::{Case, Judged};
 use crate::work::{Memory, Tenants, Work};
-use crate::{DEDUPE_HORIZON, HOPS_MAX, Meta, clock, groups, journeys, keys, orders, parting, reaction, timers, tokens};
+use crate::{
+    DEDUPE_HORIZON, HOPS_MAX, Meta, clock, groups, journeys, keys, observed, orders, parting, reaction, timers, tokens,
+};
 use touchline_model::command::Command;
 use touchline_model::directory::Entry;
 use touchline_model::event::Event;
@@ -54,6 +56,8 @@ pub struct Notes {
     pub timers_fired: u32,
     /// More timers are due than one record fires.
     pub timers_left: bool,
+    /// Tags on phones that the event shows and nobody has said the meaning of.
+    pub tags_unknown: u32,
     /// The append time jumped and no witness confirmed it: the owner should append a tick.
     pub clock_refused: bool,
 }
@@ -220,6 +224,9 @@ fn native_event(work: &mut Work<'_, '_>, cell: &CellKey, event: &Event) -> Resul
         return Ok(());
     }
     work.mark(mark);
+    if event.kind == Kind::TagCatalogChanged {
+        observed::on_catalog(work, event);
+    }
     let at = event.occurred_at.filter(|at| at.is_plausible()).map_or(work.append_time, |at| at.min(work.append_time));
     let origin = work.position;
     on_event(work, cell, event, at, origin, 0)
@@ -288,7 +295,13 @@ fn apply_event(
     tokens::on_event(work, cell, &contact, event, (at, origin))?;
     groups::tell(work, event, at);
     match in_force {
-        None => remember(&mut contact, None, event, at),
+        None => {
+            remember(&mut contact, None, event, at);
+            let directory = work.directory(&event.tenant);
+            // What is shown now counts with the first playbook that knows the tag, when it is shown again.
+            let (_, unknown) = observed::learn(&mut contact, (None, &directory), event, at);
+            work.effects.notes.tags_unknown += unknown;
+        }
         Some(in_force) => {
             // Only what was passed on lies under another identifier.
             let native =
@@ -337,6 +350,7 @@ fn learn(contact: &mut Contact, event: &Event, at: Time) {
             let staff = event.fields.text("staff").unwrap_or_default();
             if let Some(relation) = contact.relations.get_mut(staff).filter(|relation| relation.added_at <= at) {
                 relation.removed_at = Some(at);
+                contact.past.forget_staff(staff, at);
             }
         }
         Kind::GroupJoined | Kind::GroupLeft => {

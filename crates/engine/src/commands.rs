@@ -153,7 +153,7 @@ fn tag_changes(bundle: &Bundle, contact: &Contact, body: &CommandBody) -> Result
 }
 
 /// Whether a board says that nobody moves its cards this way.
-fn is_refused_backward(bundle: &Bundle, group: &str, from: &str, to: &str) -> bool {
+pub(crate) fn is_refused_backward(bundle: &Bundle, group: &str, from: &str, to: &str) -> bool {
     let moves_back = bundle.groups.get(group).is_some_and(|group| group.is_backward(from, to));
     moves_back && bundle.boards_of_group(group).any(|board| !board.backward)
 }

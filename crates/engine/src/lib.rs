@@ -24,6 +24,7 @@ mod links;
 mod map;
 mod merging;
 mod meta;
+mod observed;
 mod orders;
 mod overlay;
 mod parting;
@@ -59,4 +60,4 @@ pub const HOPS_MAX: u8 = 64;
 pub const HOPS_ALARM: u8 = 8;
 
 /// Version of the encoding of state values: the first byte of each. A store with another one is rebuilt from the log.
-pub const STATE_SCHEMA: u8 = 4;
+pub const STATE_SCHEMA: u8 = 5;

@@ -11,7 +11,7 @@ use crate::keys;
 use crate::overlay::ViewError;
 use crate::rules::{self, Case};
 use crate::work::{InForce, Work};
-use crate::{journeys, reaction};
+use crate::{journeys, observed, reaction};
 use touchline_model::id::{CellKey, IdKey, Position};
 use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
 use touchline_model::record::Evidence;
@@ -132,6 +132,7 @@ pub(crate) fn import(
     // Every tag; of an exclusive group the one that was set last. Rules do not see them again: they did where they were
     // set.
     rules::merge(work, &case, contact, tags);
+    observed::after_merge(&case, contact);
     // One enrolment of each journey, and each unconfirmed touch once.
     journeys::merge(work, &case, contact, enrolments, touches);
     // A condition may hold for both together that held for neither, and waits begin with the later of both.

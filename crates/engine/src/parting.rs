@@ -23,6 +23,7 @@ use touchline_model::command::TagRef;
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::output::{Cause, DeadReason, Tag};
+use touchline_model::past::Past;
 use touchline_model::record::{Evidence, LoopBody};
 use touchline_model::snapshot::Snapshot;
 
@@ -149,8 +150,8 @@ fn split(
         reserved,
         tags,
         relations,
-        // As `seen`, but rules would take it for events of both: it stays.
-        past: _,
+        // As `seen`, but rules would take it for events of both: it stays. What staff see on their phones goes with them.
+        past,
         // Somebody chose who keeps the contact that is kept.
         assigned: _,
         // Stays with the tags that stay.
@@ -177,7 +178,9 @@ fn split(
     // Staff added somebody in WeCom: with the identifier of WeCom goes who did, unless another one stays.
     let is_wecom = |id: &IdKey| id.kind == IdKind::WecomExternalUserid;
     let others = identities.iter().map(|known| &known.id).any(is_wecom) || is_wecom(&cell.id());
-    let relations = if !others && gone.iter().any(is_wecom) { std::mem::take(relations) } else { Default::default() };
+    let is_of_wecom = !others && gone.iter().any(is_wecom);
+    let relations = if is_of_wecom { std::mem::take(relations) } else { Default::default() };
+    let observed = if is_of_wecom { std::mem::take(&mut past.observed) } else { Default::default() };
     let scope = work.position.to_string();
     let side = |value| IdKey::new(IdKind::Apart, scope.clone(), value);
     let mut theirs = apart.clone();
@@ -191,6 +194,7 @@ fn split(
         apart: theirs,
         tags: moved,
         relations: relations.into_values().collect(),
+        past: Past { observed, ..Past::default() },
         ..Snapshot::default()
     })
 }
@@ -216,11 +220,11 @@ pub(crate) fn receive(
         seen,
         identities,
         apart,
-        // The others are empty: see `split`.
+        // The others are empty, and of the past there is only what phones show: see `split`.
         reserved: _,
         tags,
         relations,
-        past: _,
+        past,
         assigned: _,
         enrolments: _,
         touches: _,
@@ -228,6 +232,7 @@ pub(crate) fn receive(
     contact.seen = seen;
     contact.identities = identities;
     contact.apart = apart;
+    contact.past.observed = past.observed;
     contact.relations = relations.into_iter().map(|relation| (relation.staff.clone(), relation)).collect();
     let in_force = merging::in_force(work, target);
     let case = merging::case(work, target, &in_force, (CAUSE, origin));

@@ -8,6 +8,7 @@
 use crate::apply;
 use crate::cell::Contact;
 use crate::journeys::{self, Happening};
+use crate::observed;
 use crate::overlay::ViewError;
 use crate::rules::{self, Case, Changes, Judged};
 use crate::segments;
@@ -60,10 +61,12 @@ pub(crate) fn on_event(
     let is_first = contact.seen.is_none();
     apply::remember(contact, Some(case.bundle), judged.event, case.at);
     learn(case, contact, judged);
+    let (moved, unknown) = observed::learn(contact, (Some(case.bundle), case.directory), judged.event, case.at);
+    work.effects.notes.tags_unknown += unknown;
     waits::replies(work, case, contact, judged);
     waits::correct(work, case, contact, judged, &reached);
     waits::begin(work, case, contact, judged);
-    let changes = rules::on_event(work, case, contact, judged, is_first)?;
+    let changes = rules::on_event(work, case, contact, judged, (is_first, &moved))?;
     journeys::on_record(work, case, contact, Happening::Event(judged), &changes);
     waits::arm(work, case, contact, &reached);
     waits::fire_past(work, case.cell, contact)

@@ -6,6 +6,7 @@
 
 use crate::cell::Contact;
 use crate::keys;
+use crate::observed::{self, Moved};
 use crate::overlay::ViewError;
 use crate::segments::{self, SegmentChange};
 use crate::staff;
@@ -87,7 +88,7 @@ impl<'a> Case<'a> {
         Now { at: self.at.max(latest), directory: self.directory }
     }
 
-    fn is_exclusive(&self, group: &str) -> bool {
+    pub(crate) fn is_exclusive(&self, group: &str) -> bool {
         self.bundle.groups.get(group).is_some_and(|group| group.exclusive)
     }
 
@@ -97,15 +98,17 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Runs the rules for an event, the contact's first perhaps; returns every net change, in order, already said.
+/// Runs the rules for an event, the contact's first perhaps, after what it says staff have `moved` on the phone; returns
+/// every net change, in order, already said.
 pub(crate) fn on_event(
     work: &mut Work<'_, '_>,
     case: &Case<'_>,
     contact: &mut Contact,
     judged: &mut Judged<'_>,
-    is_first: bool,
+    (is_first, moved): (bool, &[Moved]),
 ) -> Result<Changes, ViewError> {
     let mut draft = Draft::default();
+    observed::apply(work, &mut draft, case, contact, moved);
     let name = judged.event.name();
     for &index in case.bundle.listening(name, &mut judged.scan).iter() {
         let rule = &case.bundle.rules[index];
@@ -366,7 +369,7 @@ fn was_set_by_hand(work: &Work<'_, '_>, case: &Case<'_>, contact: &Contact, tag:
 
 /// Tag changes of one round before they are netted: the groups as they were, and who wrote last.
 #[derive(Default)]
-struct Draft {
+pub(crate) struct Draft {
     before: Vec<(String, BTreeMap<String, Time>)>,
     causes: BTreeMap<TagRef, Cause>,
     /// Attributes that were set.
@@ -391,7 +394,7 @@ impl Draft {
         }
     }
 
-    fn set(&mut self, case: &Case<'_>, contact: &mut Contact, tag: &TagRef, cause: &Cause) {
+    pub(crate) fn set(&mut self, case: &Case<'_>, contact: &mut Contact, tag: &TagRef, cause: &Cause) {
         self.remember(contact, &tag.group);
         let tags = contact.tags.entry(tag.group.clone()).or_default();
         let exclusive = case.is_exclusive(&tag.group);
@@ -408,7 +411,7 @@ impl Draft {
         self.causes.insert(tag.clone(), cause.clone());
     }
 
-    fn unset(&mut self, contact: &mut Contact, tag: &TagRef, cause: &Cause) {
+    pub(crate) fn unset(&mut self, contact: &mut Contact, tag: &TagRef, cause: &Cause) {
         self.remember(contact, &tag.group);
         let Some(tags) = contact.tags.get_mut(&tag.group) else { return };
         if tags.remove(&tag.tag).is_some() {
@@ -451,6 +454,7 @@ impl Draft {
             if now.is_empty() {
                 contact.tags.remove(&group);
             }
+            observed::remember(case, contact, &group, &set, &unset);
             let exclusive = case.is_exclusive(&group);
             if exclusive && set.len() == 1 && unset.len() == 1 {
                 changes.push(self.say(work, case, &group, set.into_iter().next(), unset.into_iter().next()));

@@ -284,13 +284,15 @@ pub enum DeadReason {
     TokenRefused,
     GroupOutdated,
     GroupRefused,
+    TagRefused,
+    TagCatalog,
     TooManyHops,
     NotYet,
 }
 
 impl DeadReason {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Undecodable,
         Self::Misrouted,
         Self::KeyMismatch,
@@ -303,6 +305,8 @@ impl DeadReason {
         Self::TokenRefused,
         Self::GroupOutdated,
         Self::GroupRefused,
+        Self::TagRefused,
+        Self::TagCatalog,
         Self::TooManyHops,
         Self::NotYet,
     ];
@@ -339,6 +343,10 @@ impl DeadReason {
             Self::GroupOutdated => "group_outdated",
             // Members of a group from another corp, or more than a group can have.
             Self::GroupRefused => "group_refused",
+            // Staff moved a card backward on the phone, where its board says that nobody does: it stays where it is here.
+            Self::TagRefused => "tag_refused",
+            // WeCom deleted or renamed a tag that the directory has: somebody should look.
+            Self::TagCatalog => "tag_catalog",
             // Forwarded more often than any real chain is long.
             Self::TooManyHops => "too_many_hops",
             // Understood, but not supported by this version.
@@ -354,7 +362,8 @@ pub struct DeadLetter {
     pub reason: DeadReason,
     /// More, without personal data.
     pub detail: String,
-    /// Of a link that was refused: the two cells. Of a group whose members have to be fetched: its own.
+    /// Of a link that was refused: the two cells. Of a group whose members have to be fetched: its own. Of a tag that was
+    /// refused: the contact.
     pub cells: Vec<CellKey>,
 }
 

@@ -2,6 +2,7 @@
 //!
 //! One set of words for the engine's state, for what a merge carries and for the public record.
 
+use crate::command::TagRef;
 use crate::time::Time;
 use crate::value::{Number, Value};
 use serde::{Deserialize, Serialize};
@@ -28,6 +29,24 @@ pub struct Past {
     pub received: BTreeMap<String, Time>,
     /// Consents by scope (`marketing`, `chat`).
     pub consents: BTreeMap<String, Consent>,
+    /// Tags on phones: staff → native tag id → the latest that is known of it.
+    pub observed: BTreeMap<String, BTreeMap<String, Observed>>,
+    /// Tags that are gone with nothing in their place, by group then tag, since when (event time). Only of groups that
+    /// phones know: what is seen there later was perhaps set earlier.
+    pub gone: BTreeMap<String, BTreeMap<String, Time>>,
+}
+
+/// What is known of one tag in one relation of a contact with a staff member.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Observed {
+    /// Event time of the latest word on it.
+    pub at: Time,
+    /// The contact carries it there, or not any more.
+    pub carried: bool,
+    /// The tag that it is here; `None` where nobody has said so, and of what is not carried.
+    pub tag: Option<TagRef>,
+    /// We wrote it; otherwise a person did.
+    pub ours: bool,
 }
 
 /// A touch that was sent.
@@ -117,6 +136,9 @@ const GROUPS_MAX: usize = 256;
 const SENT_MAX: usize = 32;
 /// Received contents remembered: the oldest is forgotten first.
 const RECEIVED_MAX: usize = 512;
+/// Tags on phones remembered of one contact: more than all its staff use, fewer than would crowd the hot value. What is
+/// not carried any more is forgotten first.
+const OBSERVED_MAX: usize = 512;
 /// Scopes of consent kept of one contact: they come from outside.
 const CONSENTS_MAX: usize = 16;
 
@@ -178,6 +200,38 @@ impl Past {
         }
     }
 
+    /// A word on a tag in one relation; whether there is room for it. An older word than the one known changes nothing.
+    pub fn observe(&mut self, staff: &str, native_id: &str, observed: Observed) -> bool {
+        if let Some(known) = self.observed.get_mut(staff).and_then(|of| of.get_mut(native_id)) {
+            if known.at <= observed.at {
+                *known = observed;
+            }
+            return true;
+        }
+        if self.observed.values().map(BTreeMap::len).sum::<usize>() >= OBSERVED_MAX && !self.forget_observed() {
+            return false;
+        }
+        self.observed.entry(staff.to_owned()).or_default().insert(native_id.to_owned(), observed);
+        true
+    }
+
+    /// Forgets the oldest word on a tag that is not carried; whether there was one.
+    fn forget_observed(&mut self) -> bool {
+        let all = self.observed.iter().flat_map(|(staff, of)| of.iter().map(move |(id, known)| (known, staff, id)));
+        let oldest = all.filter(|(known, ..)| !known.carried).min_by_key(|(known, ..)| known.at);
+        let Some((staff, id)) = oldest.map(|(_, staff, id)| (staff.clone(), id.clone())) else { return false };
+        self.observed.get_mut(&staff).is_some_and(|of| of.remove(&id).is_some())
+    }
+
+    /// What staff had of the contact up to `at` went with them.
+    pub fn forget_staff(&mut self, staff: &str, at: Time) {
+        let Some(of) = self.observed.get_mut(staff) else { return };
+        of.retain(|_, known| known.at > at);
+        if of.is_empty() {
+            self.observed.remove(staff);
+        }
+    }
+
     /// The contact came into a group or left it; what is known of later stays.
     pub fn member(&mut self, group: &str, membership: Membership) {
         if self.groups.get(group).is_some_and(|known| known.at > membership.at) {
@@ -196,7 +250,19 @@ impl Past {
     /// Takes over what another contact's past holds; `keep` says how many times of a tally are kept. Segments are left
     /// as they are: whoever merges judges them anew. Does not depend on the order of merges.
     pub fn merge(&mut self, other: Self, keep: &dyn Fn(u64) -> usize) {
-        let Self { happened, tallies, attributes, groups, segments: _, silences, sent, received, consents } = other;
+        let Self {
+            happened,
+            tallies,
+            attributes,
+            groups,
+            segments: _,
+            silences,
+            sent,
+            received,
+            consents,
+            observed,
+            gone,
+        } = other;
         // Both happened.
         for (name, theirs) in happened {
             self.happened.entry(name).and_modify(|mine| mine.add(theirs)).or_insert(theirs);
@@ -232,6 +298,23 @@ impl Past {
             let has_room = known.is_some() || self.consents.len() < CONSENTS_MAX;
             if has_room && known.is_none_or(|mine| rank(mine) < rank(&theirs)) {
                 self.consents.insert(scope, theirs);
+            }
+        }
+        // The later word on each tag of each relation; of the same moment that it is carried.
+        for (staff, of) in observed {
+            for (native_id, theirs) in of {
+                let known = self.observed.get(&staff).and_then(|of| of.get(&native_id));
+                if known.is_none_or(|known| *known < theirs) {
+                    self.observe(&staff, &native_id, theirs);
+                }
+            }
+        }
+        // The later loss; whoever unites the tags forgets those that are carried.
+        for (group, tags) in gone {
+            let mine = self.gone.entry(group).or_default();
+            for (tag, at) in tags {
+                let latest = mine.entry(tag).or_insert(at);
+                *latest = at.max(*latest);
             }
         }
         // What broke either broke both.
@@ -298,6 +381,36 @@ mod tests {
 
     fn at(at: i64, by: Option<u64>) -> Occurrence {
         Occurrence { at: Time(at), by }
+    }
+
+    #[test]
+    fn of_tags_on_phones_the_later_word_stays_and_what_is_gone_is_forgotten_first() {
+        let word = |at, carried| Observed { at: Time(at), carried, tag: None, ours: false };
+        let mut past = Past::default();
+        assert!(past.observe("li", "et1", word(5, true)));
+        past.observe("li", "et1", word(4, false));
+        assert_eq!(past.observed["li"]["et1"], word(5, true));
+        past.observe("li", "et0", word(1, false));
+        for number in 2..OBSERVED_MAX {
+            assert!(past.observe("li", &format!("ex{number}"), word(9, true)), "{number}");
+        }
+        // Full: what is carried no longer makes room, once.
+        assert!(past.observe("wang", "et1", word(9, true)));
+        assert!(!past.observed["li"].contains_key("et0"));
+        assert!(!past.observe("wang", "et2", word(9, true)));
+        past.forget_staff("li", Time(9));
+        assert_eq!(past.observed.keys().collect::<Vec<_>>(), ["wang"]);
+        // Either order of a merge.
+        let one = |at, carried, lost| Past {
+            observed: BTreeMap::from([("li".to_owned(), BTreeMap::from([("et1".to_owned(), word(at, carried))]))]),
+            gone: BTreeMap::from([("g".to_owned(), BTreeMap::from([("t".to_owned(), Time(lost))]))]),
+            ..Past::default()
+        };
+        for (first, second) in [(one(5, true, 3), one(5, false, 4)), (one(5, false, 4), one(5, true, 3))] {
+            let mut first = first;
+            first.merge(second, &|_| 0);
+            assert_eq!(first, one(5, true, 4));
+        }
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub const LOOP_IGNORED_TOTAL: &str = "touchline_loop_ignored_total";
 pub const DEEP_FORWARDS_TOTAL: &str = "touchline_deep_forwards_total";
 /// Records that did not fit the log and lost words or lists, by topic; counted again when replayed.
 pub const RECORDS_CUT_TOTAL: &str = "touchline_records_cut_total";
+/// Tags on phones that the directory does not map to a tag of a playbook; each is counted when it is first seen of a
+/// contact, and counts with the next observation once the directory has it.
+pub const TAGS_UNKNOWN_TOTAL: &str = "touchline_tags_unknown_total";
 /// Timers fired.
 pub const TIMERS_FIRED_TOTAL: &str = "touchline_timers_fired_total";
 /// Records of events not applied yet.
@@ -68,6 +71,7 @@ pub fn describe() {
     describe_counter!(LOOP_IGNORED_TOTAL, "Loopback records dropped because they were not the next one");
     describe_counter!(DEEP_FORWARDS_TOTAL, "Events that passed eight forwards or more");
     describe_counter!(RECORDS_CUT_TOTAL, "Records that did not fit the log and lost words or lists");
+    describe_counter!(TAGS_UNKNOWN_TOTAL, "Tags on phones that the directory does not map to a tag of a playbook");
     describe_counter!(TIMERS_FIRED_TOTAL, "Timers fired");
     describe_gauge!(CONSUMER_LAG_RECORDS, "Records of events not applied yet");
     describe_gauge!(CONSUMER_LAG_SECONDS, Unit::Seconds, "How old the clock of the partition is while records wait");
@@ -95,6 +99,9 @@ pub(crate) fn applied(batch: &Applied, live_from: u64, duration: Duration) {
         }
         if notes.hops >= HOPS_ALARM {
             counter!(DEEP_FORWARDS_TOTAL).increment(1);
+        }
+        if notes.tags_unknown > 0 {
+            counter!(TAGS_UNKNOWN_TOTAL).increment(u64::from(notes.tags_unknown));
         }
         if notes.timers_fired > 0 {
             counter!(TIMERS_FIRED_TOTAL).increment(u64::from(notes.timers_fired));

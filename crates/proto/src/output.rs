@@ -306,6 +306,7 @@ pub(crate) fn tag_to(tag: &Tag) -> v1::Tag {
         tag: tag.tag.clone(),
         set_at_ms: tag.set_at.0,
         cause: Some(cause_out(&tag.cause)),
+        label: String::new(),
     }
 }
 

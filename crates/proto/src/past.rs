@@ -3,14 +3,21 @@
 use crate::v1;
 use crate::v1::tally::Kept;
 use crate::value::{required, value_in, value_out};
-use touchline_model::past::{Attribute, Consent, Happened, Membership, Occurrence, Past, Sent, Tally};
+use std::collections::BTreeMap;
+use touchline_model::command::TagRef;
+use touchline_model::past::{Attribute, Consent, Happened, Membership, Observed, Occurrence, Past, Sent, Tally};
 use touchline_model::record::Undecodable;
 use touchline_model::time::Time;
 use touchline_model::value::Number;
 
 /// The times of events, and the rest; the second is `None` when there is nothing to say.
 pub(crate) fn past_to(past: &Past) -> (Vec<v1::LastTime>, Option<v1::Past>) {
-    let Past { happened, tallies, attributes, groups, segments, silences, sent, received, consents } = past;
+    let Past { happened, tallies, attributes, groups, segments, silences, sent, received, consents, observed, gone } =
+        past;
+    let observed = observed.iter().flat_map(|(staff, of)| of.iter().map(move |known| observed_to(staff, known)));
+    let gone = gone.iter().flat_map(|(group, tags)| {
+        tags.iter().map(move |(tag, at)| v1::GoneTag { group: group.clone(), tag: tag.clone(), at_ms: at.0 })
+    });
     let sent = sent.iter().map(|sent| v1::SentTouch {
         at_ms: sent.at.0,
         touch: sent.touch.clone(),
@@ -47,6 +54,8 @@ pub(crate) fn past_to(past: &Past) -> (Vec<v1::LastTime>, Option<v1::Past>) {
         sent: sent.collect(),
         received: received.map(|(content, at)| v1::ReceivedContent { content: content.clone(), at_ms: at.0 }).collect(),
         consents: consents.collect(),
+        observed: observed.collect(),
+        gone: gone.collect(),
     };
     (times.collect(), (rest != v1::Past::default()).then_some(rest))
 }
@@ -65,6 +74,16 @@ pub(crate) fn past_in(times: Vec<v1::LastTime>, wire: Option<v1::Past>) -> Resul
         Ok((wire.name, Attribute { value, at: Time(wire.at_ms) }))
     });
     let groups = wire.groups.into_iter();
+    let mut observed: BTreeMap<String, BTreeMap<String, Observed>> = BTreeMap::new();
+    for wire in wire.observed {
+        let tag = (!wire.group.is_empty()).then(|| TagRef::new(wire.group, wire.tag));
+        let known = Observed { at: Time(wire.at_ms), carried: wire.carried, tag, ours: wire.ours };
+        observed.entry(wire.staff).or_default().insert(wire.native_id, known);
+    }
+    let mut gone: BTreeMap<String, BTreeMap<String, Time>> = BTreeMap::new();
+    for wire in wire.gone {
+        gone.entry(wire.group).or_default().insert(wire.tag, Time(wire.at_ms));
+    }
     Ok(Past {
         happened: happened.collect(),
         tallies: wire.tallies.into_iter().map(tally_in).collect::<Result<_, _>>()?,
@@ -75,7 +94,22 @@ pub(crate) fn past_in(times: Vec<v1::LastTime>, wire: Option<v1::Past>) -> Resul
         received: wire.received.into_iter().map(|wire| (wire.content, Time(wire.at_ms))).collect(),
         consents: wire.consents.into_iter().map(consent_in).collect(),
         silences: wire.silences.into_iter().map(|wire| (wire.key, Time(wire.since_ms))).collect(),
+        observed,
+        gone,
     })
+}
+
+fn observed_to(staff: &str, (native_id, known): (&String, &Observed)) -> v1::ObservedTag {
+    let (group, tag) = known.tag.as_ref().map(|tag| (tag.group.clone(), tag.tag.clone())).unwrap_or_default();
+    v1::ObservedTag {
+        staff: staff.to_owned(),
+        native_id: native_id.clone(),
+        at_ms: known.at.0,
+        carried: known.carried,
+        group,
+        tag,
+        ours: known.ours,
+    }
 }
 
 fn sent_in(wire: v1::SentTouch) -> Sent {

@@ -11,7 +11,7 @@ use touchline_model::output::{
     CommandResult, Contact, DeadLetter, DeadReason, Enrolment, Hit, Identity, Joined, Numbered, Outcome, Output,
     Progress, Relation, Stage, StageMove, Stream, Tag, TagChange, Touch, TouchState,
 };
-use touchline_model::past::{Consent, Membership, Occurrence, Past, Sent, Tally};
+use touchline_model::past::{Consent, Membership, Observed, Occurrence, Past, Sent, Tally};
 use touchline_model::record::{Evidence, Input, Loop, LoopBody};
 use touchline_model::snapshot::{self, GoalUntil, Next, Snapshot};
 use touchline_model::taxonomy::{self, FieldType};
@@ -625,6 +625,10 @@ fn past() -> Past {
     past.send(Sent { at: NOW, touch: "sop/p1".to_owned(), touchpoint: "dm".to_owned() });
     past.receive("报价说明", NOW);
     past.consent("marketing", Consent { granted: false, at: NOW });
+    let word = |carried, tag: Option<TagRef>, ours| Observed { at: NOW, carried, tag, ours };
+    past.observe("li", "et1", word(true, Some(TagRef::new("商机", "考虑价格")), true));
+    past.observe("li", "et2", word(false, None, false));
+    past.gone.insert("商机".to_owned(), BTreeMap::from([("赢单".to_owned(), NOW)]));
     let occurrence = |by| Occurrence { at: NOW, by };
     past.tallies = BTreeMap::from([
         (1, Tally::Count(7)),

@@ -337,8 +337,8 @@ impl Tenant {
         &self.directory
     }
 
-    /// A contact as people see it now: its stages are those of the boards in force, also where the record in
-    /// `contacts` was written before the last activation.
+    /// A contact as people see it now: its stages are those of the boards in force, and its tags are called as in the
+    /// playbooks in force, also where the record in `contacts` was written before the last activation.
     pub fn shown(&self, contact: &Contact) -> v1::Contact {
         let mut shown = contact_to(contact);
         let boards = self.bundle.iter().flat_map(|bundle| bundle.boards.values());
@@ -349,7 +349,17 @@ impl Tenant {
             Some(v1::Stage { board, column, entered_at_ms: tag.set_at.0 })
         });
         shown.stages = stages.collect();
+        for tag in &mut shown.tags {
+            tag.label = self.label(&tag.group, &tag.tag).to_owned();
+        }
         shown
+    }
+
+    /// What people call a tag; its id, where no playbook in force has it.
+    pub fn label<'a>(&'a self, group: &str, tag: &'a str) -> &'a str {
+        let group = self.bundle.as_ref().and_then(|bundle| bundle.groups.get(group));
+        let labelled = group.and_then(|group| group.tags.iter().find(|known| known.id == tag));
+        labelled.map_or(tag, |known| &known.label)
     }
 
     /// Every contact that is not merged away.

@@ -17,6 +17,7 @@
 //! * Whether a person who sets a tag that is there already has set it: not here.
 //! * A moment that had passed when it became known has its own event time, but conditions are judged by the latest event.
 //! * Who is in which segment is judged when a record comes, also where the event of that record is older.
+//! * What counts as the latest change of a tag that staff change on the phone: the one said last, by its own time.
 //! * Whether `has` holds of a value of another type than declared: not asked.
 //!
 //! **What is not here**: journeys and their touches, links and merges, `replied`, products and lines, `assign`, `handoff`,
@@ -57,11 +58,15 @@ pub enum Plant {
     MonthsByLastDay,
     /// What a late event disproves stands.
     NothingTakenBack,
+    /// A phone that shows what we wrote has been changed by somebody.
+    EchoIsNews,
+    /// One staff member who takes a tag off takes it off for all.
+    OneForAll,
 }
 
 impl Plant {
     /// Every one.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::WindowInclusive,
         Self::DistinctIgnored,
         Self::BackwardAllowed,
@@ -71,6 +76,8 @@ impl Plant {
         Self::LateAtOwnTime,
         Self::MonthsByLastDay,
         Self::NothingTakenBack,
+        Self::EchoIsNews,
+        Self::OneForAll,
     ];
 }
 
@@ -87,6 +94,10 @@ pub struct Report {
     pub by_time: u64,
     /// Of these taken back.
     pub retracted: u64,
+    /// Of these because of what staff did on their phones.
+    pub on_phones: u64,
+    /// Moves on phones that no card makes.
+    pub refused: u64,
     /// The run ended before its history, at a moment that has no order.
     pub tied: bool,
 }

@@ -23,6 +23,7 @@ fn random_playbooks_do_what_the_description_says() {
     };
     let count = seeds.end - seeds.start;
     let (mut compiled, mut tied, mut changes, mut by_time, mut retracted, mut wrong) = (0, 0, 0, 0, 0, Vec::new());
+    let (mut on_phones, mut refused) = (0, 0);
     for seed in seeds {
         match of(seed) {
             Ok(report) => {
@@ -31,6 +32,8 @@ fn random_playbooks_do_what_the_description_says() {
                 changes += report.changes;
                 by_time += report.by_time;
                 retracted += report.retracted;
+                on_phones += report.on_phones;
+                refused += report.refused;
             }
             Err(error) => wrong.push(error),
         }
@@ -40,6 +43,7 @@ fn random_playbooks_do_what_the_description_says() {
     if count >= SEEDS {
         // Otherwise the runs prove little.
         assert!(compiled * 2 > count && tied * 5 < compiled, "{compiled} compiled, {tied} tied");
+        assert!(on_phones > count && refused * 40 > count, "{on_phones} on phones, {refused} refused");
         assert!(changes > count && by_time * 20 > count && retracted > 0, "{changes}, {by_time}, {retracted}");
     }
 }

@@ -178,7 +178,7 @@ pub(crate) fn contact(contact: &v1::Contact) -> Value {
         .iter()
         .map(|tag| {
             json!({
-                "group": tag.group, "tag": tag.tag, "set_at": time(tag.set_at_ms), "cause": cause(tag.cause.as_ref()),
+                "group": tag.group, "tag": tag.tag, "label": tag.label, "set_at": time(tag.set_at_ms), "cause": cause(tag.cause.as_ref()),
             })
         })
         .collect();
@@ -216,6 +216,7 @@ pub(crate) fn contact(contact: &v1::Contact) -> Value {
         "attributes": attributes(contact),
         "groups": groups(contact),
         "consents": consents(contact),
+        "on_phones": on_phones(contact),
         "enrolments": contact.enrolments.iter().map(enrolment).collect::<Vec<_>>(),
     })
 }
@@ -242,6 +243,19 @@ fn value_json(value: &v1::Value) -> Value {
 fn groups(contact: &v1::Contact) -> Vec<Value> {
     let groups = contact.past.iter().flat_map(|past| &past.groups).filter(|known| known.inside);
     groups.map(|known| json!({"group": known.group, "since": time(known.at_ms)})).collect()
+}
+
+/// Tags that staff's phones show, each under whose; `tag` is null where the directory does not know it.
+fn on_phones(contact: &v1::Contact) -> Vec<Value> {
+    let shown = contact.past.iter().flat_map(|past| &past.observed).filter(|known| known.carried);
+    let each = shown.map(|known| {
+        let tag = (!known.group.is_empty()).then(|| format!("{}/{}", known.group, known.tag));
+        let by = if known.ours { "us" } else { "staff" };
+        json!({
+            "staff": known.staff, "native_id": known.native_id, "tag": tag, "set_by": by, "seen_at": time(known.at_ms),
+        })
+    });
+    each.collect()
 }
 
 fn consents(contact: &v1::Contact) -> Map<String, Value> {

@@ -7,6 +7,7 @@ mod main_job;
 mod merging;
 mod orders;
 mod parting;
+mod phones;
 mod support;
 mod tokens;
 mod total;

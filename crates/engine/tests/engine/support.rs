@@ -1,7 +1,7 @@
 //! Four engines over maps: no log, no store, no processor. Loopback arrives at once, unless a test makes its way slow.
 
 use std::collections::{BTreeMap, VecDeque};
-use touchline_engine::{Effects, Engine, Map};
+use touchline_engine::{Effects, Engine, Map, Notes};
 use touchline_model::command::{Command, CommandBody, PlaybookSource};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind};
@@ -124,6 +124,19 @@ impl Engines {
         }
         let key = event.key();
         self.append(key.partition(PARTITIONS), Some(key.to_string()), Ok(Input::Event(Box::new(event))));
+    }
+
+    /// Appends an event now, and what the engine notes of it; nothing may follow elsewhere.
+    pub(crate) fn notes_of(&mut self, event: Event) -> Notes {
+        self.advance(event.occurred_at.expect("a time"));
+        let key = event.key();
+        let part = &mut self.parts[key.partition(PARTITIONS) as usize];
+        let (offset, key) = (part.log.len() as u64, Some(key.to_string()));
+        let effects =
+            part.apply(&Record { offset, append_time: self.now, key, input: Ok(Input::Event(Box::new(event))) });
+        assert!(effects.loops.is_empty(), "{:?}", effects.loops);
+        self.outputs.extend(effects.outputs);
+        effects.notes
     }
 
     /// Appends and delivers what follows from it, everywhere.

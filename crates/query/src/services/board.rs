@@ -136,11 +136,9 @@ fn columns(
     };
     let column = |id: &String| {
         let inside = tenant.with_tag(&board.group, id).map(|with| with & &members).unwrap_or_default();
-        let labels = bundle.groups.get(&board.group).map(|group| group.tags.as_slice()).unwrap_or_default();
-        let label = labels.iter().find(|tag| tag.id == *id).map_or(id, |tag| &tag.label);
         v1::BoardColumn {
             id: id.clone(),
-            label: label.clone(),
+            label: tenant.label(&board.group, id).to_owned(),
             count: inside.len(),
             cards: cards(name, tenant, board, &inside, limit),
         }

@@ -249,6 +249,8 @@ async fn stages_are_those_of_the_boards_in_force() {
             board: "商机看板".into(), column: "考虑价格".into(), entered_at_ms: found.tags[0].set_at_ms
         };
     assert_eq!(found.stages, [stage]);
+    // The label is the playbook's, the tag's id stays.
+    assert_eq!((found.tags[0].tag.as_str(), found.tags[0].label.as_str()), ("考虑价格", "在考虑价格"));
 }
 
 #[tokio::test]

@@ -158,10 +158,24 @@ pub(super) struct Playbook {
     pub(super) rules: Vec<Rule>,
 }
 
+/// The tag that the directory does not have.
+pub(super) const UNLISTED: &str = "f3";
+
+/// What WeCom calls a tag.
+pub(super) fn native_id(tag: &str) -> String {
+    format!("et-{tag}")
+}
+
 /// The directory that every run loads.
-pub(super) fn directory() -> String {
-    let entry = |(group, name, kind)| format!("  - {{group: {group}, name: {name}, kind: {kind}}}\n");
-    format!("kind: directory\ngroups:\n{}", CHATS.map(entry).concat())
+pub(super) fn directory(groups: &[Group]) -> String {
+    let chat = |(group, name, kind)| format!("  - {{group: {group}, name: {name}, kind: {kind}}}\n");
+    let mut directory = format!("kind: directory\ngroups:\n{}wecom_tags:\n", CHATS.map(chat).concat());
+    for group in groups {
+        for tag in group.tags.iter().chain(group.off).filter(|tag| **tag != UNLISTED) {
+            line(&mut directory, &format!("  - {{native_id: {}, tag: {}/{tag}}}", native_id(tag), group.id));
+        }
+    }
+    directory
 }
 
 impl Playbook {

@@ -1,7 +1,7 @@
 //! One engine over a map, the oracle beside it, and what they must agree on after each record.
 
-use super::book::{DUE, LEVEL, Literal, SCORE, directory};
-use super::make::{Plan, START, Step};
+use super::book::{DUE, Group, LEVEL, Literal, SCORE, Tag, directory, native_id};
+use super::make::{Phone, Plan, START, Says, Step};
 use super::oracle::{Change, Oracle};
 use super::{Plant, Report};
 use crate::workload::{self, TENANT};
@@ -11,7 +11,7 @@ use touchline_model::command::{CommandBody, PlaybookSource, TagRef};
 use touchline_model::event::{Event, Private};
 use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::kind::Kind;
-use touchline_model::output::{Contact, Outcome, Output, TagChange};
+use touchline_model::output::{Contact, DeadReason, Outcome, Output, TagChange};
 use touchline_model::record::{Input, Record};
 use touchline_model::taxonomy;
 use touchline_model::time::Time;
@@ -25,7 +25,7 @@ pub(super) fn judge(plan: &Plan, plant: Option<Plant>) -> Result<Report, String>
     let people = 1 + plan.history.iter().map(Step::person).max().unwrap_or(0);
     let mut world = World::new(plan.in_leaps)?;
     let mut report = Report::default();
-    if !world.activate(&plan.book.yaml())? {
+    if !world.activate(&plan.book.yaml(), &plan.book.groups)? {
         return Ok(report);
     }
     report.compiled = true;
@@ -63,7 +63,10 @@ impl Step {
     const fn person(&self) -> usize {
         match self {
             Self::Pass(_) => 0,
-            Self::Event { person, .. } | Self::Edit { person, .. } | Self::Move { person, .. } => *person,
+            Self::Event { person, .. }
+            | Self::Edit { person, .. }
+            | Self::Move { person, .. }
+            | Self::Phone { person, .. } => *person,
         }
     }
 }
@@ -73,12 +76,15 @@ fn world_time(history: &[Step]) -> Time {
 }
 
 /// Whether the oracle allows it, and where the card was.
-fn play(oracle: &mut Oracle<'_>, step: &Step, groups: &[super::book::Group]) -> (bool, Option<String>) {
+fn play(oracle: &mut Oracle<'_>, step: &Step, groups: &[Group]) -> (bool, Option<String>) {
     match step {
         Step::Pass(span) => oracle.pass(oracle.now.plus(*span)),
         Step::Event { person, event, fields, late } => {
             let at = Time(oracle.now.0 - late.0);
             oracle.event(*person, event, fields.clone(), at);
+        }
+        Step::Phone { person, phone, late } => {
+            oracle.phone(*person, phone.clone(), Time(oracle.now.0 - late.0));
         }
         Step::Edit { person, tag: (group, tag), add } => {
             return (oracle.by_hand(*person, *group, Some(*tag), *add), None);
@@ -100,7 +106,13 @@ fn compare(world: &mut World, oracle: &mut Oracle<'_>, report: &mut Report, by_t
     if expected != found {
         return Err(format!("said {found:?}\nby the description {expected:?}"));
     }
+    let (refused, expected) = (std::mem::take(&mut world.refused), std::mem::take(&mut oracle.refused));
+    if refused != expected {
+        return Err(format!("refused on phones {refused}\nby the description {expected}"));
+    }
     report.records += 1;
+    report.refused += u64::from(refused);
+    report.on_phones += std::mem::take(&mut world.on_phones);
     report.changes += found.len() as u64;
     report.by_time += if by_time { found.len() as u64 } else { 0 };
     report.retracted += found.iter().filter(|said| said.retracted).count() as u64;
@@ -209,6 +221,9 @@ struct World {
     now: Time,
     in_leaps: bool,
     said: Vec<TagChange>,
+    /// Changes by staff on their phones: those that no card makes, and those that were made.
+    refused: u32,
+    on_phones: u64,
     /// Whether the last command was accepted, and of a refusal why.
     answer: Result<(), String>,
 }
@@ -217,12 +232,22 @@ impl World {
     fn new(in_leaps: bool) -> Result<Self, String> {
         let map = Map::default();
         let engine = Engine::open(&map, 0, 1).map_err(|error| error.to_string())?;
-        Ok(Self { engine, map, offset: 0, now: START, in_leaps, said: Vec::new(), answer: Ok(()) })
+        Ok(Self {
+            engine,
+            map,
+            offset: 0,
+            now: START,
+            in_leaps,
+            said: Vec::new(),
+            refused: 0,
+            on_phones: 0,
+            answer: Ok(()),
+        })
     }
 
     /// Whether the compiler takes the playbook.
-    fn activate(&mut self, yaml: &str) -> Result<bool, String> {
-        self.command(CommandBody::SetDirectory { yaml: directory() })?;
+    fn activate(&mut self, yaml: &str, groups: &[Group]) -> Result<bool, String> {
+        self.command(CommandBody::SetDirectory { yaml: directory(groups) })?;
         self.answer.clone()?;
         let sources = vec![PlaybookSource { id: "p".to_owned(), yaml: yaml.to_owned() }];
         self.command(CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 })?;
@@ -235,7 +260,7 @@ impl World {
     }
 
     /// Whether it was accepted.
-    fn play(&mut self, step: &Step, groups: &[super::book::Group], seen: Option<&str>) -> Result<bool, String> {
+    fn play(&mut self, step: &Step, groups: &[Group], seen: Option<&str>) -> Result<bool, String> {
         self.answer = Ok(());
         match step {
             Step::Pass(span) => self.pass(self.now.plus(*span))?,
@@ -243,6 +268,12 @@ impl World {
                 let event = self.event(*person, event, fields, Time(self.now.0 - late.0));
                 self.append(cell(*person), event)?;
                 // As the owner of a partition does without being asked.
+                self.pass(self.now)?;
+                return Ok(true);
+            }
+            Step::Phone { person, phone, late } => {
+                let event = self.phone(*person, phone, Time(self.now.0 - late.0));
+                self.append(cell(*person), event)?;
                 self.pass(self.now)?;
                 return Ok(true);
             }
@@ -286,6 +317,28 @@ impl World {
         Input::Event(Box::new(Event { custom_name, private, ..*event }))
     }
 
+    fn phone(&self, person: usize, phone: &Phone, at: Time) -> Input {
+        let Phone { staff, says, on, off } = phone;
+        let ids = |tags: &[Tag]| Value::List(tags.iter().map(|(_, tag)| Value::text(native_id(tag))).collect());
+        let said = |added, removed| {
+            let staff = Fields::new().with("staff", Value::text(*staff));
+            staff.with(added, ids(on)).with(removed, ids(off))
+        };
+        let (kind, fields) = match says {
+            Says::Observed => (Kind::TagObserved, said("added", "removed")),
+            Says::Written { done } => {
+                let code = Value::integer(if *done { 0 } else { 40_068 });
+                (Kind::TagWriteResult, said("add", "remove").with("errcode", code))
+            }
+            Says::Snapshot => {
+                let relation = Fields::new().with("staff", Value::text(*staff)).with("tags", ids(on));
+                let relations = Value::List(vec![Value::Record(relation)]);
+                (Kind::ContactSnapshot, Fields::new().with("follow_users", relations))
+            }
+        };
+        workload::event(kind, &self.offset.to_string(), vec![id(person)], self.now, Some(at), fields, "")
+    }
+
     fn command(&mut self, body: CommandBody) -> Result<(), String> {
         let key = body.contact().cloned();
         let command = workload::command(format!("command{}", self.offset), self.now, body);
@@ -322,7 +375,12 @@ impl World {
             self.offset += 1;
             for numbered in effects.outputs {
                 match numbered.output {
-                    Output::TagChange(change) => self.said.push(change),
+                    Output::TagChange(change) => {
+                        let is_on_phone = !change.cause.actor.is_empty() && change.cause.event_id.is_some();
+                        self.on_phones += u64::from(is_on_phone);
+                        self.said.push(change);
+                    }
+                    Output::DeadLetter(letter) if letter.reason == DeadReason::TagRefused => self.refused += 1,
                     Output::CommandResult(result) => {
                         self.answer = match result.outcome {
                             Outcome::Accepted => Ok(()),

@@ -24,6 +24,7 @@ const BIRTHDAYS: [&str; 7] =
     ["2025-12-31", "2025-08-30", "2026-01-29", "2025-01-31", "2026-03-02", "2024-02-29", "unknown"];
 const DATES: [&str; 3] = ["2026-02-26", "2026-03-01", "2026-03-14"];
 const TEXTS: [&str; 4] = ["what is the price", "hello", "the cost please", "thanks"];
+const STAFF: [&str; 2] = ["li", "wang"];
 const COURSES: [&str; 2] = ["c1", "c2"];
 const EVENTS: [&str; 9] = [
     "order.paid",
@@ -57,9 +58,48 @@ pub(super) struct Plan {
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Pass(Span),
-    Event { person: usize, event: &'static str, fields: Vec<(&'static str, Literal)>, late: Span },
-    Edit { person: usize, tag: Tag, add: bool },
-    Move { person: usize, group: usize, to: Option<&'static str> },
+    Event {
+        person: usize,
+        event: &'static str,
+        fields: Vec<(&'static str, Literal)>,
+        late: Span,
+    },
+    Edit {
+        person: usize,
+        tag: Tag,
+        add: bool,
+    },
+    Move {
+        person: usize,
+        group: usize,
+        to: Option<&'static str>,
+    },
+    /// What is known of the tags on somebody's phone.
+    Phone {
+        person: usize,
+        phone: Phone,
+        late: Span,
+    },
+}
+
+/// What is said of a contact's tags under one staff member.
+#[derive(Debug, Clone)]
+pub(super) struct Phone {
+    pub(super) staff: &'static str,
+    pub(super) says: Says,
+    pub(super) on: Vec<Tag>,
+    /// Not of snapshots: there everything else is off.
+    pub(super) off: Vec<Tag>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Says {
+    /// Staff have changed it.
+    Observed,
+    /// We have, or have tried to.
+    Written { done: bool },
+    /// This is all there is.
+    Snapshot,
 }
 
 /// The run of a seed.
@@ -341,12 +381,14 @@ impl Make {
         for _ in 0..8 + self.random.below(RECORDS - 8) {
             history.push(Step::Pass(self.pause()));
             let person = usize::try_from(self.random.below(people)).expect("few");
-            history.push(match self.random.below(12) {
+            history.push(match self.random.below(15) {
                 0 | 1 => Step::Edit { person, tag: self.tag(), add: self.random.chance(700) },
                 2 => {
                     let (group, column) = self.column();
                     Step::Move { person, group, to: self.random.chance(850).then_some(column) }
                 }
+                3..=5 => self.phone(person),
+                6 if self.random.chance(300) => self.event(person, "contact.removed"),
                 _ => {
                     let event = self.kind();
                     self.event(person, event)
@@ -357,12 +399,24 @@ impl Make {
         history
     }
 
+    fn phone(&mut self, person: usize) -> Step {
+        let says = match self.random.below(5) {
+            0 => Says::Snapshot,
+            1 => Says::Written { done: self.random.chance(800) },
+            _ => Says::Observed,
+        };
+        let mut tags = |most| -> Vec<Tag> { (0..self.random.below(most)).map(|_| self.tag()).collect() };
+        let (on, off) = (tags(4), if says == Says::Snapshot { Vec::new() } else { tags(3) });
+        Step::Phone { person, phone: Phone { staff: self.word(&STAFF), says, on, off }, late: self.late() }
+    }
+
     fn event(&mut self, person: usize, event: &'static str) -> Step {
         let mut fields = Vec::new();
         let texts: &[(&'static str, &[&'static str])] = match event {
             "content.viewed" => &[("content_id", &["A", "B"]), ("session", &["v1", "v2", "v3"])],
             "chat.message" => &[("direction", &["in", "out"]), ("text", &TEXTS)],
-            "contact.added" => &[("state", &["s1", "s2"])],
+            "contact.added" => &[("state", &["s1", "s2"]), ("staff", &STAFF)],
+            "contact.removed" => &[("staff", &STAFF)],
             "lesson.finished" => &[("course", &COURSES)],
             "group.joined" | "group.left" => &[("group", &["wr1", "wr2", "wr3"])],
             "profile.updated" => &[("city", &CITIES), ("baby_birthday", &BIRTHDAYS)],
@@ -388,13 +442,17 @@ impl Make {
                 fields.push((*name, Literal::Text("many")));
             }
         }
-        let late = match self.random.below(8) {
+        Step::Event { person, event, fields, late: self.late() }
+    }
+
+    /// How long ago it happened.
+    fn late(&mut self) -> Span {
+        match self.random.below(8) {
             0 => self.pause(),
             // So little that what time has just concluded may be taken back.
             1 | 2 => Span::hours(1 + i64::try_from(self.random.below(6)).expect("small")),
             _ => Span(0),
-        };
-        Step::Event { person, event, fields, late }
+        }
     }
 
     /// Mostly so that something ends exactly then.

@@ -3,8 +3,10 @@
 
 use super::Plant;
 use super::book::{
-    Action, CHATS, Compare, Condition, DUE, KEYWORDS, Literal, Pattern, Playbook, Rule, Test, Trigger, Wait, Window,
+    Action, CHATS, Compare, Condition, DUE, KEYWORDS, Literal, Pattern, Playbook, Rule, Tag, Test, Trigger, UNLISTED,
+    Wait, Window,
 };
+use super::make::{Phone, Says};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::time::{Span, Time, Zone};
 
@@ -29,7 +31,11 @@ struct Event {
     at: Time,
     name: &'static str,
     fields: Vec<(&'static str, Literal)>,
+    phone: Option<Phone>,
 }
+
+/// What a staff member's phone shows of a tag, and since when.
+type Shown = BTreeMap<Tag, (Time, bool)>;
 
 /// A tag somebody carries: since when, and whether a person has set it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,8 @@ pub(super) struct Person {
     /// Waits that have happened: which, and at which moment.
     over: BTreeSet<(usize, Time)>,
     concluded: Vec<Conclusion>,
+    /// Every change, in the order in which they were said.
+    said: Vec<Change>,
 }
 
 /// What a round has changed.
@@ -97,6 +105,8 @@ pub(super) struct Oracle<'a> {
     pub(super) now: Time,
     /// Said since the judge last looked.
     pub(super) said: Vec<Change>,
+    /// Moves on phones since then that no card makes.
+    pub(super) refused: u32,
     /// Things without an order have happened at one moment.
     pub(super) tied: bool,
 }
@@ -113,6 +123,7 @@ impl<'a> Oracle<'a> {
             people: (0..people).map(|_| Person::default()).collect(),
             now,
             said: Vec::new(),
+            refused: 0,
             tied: false,
         }
     }
@@ -132,8 +143,17 @@ impl<'a> Oracle<'a> {
     }
 
     pub(super) fn event(&mut self, who: usize, name: &'static str, fields: Vec<(&'static str, Literal)>, at: Time) {
+        self.happens(who, Event { at, name, fields, phone: None });
+    }
+
+    /// Something is said of the tags on a phone.
+    pub(super) fn phone(&mut self, who: usize, phone: Phone, at: Time) {
+        self.happens(who, Event { at, name: "", fields: Vec::new(), phone: Some(phone) });
+    }
+
+    fn happens(&mut self, who: usize, event: Event) {
         // Who has done nothing yet is in no segment: the first event brings them into those that hold.
-        let event = Event { at, name, fields };
+        let at = event.at;
         self.take_back(who, &event);
         self.people[who].events.push(event.clone());
         let reference = if self.plant == Some(Plant::LateAtOwnTime) { at } else { self.latest(who) };
@@ -291,7 +311,7 @@ impl Oracle<'_> {
                 self.undo(who, change, at);
             }
             let changes = self.changes(who, &before, at, true);
-            self.said.extend(changes);
+            self.say(who, &changes);
         }
         if !wrong.is_empty() {
             // Nobody hears of it.
@@ -338,6 +358,7 @@ impl Oracle<'_> {
             First::ByHand { group, tag, add } => self.edit(who, *group, *tag, *add, moments.at),
             First::Time => {}
             First::Event(event) => {
+                self.on_phone(who, event);
                 self.act(who, moments, |trigger| matches!(trigger, Trigger::Event(of) if fits(of, event)));
             }
             First::Wait(wait) => {
@@ -358,8 +379,13 @@ impl Oracle<'_> {
             news = self.news(who, &before, moments);
         }
         all.append(&mut news.tags);
-        self.said.extend(all.iter().cloned());
+        self.say(who, &all);
         all
+    }
+
+    fn say(&mut self, who: usize, changes: &[Change]) {
+        self.said.extend_from_slice(changes);
+        self.people[who].said.extend_from_slice(changes);
     }
 
     /// The rules that are set off, in the order of the playbook, each seeing what those before it wrote.
@@ -462,6 +488,120 @@ impl Oracle<'_> {
         let before = std::mem::replace(&mut self.people[who].segments, members.clone());
         before.symmetric_difference(&members).map(|segment| (*segment, members.contains(segment))).collect()
     }
+}
+
+/// Tags on phones.
+impl Oracle<'_> {
+    /// What a staff member's phone shows, and whether anything was known of it, after some of the contact's events.
+    fn shown(&self, events: &[Event], staff: &str) -> (Shown, bool) {
+        let (mut shown, mut added, mut is_known) = (Shown::new(), None, false);
+        for event in events {
+            let is_theirs = matches!(event.field("staff"), Some(Literal::Text(of)) if *of == staff);
+            match (event.name, &event.phone) {
+                ("contact.added", _) if is_theirs => added = added.max(Some(event.at)),
+                ("contact.removed", _) if is_theirs && added.is_some_and(|added| added <= event.at) => {
+                    shown.retain(|_, (since, _)| *since > event.at);
+                }
+                (_, Some(phone)) if phone.staff == staff => {
+                    is_known |= phone.says == Says::Snapshot;
+                    for (tag, on) in said(phone, &shown) {
+                        if self.plant == Some(Plant::EchoIsNews) && matches!(phone.says, Says::Written { .. }) {
+                            continue;
+                        }
+                        let known = shown.entry(tag).or_insert((event.at, on));
+                        if known.0 <= event.at {
+                            *known = (event.at, on);
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        let is_known = is_known || added.is_some() || !shown.is_empty();
+        (shown, is_known)
+    }
+
+    /// What of an event, already among the others, staff have changed, becomes so for the contact.
+    fn on_phone(&mut self, who: usize, event: &Event) {
+        let Some(phone) = event.phone.as_ref().filter(|phone| !matches!(phone.says, Says::Written { .. })) else {
+            return;
+        };
+        let (earlier, at) = (&self.people[who].events[..self.people[who].events.len() - 1], event.at);
+        let (before, is_known) = self.shown(earlier, phone.staff);
+        let mut news: Vec<(Tag, bool)> = Vec::new();
+        let mut now = before.clone();
+        for (tag, on) in said(phone, &before) {
+            let known = now.get(&tag).copied();
+            if known.is_none_or(|(since, _)| since <= at) {
+                now.insert(tag, (at, on));
+                if tag.1 != UNLISTED && known.is_none_or(|(_, was)| was != on) {
+                    news.push((tag, on));
+                }
+            }
+        }
+        let is_old = phone.says == Says::Snapshot && !is_known;
+        for group in 0..self.book.groups.len() {
+            let of_group = |wanted: bool| {
+                let of = news.iter().filter(move |((of, _), on)| *of == group && *on == wanted);
+                of.map(|((_, tag), _)| *tag).collect::<Vec<&'static str>>()
+            };
+            let carried = Carried { since: at, by_hand: true };
+            let (on, off) = (of_group(true), of_group(false));
+            if !self.book.groups[group].exclusive {
+                for tag in off {
+                    let is_kept = self.plant != Some(Plant::OneForAll) && self.is_shown(who, (group, tag));
+                    if self.is_latest(who, (group, Some(tag)), at) && !is_kept {
+                        self.people[who].tags.remove(&(group, tag));
+                    }
+                }
+                for tag in on {
+                    if self.is_latest(who, (group, Some(tag)), if is_old { Time(0) } else { at }) {
+                        self.set(who, group, tag, carried);
+                    }
+                }
+            } else if let Some(tag) = on.last() {
+                let current = self.current(who, group);
+                let is_refused = self.book.groups[group].board.is_some_and(|(_, backward)| !backward)
+                    && self.is_backward(group, current, tag);
+                if !self.is_latest(who, (group, None), if is_old { Time(0) } else { at }) {
+                } else if is_refused {
+                    self.refused += 1;
+                } else {
+                    self.set(who, group, tag, carried);
+                }
+            } else if self.is_latest(who, (group, None), at) {
+                self.people[who].tags.retain(|(of, tag), _| *of != group || !off.contains(tag));
+            }
+        }
+    }
+
+    /// Whether nothing has been said of the group, or of one tag of it, that happened later.
+    fn is_latest(&self, who: usize, (group, tag): (usize, Option<&str>), at: Time) -> bool {
+        let is_it = |change: &&Change| {
+            let is_tag = tag.is_none() || change.set == tag || change.unset == tag;
+            change.group == self.book.groups[group].id && is_tag
+        };
+        self.people[who].said.iter().rfind(is_it).is_none_or(|change| change.at <= at)
+    }
+
+    /// Whether any phone shows the tag.
+    fn is_shown(&self, who: usize, tag: Tag) -> bool {
+        let events = &self.people[who].events;
+        let staff: BTreeSet<&str> = events.iter().filter_map(|event| event.phone.as_ref()).map(|of| of.staff).collect();
+        staff.into_iter().any(|staff| self.shown(events, staff).0.get(&tag).is_some_and(|(_, on)| *on))
+    }
+}
+
+/// What is said of each tag, what is off first. A snapshot says of all that are not in it that they are off.
+fn said(phone: &Phone, shown: &Shown) -> Vec<(Tag, bool)> {
+    let gone = shown.iter().filter(|(tag, (_, on))| *on && !phone.on.contains(tag)).map(|(tag, _)| *tag);
+    let off: Vec<Tag> = match phone.says {
+        Says::Observed | Says::Written { done: true } => phone.off.clone(),
+        Says::Written { done: false } => return Vec::new(),
+        Says::Snapshot => gone.collect(),
+    };
+    let on = phone.on.iter().map(|tag| (*tag, true));
+    off.into_iter().map(|tag| (tag, false)).chain(on).collect()
 }
 
 /// Whether a rule listens to what has changed.
