@@ -89,6 +89,10 @@ impl Engine {
             let (tenant, entry): (String, Entry) = cell::decode(&bytes)?;
             tenants.list(&tenant, vec![entry]);
         }
+        for (key, bytes) in view.scan(keys::LISTED, keys::LISTED_END, usize::MAX)? {
+            let tenant = String::from_utf8_lossy(&key[keys::LISTED.len()..]).into_owned();
+            tenants.listed.insert(tenant, cell::decode(&bytes)?);
+        }
         Ok(Self { meta, tenants, memory: Memory::default() })
     }
 
@@ -143,7 +147,10 @@ impl Engine {
                 (LoopBody::Activation { tenant, .. }, Some(bundle)) => {
                     self.tenants.bundles.insert(tenant.clone(), bundle);
                 }
-                (LoopBody::Directory { tenant, .. }, _) => self.tenants.list(tenant, listed),
+                (LoopBody::Directory { tenant, .. }, _) if !listed.is_empty() => {
+                    self.tenants.list(tenant, listed);
+                    self.tenants.listed.insert(tenant.clone(), record.offset);
+                }
                 _ => {}
             }
         }

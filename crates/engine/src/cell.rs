@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::output::{Identity, Relation, Touch};
 use touchline_model::past::Past;
-use touchline_model::snapshot::Enrolment;
+use touchline_model::snapshot::{Conclusion, Enrolment};
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Facts;
 
@@ -73,8 +73,8 @@ pub(crate) struct Contact {
     pub(crate) past: Past,
     /// What timers have concluded lately, and a late event may disprove.
     pub(crate) concluded: Vec<Conclusion>,
-    /// The bundle whose segments and waits it was last settled by.
-    pub(crate) settled: u64,
+    /// The bundle whose segments and waits it was last settled by, and the offset of the directory's latest change.
+    pub(crate) settled: (u64, u64),
     /// `playbook/journey` → the latest enrolment.
     pub(crate) enrolments: BTreeMap<String, Box<Enrolment>>,
     /// Touch id → due and not yet confirmed.
@@ -182,19 +182,6 @@ impl Facts for Contact {
     fn past(&self) -> &Past {
         &self.past
     }
-}
-
-/// What a timer has led to, for as long as a late event may show that it was wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Conclusion {
-    /// The timer.
-    pub(crate) timer: String,
-    /// When it concluded, as an event time.
-    pub(crate) at: Time,
-    /// Per change: group, the tag set (`None`: one was taken away), the one that gave way.
-    pub(crate) changes: Vec<(String, Option<String>, Option<String>)>,
-    /// Journeys entered: name and number.
-    pub(crate) entered: Vec<(String, u32)>,
 }
 
 /// Schema byte, then postcard.

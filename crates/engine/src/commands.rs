@@ -211,6 +211,10 @@ pub(crate) fn directory_set(work: &mut Work<'_, '_>, tenant: &str, yaml: &str) {
     for entry in &entries {
         work.put(keys::entry(tenant, entry), &(tenant, entry));
     }
+    if !entries.is_empty() {
+        let offset = work.position.offset;
+        work.put(keys::listed(tenant), &offset);
+    }
     work.listed = entries;
 }
 

@@ -16,6 +16,10 @@ pub const BUNDLES_END: &[u8] = b"m|bundle}";
 pub const ENTRIES: &[u8] = b"m|entry|";
 /// End of the directories' entries.
 pub const ENTRIES_END: &[u8] = b"m|entry}";
+/// Prefix of the latest changes of the directories, by tenant.
+pub const LISTED: &[u8] = b"m|listed|";
+/// End of these.
+pub const LISTED_END: &[u8] = b"m|listed}";
 /// Prefix of timers.
 pub const TIMERS: &[u8] = b"t|";
 /// End of the timers.
@@ -79,6 +83,11 @@ pub fn entry(tenant: &str, entry: &Entry) -> Vec<u8> {
         Entry::Tag(id, _) => ("tag", id),
     };
     format!("m|entry|{}|{tenant}|{kind}|{id}", tenant.len()).into_bytes()
+}
+
+/// `m|listed|tenant`: the offset of the latest change of the directory.
+pub fn listed(tenant: &str) -> Vec<u8> {
+    [LISTED, tenant.as_bytes()].concat()
 }
 
 /// `m|bundle|tenant`: the bundle in force for a tenant.

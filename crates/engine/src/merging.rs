@@ -11,7 +11,7 @@ use crate::keys;
 use crate::overlay::ViewError;
 use crate::rules::{self, Case};
 use crate::work::{InForce, Work};
-use crate::{journeys, observed, reaction};
+use crate::{journeys, observed, reaction, waits};
 use touchline_model::id::{CellKey, IdKey, Position};
 use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
 use touchline_model::record::Evidence;
@@ -29,6 +29,7 @@ pub(crate) fn export(
     origin: Position,
 ) -> Result<Snapshot, ViewError> {
     let held = contact.clone();
+    let waits = waits::pending(&contact);
     let in_force = in_force(work, cell);
     journeys::leave(work, &case(work, cell, &in_force, (MERGED, origin)), &mut contact);
     let Contact {
@@ -42,13 +43,12 @@ pub(crate) fn export(
         relations,
         past,
         assigned,
-        // What was concluded stays as it is: there is nobody left to disprove it to.
-        concluded: _,
+        concluded,
         // By whoever goes on.
         settled: _,
         enrolments,
         touches,
-        // Follow from enrolments, touches, and the past.
+        // Of enrolments and touches: they follow from those. Waits do not: `waits`.
         timers: _,
     } = *held;
     let mut carried = Vec::new();
@@ -74,6 +74,8 @@ pub(crate) fn export(
         assigned,
         enrolments: enrolments.into_iter().map(|(name, enrolment)| (name, *enrolment)).collect(),
         touches: touches.into_values().map(|touch| *touch).collect(),
+        waits,
+        concluded,
     })
 }
 
@@ -95,7 +97,20 @@ pub(crate) fn import(
 ) -> Result<(), ViewError> {
     let in_force = in_force(work, cell);
     reaction::settle(work, cell, contact, &in_force, work.clock)?;
-    let Snapshot { seen, identities, apart, reserved, tags, relations, past, assigned, enrolments, touches } = snapshot;
+    let Snapshot {
+        seen,
+        identities,
+        apart,
+        reserved,
+        tags,
+        relations,
+        past,
+        assigned,
+        enrolments,
+        touches,
+        waits,
+        concluded,
+    } = snapshot;
     // The first and the last of both.
     contact.seen = match (contact.seen, seen) {
         (Some((first, last)), Some((other_first, other_last))) => Some((first.min(other_first), last.max(other_last))),
@@ -127,16 +142,20 @@ pub(crate) fn import(
     contact.assigned =
         contact.assigned.take().into_iter().chain(assigned).max_by_key(|(staff, at)| (*at, staff.clone()));
     // How each part of it is united stands with `Past`.
-    contact.past.merge(past, &|tally| in_force.bundle.keeps(tally));
     let case = case(work, cell, &in_force, (MERGED, origin));
+    let over = waits::over(&case, &past, &waits);
+    contact.past.merge(past, &|tally| in_force.bundle.keeps(tally));
+    let had = contact.tags.clone();
     // Every tag; of an exclusive group the one that was set last. Rules do not see them again: they did where they were
     // set.
     rules::merge(work, &case, contact, tags);
     observed::after_merge(&case, contact);
     // One enrolment of each journey, and each unconfirmed touch once.
-    journeys::merge(work, &case, contact, enrolments, touches);
+    journeys::merge(work, &case, contact, enrolments.clone(), touches);
+    // Both may still be disproved.
+    waits::merge_concluded(contact, concluded, &had, &enrolments);
     // A condition may hold for both together that held for neither, and waits begin with the later of both.
-    reaction::after_merge(work, &case, contact)
+    reaction::after_merge(work, &case, contact, (&waits, &over))
 }
 
 /// What is in force, or a bundle without playbooks: tags of one that has not come here yet are kept as they are.
@@ -144,6 +163,7 @@ pub(crate) fn in_force(work: &Work<'_, '_>, cell: &CellKey) -> InForce {
     work.in_force(&cell.tenant()).unwrap_or_else(|| InForce {
         bundle: compile_shared(&[], 0).expect("a bundle without playbooks compiles"),
         directory: work.directory(&cell.tenant()),
+        listed: work.listed_at(&cell.tenant()),
     })
 }
 

@@ -228,6 +228,8 @@ pub(crate) fn receive(
         assigned: _,
         enrolments: _,
         touches: _,
+        waits: _,
+        concluded: _,
     } = snapshot;
     contact.seen = seen;
     contact.identities = identities;

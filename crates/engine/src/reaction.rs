@@ -15,6 +15,7 @@ use crate::segments;
 use crate::timers;
 use crate::waits;
 use crate::work::{InForce, Work};
+use std::collections::BTreeSet;
 use touchline_model::command::TagRef;
 use touchline_model::event::FieldRef;
 use touchline_model::id::CellKey;
@@ -26,6 +27,7 @@ use touchline_model::value::Value;
 const PROFILE_BYTES_MAX: usize = 1_024;
 
 /// Brings a contact under the bundle in force, before its first record under it: segments it is in, silences that run.
+/// So does a change of the directory, for segments by kinds of groups and products.
 /// Nothing is triggered by what already holds at `as_of`: the clock, or just before the moment of a timer that is firing.
 pub(crate) fn settle(
     work: &mut Work<'_, '_>,
@@ -34,19 +36,21 @@ pub(crate) fn settle(
     in_force: &InForce,
     as_of: Time,
 ) -> Result<(), ViewError> {
-    if contact.settled == in_force.bundle.number {
+    let known = std::mem::replace(&mut contact.settled, (in_force.bundle.number, in_force.listed));
+    if known == contact.settled {
         return Ok(());
     }
-    contact.settled = in_force.bundle.number;
     let cause = work.cause("activation", work.position, in_force.bundle.number);
     let case = Case::new(cell, in_force, as_of, cause);
-    let known = |segment: &String| in_force.bundle.segments.contains_key(segment);
-    contact.past.segments.retain(known);
+    let is_known = |segment: &String| in_force.bundle.segments.contains_key(segment);
+    contact.past.segments.retain(is_known);
     // Of somebody who has done nothing yet nothing holds yet: the first event judges all segments.
     if contact.seen.is_some() {
         segments::refresh(work, &case, contact);
     }
-    waits::settle(work, &case, contact);
+    if known.0 != contact.settled.0 {
+        waits::settle(work, &case, contact);
+    }
     Ok(())
 }
 
@@ -99,7 +103,7 @@ pub(crate) fn on_timer(
             let entered = waits::entered(contact);
             let changes = rules::on_wait(work, &case, contact, wait)?;
             journeys::on_record(work, &case, contact, Happening::Wait(wait), &changes);
-            waits::conclude(work, contact, (name, due), &changes, &entered);
+            waits::conclude(work, contact, (wait, due), &changes, &entered);
         }
     }
     waits::arm(work, &case, contact, &reached);
@@ -122,11 +126,17 @@ pub(crate) fn by_hand(
 }
 
 /// Another contact has been merged into this one.
-pub(crate) fn after_merge(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) -> Result<(), ViewError> {
+/// Its waits that were `pending` go on, those that are `over` do not begin again.
+pub(crate) fn after_merge(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    (pending, over): (&[waits::Due], &BTreeSet<waits::Due>),
+) -> Result<(), ViewError> {
     let reached = waits::moments(case, contact);
     let all = case.bundle.segments.keys().map(String::as_str);
     let segments = segments::judge(work, case, contact, all);
-    waits::settle(work, case, contact);
+    waits::merge(work, case, contact, pending, over);
     let changes = rules::cascade(work, case, contact, Changes { segments, ..Changes::default() })?;
     journeys::on_record(work, case, contact, Happening::Nothing, &changes);
     waits::arm(work, case, contact, &reached);

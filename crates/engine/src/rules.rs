@@ -17,6 +17,7 @@ use touchline_model::directory::Directory;
 use touchline_model::event::Event;
 use touchline_model::id::CellKey;
 use touchline_model::output::{Cause, Hit, Output, StageMove, Tag, TagChange};
+use touchline_model::snapshot::Changed;
 use touchline_model::time::Time;
 use touchline_playbook::bundle::{Action, Bundle, Facts, Input, Pattern, Rule, Trigger};
 use touchline_playbook::keywords::Scan;
@@ -160,14 +161,9 @@ pub(crate) fn by_hand(
 }
 
 /// Takes back what a wrong conclusion has changed, where it still stands. Nothing reacts.
-pub(crate) fn retract(
-    work: &mut Work<'_, '_>,
-    case: &Case<'_>,
-    contact: &mut Contact,
-    changes: &[(String, Option<String>, Option<String>)],
-) {
+pub(crate) fn retract(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, changes: &[Changed]) {
     let mut draft = Draft { is_retraction: true, ..Draft::default() };
-    for (group, set, unset) in changes.iter().rev() {
+    for Changed { group, set, unset } in changes.iter().rev() {
         let stands = match set {
             Some(set) => contact.has_tag(group, set),
             None => !case.is_exclusive(group) || !contact.has_any_tag(group),

@@ -5,6 +5,7 @@ use crate::keys;
 use crate::overlay::ViewError;
 use crate::rules::Case;
 use crate::timers;
+use crate::waits::GRACE;
 use crate::work::Work;
 use touchline_model::event::{Event, FieldRef};
 use touchline_model::id::IdKind;
@@ -16,6 +17,8 @@ use touchline_playbook::bundle::{Action, Assignee, Rule};
 const EXPIRES_AFTER: Span = Span::hours(24);
 /// Why nobody was chosen.
 const NO_STAFF: &str = "no_staff";
+/// What led to it lies more than the grace in the past.
+const HISTORIC: &str = "historic";
 
 /// Does what the action says; other actions are not of staff.
 pub(crate) fn act(
@@ -32,7 +35,10 @@ pub(crate) fn act(
         Action::Task(text) => ("task", text.clone(), EXPIRES_AFTER),
         Action::SetTag { .. } | Action::UnsetTag(_) | Action::SetAttribute { .. } => return Ok(()),
     };
+    // Decision 9: what is history calls nobody. Whose contact it is, is a fact.
+    let is_history = case.at.plus(GRACE) < work.clock;
     let executor = match &rule.actions[index] {
+        Action::Handoff { .. } if is_history => None,
         Action::Assign(assignee) | Action::Handoff { to: assignee, .. } => choose(work, case, assignee, event)?,
         _ => contact.owner().map(str::to_owned),
     };
@@ -41,6 +47,7 @@ pub(crate) fn act(
     }
     let needs_staff = touchpoint != "task";
     let (state, reason) = match &executor {
+        _ if is_history => (TouchState::Skipped, HISTORIC.to_owned()),
         None if needs_staff => (TouchState::Skipped, NO_STAFF.to_owned()),
         _ => (TouchState::Due, String::new()),
     };

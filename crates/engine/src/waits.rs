@@ -1,22 +1,24 @@
 //! Waits: silences and dates that come, and what is taken back when a late event shows that one concluded wrongly.
 
-use crate::cell::{Conclusion, Contact};
+use crate::cell::Contact;
 use crate::overlay::ViewError;
 use crate::rules::{self, Case, Changes, Judged};
 use crate::timers;
 use crate::work::Work;
 use crate::{journeys, keys, reaction};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::event::{Event, FieldRef};
 use touchline_model::id::CellKey;
 use touchline_model::kind::Kind;
-use touchline_model::past::Tally;
+use touchline_model::output::TagChange;
+use touchline_model::past::{Past, Tally};
+use touchline_model::snapshot::{Changed, Conclusion, Enrolment};
 use touchline_model::time::{Span, Time};
 use touchline_playbook::bundle::{Bundle, Wait};
 use touchline_playbook::waits::Silence;
 
 /// How long after a conclusion a late event may disprove it.
-const GRACE: Span = Span::hours(6);
+pub(crate) const GRACE: Span = Span::hours(6);
 /// Conclusions kept of one contact: more than the rules of a few hours make.
 const CONCLUSIONS_MAX: usize = 32;
 /// Why a journey that a wrong conclusion entered ends.
@@ -143,6 +145,11 @@ fn broken<'b>(bundle: &'b Bundle, contact: &Contact, judged: &mut Judged<'_>) ->
 /// Under a new bundle, or after a merge: silences go on from what is known, dates are waited for; what has passed is no
 /// news.
 pub(crate) fn settle(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) {
+    settle_but(work, case, contact, &BTreeSet::new());
+}
+
+/// The same, but for waits that are over.
+fn settle_but(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, over: &BTreeSet<Due>) {
     contact.past.silences.retain(|key, _| matches!(case.bundle.waits.get(key), Some(Wait::Silence(_))));
     for (key, wait) in &case.bundle.waits {
         let moment = match wait {
@@ -163,7 +170,7 @@ pub(crate) fn settle(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Con
             // It may be overdue: it fires in its turn.
             continue;
         }
-        let moment = moment.filter(|moment| *moment > work.clock);
+        let moment = moment.filter(|moment| *moment > work.clock && !over.contains(&(*moment, *key)));
         timers::set(work, case.cell, contact, moment, &timer(*key));
     }
     reaction::watch_exits(work, case, contact);
@@ -178,22 +185,97 @@ pub(crate) fn entered(contact: &Contact) -> BTreeMap<String, u32> {
 pub(crate) fn conclude(
     work: &Work<'_, '_>,
     contact: &mut Contact,
-    (timer, at): (&str, Time),
+    (wait, at): (u64, Time),
     changes: &Changes,
     before: &BTreeMap<String, u32>,
 ) {
-    let changes: Vec<_> =
-        changes.tags.iter().map(|change| (change.group.clone(), change.set.clone(), change.unset.clone())).collect();
+    let changed = |change: &TagChange| {
+        let TagChange { group, set, unset, .. } = change.clone();
+        Changed { group, set, unset }
+    };
+    let changes: Vec<Changed> = changes.tags.iter().map(changed).collect();
     let numbers = entered(contact).into_iter();
     let entered: Vec<(String, u32)> = numbers.filter(|(name, number)| before.get(name) != Some(number)).collect();
     forget(work, contact);
     if (changes.is_empty() && entered.is_empty()) || at.plus(GRACE) < work.clock {
         return;
     }
+    keep(contact, Conclusion { wait, at, changes, entered });
+}
+
+/// Remembers a conclusion, in the place of the oldest where there are too many.
+fn keep(contact: &mut Contact, conclusion: Conclusion) {
     if contact.concluded.len() >= CONCLUSIONS_MAX {
         contact.concluded.remove(0);
     }
-    contact.concluded.push(Conclusion { timer: timer.to_owned(), at, changes, entered });
+    contact.concluded.push(conclusion);
+}
+
+/// When a wait is over, or was, and its key.
+pub(crate) type Due = (Time, u64);
+
+/// Waits that are not over, for whoever goes on.
+pub(crate) fn pending(contact: &Contact) -> Vec<Due> {
+    contact.timers.iter().filter_map(|(due, name)| Some((*due, key(name)?))).collect()
+}
+
+/// Waits of a past that are over, each with its moment: those that are not pending.
+pub(crate) fn over(case: &Case<'_>, past: &Past, pending: &[Due]) -> BTreeSet<Due> {
+    let moment = |(key, wait): (&u64, &Wait)| {
+        let moment = match wait {
+            Wait::Silence(silence) => past.silences.get(key)?.plus(silence.span),
+            Wait::Reached(reached) => reached.moment(past, case.at)?,
+            Wait::NotReplied { .. } => return None,
+        };
+        Some((moment, *key)).filter(|wait| !pending.contains(wait))
+    };
+    case.bundle.waits.iter().filter_map(moment).collect()
+}
+
+/// Takes over the waits of a merged contact: each goes on from the later moment. One that is over there is over here,
+/// and one that is not, though it would be by the clock here, is still to come.
+pub(crate) fn merge(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    pending: &[Due],
+    over: &BTreeSet<Due>,
+) {
+    for (due, key) in pending.iter().filter(|(_, key)| case.bundle.waits.contains_key(key)) {
+        let name = timer(*key);
+        let is_later = contact.timers.iter().all(|(armed, other)| *other != name || armed < due);
+        if is_later {
+            timers::arm(work, case.cell, contact, *due, &name);
+        }
+    }
+    settle_but(work, case, contact, over);
+}
+
+/// Takes over what waits of a merged contact have concluded, where it is not what this contact had by itself. `had`: the
+/// tags it had; `theirs`: the journeys of the other one.
+pub(crate) fn merge_concluded(
+    contact: &mut Contact,
+    concluded: Vec<Conclusion>,
+    had: &BTreeMap<String, BTreeMap<String, Time>>,
+    theirs: &[(String, Enrolment)],
+) {
+    for mut conclusion in concluded {
+        conclusion.changes.retain(|change| {
+            let is_mine = |set: &String| had.get(&change.group).is_some_and(|tags| tags.contains_key(set));
+            !change.set.as_ref().is_some_and(is_mine)
+        });
+        let entered = |(name, number): (String, u32)| {
+            let entered = theirs.iter().find(|(other, of)| *other == name && of.number == number)?.1.entered_at;
+            let here = contact.enrolments.get(&name).filter(|here| here.entered_at == entered)?;
+            Some((name, here.number))
+        };
+        conclusion.entered = std::mem::take(&mut conclusion.entered).into_iter().filter_map(entered).collect();
+        if !conclusion.changes.is_empty() || !conclusion.entered.is_empty() {
+            keep(contact, conclusion);
+        }
+    }
+    // In the order in which they came to be, as far as that can be told.
+    contact.concluded.sort_by_key(|conclusion| conclusion.at);
 }
 
 /// Takes back what a silence or a date concluded, where this event shows that it was wrong.
@@ -214,7 +296,10 @@ pub(crate) fn correct(
     let is_answer = is_answer(judged.event);
     let is_wrong = |conclusion: &Conclusion, contact: &Contact| {
         // What came after it says nothing about it.
-        let Some(key) = key(&conclusion.timer).filter(|_| case.at <= conclusion.at) else { return false };
+        if case.at > conclusion.at {
+            return false;
+        }
+        let key = conclusion.wait;
         match case.bundle.waits.get(&key) {
             Some(Wait::Silence(silence)) => {
                 broken.iter().any(|(broken, _)| *broken == key) && case.at.plus(silence.span) > conclusion.at

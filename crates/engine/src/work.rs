@@ -22,6 +22,8 @@ use xxhash_rust::xxh3::Xxh3;
 pub(crate) struct Tenants {
     pub(crate) bundles: BTreeMap<String, Arc<Bundle>>,
     pub(crate) directories: BTreeMap<String, Arc<Directory>>,
+    /// The offset of the latest change of each directory.
+    pub(crate) listed: BTreeMap<String, u64>,
 }
 
 impl Tenants {
@@ -36,6 +38,8 @@ impl Tenants {
 pub(crate) struct InForce {
     pub(crate) bundle: Arc<Bundle>,
     pub(crate) directory: Arc<Directory>,
+    /// The offset of its latest change.
+    pub(crate) listed: u64,
 }
 
 /// What spares looking into the store; no part of the state.
@@ -118,7 +122,12 @@ impl<'w, 'v> Work<'w, 'v> {
     /// What decides about this tenant's contacts; `None` before its first activation.
     pub(crate) fn in_force(&self, tenant: &str) -> Option<InForce> {
         let bundle = self.tenants.bundles.get(tenant).cloned()?;
-        Some(InForce { bundle, directory: self.directory(tenant) })
+        Some(InForce { bundle, directory: self.directory(tenant), listed: self.listed_at(tenant) })
+    }
+
+    /// The offset of the latest change of the directory; 0 before any.
+    pub(crate) fn listed_at(&self, tenant: &str) -> u64 {
+        self.tenants.listed.get(tenant).copied().unwrap_or_default()
     }
 
     pub(crate) fn directory(&self, tenant: &str) -> Arc<Directory> {

@@ -31,6 +31,34 @@ pub struct Snapshot {
     pub enrolments: Vec<(String, Enrolment)>,
     /// Touches that were due and not confirmed, by id.
     pub touches: Vec<Touch>,
+    /// Waits that were not over: when each would have been, and the key of what is waited for.
+    pub waits: Vec<(Time, u64)>,
+    /// What waits have concluded lately, and a late event may disprove.
+    pub concluded: Vec<Conclusion>,
+}
+
+/// What a wait has led to, for as long as a late event may show that it was wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conclusion {
+    /// The key of what was waited for.
+    pub wait: u64,
+    /// When it concluded, as an event time.
+    pub at: Time,
+    /// The changes of tags, in order.
+    pub changes: Vec<Changed>,
+    /// Journeys entered: name and number.
+    pub entered: Vec<(String, u32)>,
+}
+
+/// A net change of tags.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed {
+    /// Group id.
+    pub group: String,
+    /// The tag that was set; `None`: one was taken away.
+    pub set: Option<String>,
+    /// The tag that gave way.
+    pub unset: Option<String>,
 }
 
 /// The latest enrolment of a contact in a journey.

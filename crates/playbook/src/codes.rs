@@ -88,6 +88,7 @@ codes! {
     Error NOT_TRACKED = "PB047", "Nothing counts this: a playbook has to ask for it, or declare it under `counters`.";
     Error DOCUMENT = "PB048", "A directory is loaded by itself, not activated with playbooks.";
     Error UNDEFINED_STEP = "PB049", "A step, written journey/step, that no journey has.";
+    Error STORE = "PB050", "`assign: {by: store}` needs triggers that are events with a field `store`.";
     Warning TOUCHPOINT = "PW001", "A touchpoint that nothing here is known to send.";
     Warning STEP_ORDER = "PW002", "A step planned before the one above it: its moment has passed when its turn comes.";
     Error NY_POLICY = "NY001", "Not yet: `kind: policy`.";

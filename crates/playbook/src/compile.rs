@@ -7,7 +7,7 @@ use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean};
 use crate::fold::Fold;
 use crate::keywords::{Automaton, KeywordSet};
 use crate::reader::{self, Mapping};
-use crate::resolve::{Names, Replies, Resolver, Tallies};
+use crate::resolve::{Names, Owners, Replies, Resolver, Tallies};
 use crate::syntax::{self, Expression};
 use crate::tally::Tallied;
 use crate::waits::{Reply, Wait};
@@ -128,7 +128,8 @@ struct Compiler {
     tallies: RefCell<BTreeMap<u64, Tallied>>,
     waits: RefCell<BTreeMap<u64, Wait>>,
     replies: RefCell<BTreeMap<u64, Reply>>,
-    touches: BTreeSet<String>,
+    touches: BTreeMap<String, String>,
+    owners: Owners,
     put_in: Cell<usize>,
     content_products: BTreeMap<String, String>,
     contents: BTreeMap<String, Content>,
@@ -158,6 +159,7 @@ macro_rules! names {
             waits: Some(&$compiler.waits),
             replies: Replies::Collected(&$compiler.replies),
             touches: &$compiler.touches,
+            owners: &$compiler.owners,
             put_in: &$compiler.put_in,
         }
     };
@@ -238,6 +240,7 @@ impl Compiler {
                 sink.report(codes::EVENT_NAME, id.place, "events", message, None);
             }
             self.events.insert(name.clone(), fields.clone());
+            self.owners.events.entry(name.clone()).or_default().insert(id.text.clone());
         }
         let uses = document.uses.clone();
         self.playbooks.push(Playbook { id: id.text.clone(), zone, version, uses, events });
@@ -411,7 +414,7 @@ impl Compiler {
             let id = entries.iter().find(|(name, _)| name.text == "id").map(|(_, node)| &node.kind);
             let Some(NodeKind::Scalar(id)) = id else { continue };
             let steps = entries.iter().filter(|(name, _)| matches!(name.text.as_str(), "steps" | "tracks"));
-            steps.for_each(|(_, node)| sections::step_ids(node, &id.text, &mut self.touches));
+            steps.for_each(|(_, node)| sections::step_ids(node, (&document.id, &id.text), &mut self.touches));
         }
     }
 
@@ -435,7 +438,9 @@ impl Compiler {
                 Some(NodeKind::Map(inner)) => text(inner, "product"),
                 _ => None,
             };
-            self.content_products.extend(text(entries, "id").zip(product));
+            let id = text(entries, "id");
+            self.owners.contents.extend(id.clone().zip(Some(document.id.clone())));
+            self.content_products.extend(id.zip(product));
         }
     }
 

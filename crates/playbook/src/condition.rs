@@ -3,7 +3,7 @@
 use crate::bundle::{Bundle, Condition};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place, Sink};
-use crate::resolve::{Names, Replies, Resolver, Tallies};
+use crate::resolve::{Names, Owners, Replies, Resolver, Tallies};
 use crate::syntax::{self, SyntaxError};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::time::Zone;
@@ -34,7 +34,8 @@ pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
     let product_of = |(id, content): (&String, &crate::bundle::Content)| Some((id.clone(), content.product.clone()?));
     let contents = bundle.contents.iter().filter_map(product_of).collect();
     let steps = |journey: &crate::bundle::Journey| {
-        journey.steps.iter().map(|step| format!("{}/{}", journey.id, step.id)).collect::<Vec<_>>()
+        let touch = |step: &crate::bundle::Step| (format!("{}/{}", journey.id, step.id), journey.playbook.clone());
+        journey.steps.iter().map(touch).collect::<Vec<_>>()
     };
     let touches = bundle.journeys.iter().flat_map(steps).collect();
     let names = Names {
@@ -53,6 +54,7 @@ pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
         waits: None,
         replies: Replies::Known(&bundle.replies),
         touches: &touches,
+        owners: &Owners::default(),
         put_in: &std::cell::Cell::new(0),
     };
     let mut resolver = Resolver::new(&names);

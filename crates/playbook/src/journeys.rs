@@ -242,6 +242,12 @@ impl Reader<'_, '_> {
         }
         if let Some(content) = content {
             reader::check_id(content, &path, self.sink);
+            let (names, document) = (self.scope.names, self.scope.document);
+            if let Some(owner) = names.owners.foreign_content(&content.text, &document.id, &document.uses) {
+                let message = format!("content `{}` belongs to playbook `{owner}`", content.text);
+                let hint = Some(format!("say `uses: [{owner}]`"));
+                self.sink.report(codes::FOREIGN, content.place, &path, message, hint);
+            }
         }
         map.done(self.sink);
         Some(Step {

@@ -328,10 +328,11 @@ impl Resolver<'_> {
 
     fn touch(&mut self, journey: &Word, step: &Word) -> Option<String> {
         let touch = format!("{}/{}", journey.text, step.text);
-        if self.names.touches.contains(&touch) {
+        if let Some(owner) = self.names.touches.get(&touch) {
+            self.owned("step", &Word { text: touch.clone(), at: journey.at }, owner)?;
             return Some(touch);
         }
-        let steps = self.names.touches.iter().map(String::as_str);
+        let steps = self.names.touches.keys().map(String::as_str);
         let hint = did_you_mean(&touch, steps);
         self.wrong(codes::UNDEFINED_STEP, journey.at, format!("there is no step `{touch}`"), hint)
     }

@@ -41,8 +41,27 @@ pub(crate) struct Names<'a> {
     pub(crate) replies: Replies<'a>,
     /// Terms of segments that were put into conditions so far.
     pub(crate) put_in: &'a Cell<usize>,
-    /// `journey/step` of every step.
-    pub(crate) touches: &'a BTreeSet<String>,
+    /// `journey/step` of every step, with the playbook of its journey.
+    pub(crate) touches: &'a BTreeMap<String, String>,
+    /// Custom events and contents, with the playbooks that declare them.
+    pub(crate) owners: &'a Owners,
+}
+
+/// Which playbooks declare what has no other place for it.
+#[derive(Default)]
+pub(crate) struct Owners {
+    /// Custom events: several playbooks may declare the same.
+    pub(crate) events: BTreeMap<String, BTreeSet<String>>,
+    /// Contents that say more than their id.
+    pub(crate) contents: BTreeMap<String, String>,
+}
+
+impl Owners {
+    /// The playbook that declares a content, where that is neither this one nor one that it uses.
+    pub(crate) fn foreign_content(&self, content: &str, playbook: &str, uses: &[String]) -> Option<&str> {
+        let owner = self.contents.get(content)?;
+        (owner != playbook && !uses.contains(owner)).then_some(owner)
+    }
 }
 
 /// Answers that are asked about.
@@ -274,6 +293,13 @@ impl<'a> Resolver<'a> {
             let known = Kind::ALL.iter().map(|kind| kind.name()).chain(declared);
             return self.undefined(codes::UNDEFINED_EVENT, "event", event, known);
         };
+        if let Some(owners) = self.names.owners.events.get(&event.text) {
+            let is_ours =
+                |owner: &&String| self.names.playbook == Some(owner.as_str()) || self.names.uses.contains(*owner);
+            if let (false, Some(owner)) = (owners.iter().any(|owner| is_ours(&owner)), owners.first()) {
+                self.owned("event", event, owner)?;
+            }
+        }
         let tests: Vec<Option<FieldTest>> =
             pattern.tests.iter().map(|test| self.field_test(&event.text, &fields, test)).collect();
         let mut tests = tests.into_iter().collect::<Option<Vec<FieldTest>>>()?;
@@ -345,6 +371,11 @@ impl<'a> Resolver<'a> {
                 Test::In(contents) => (&contents[..], true),
                 _ => (&[][..], true),
             };
+            for content in contents {
+                if let Some(owner) = self.names.owners.contents.get(&content.text) {
+                    self.owned("content", content, owner)?;
+                }
+            }
             let product = |word: &Word| (word.text.clone(), self.names.contents.get(&word.text).cloned());
             let contents: Vec<_> = contents.iter().map(product).collect();
             if contents.iter().any(|(_, product)| product.is_some()) {

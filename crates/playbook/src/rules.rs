@@ -1,6 +1,6 @@
 //! The `rules` section.
 
-use crate::bundle::{Action, Assignee, Rule};
+use crate::bundle::{Action, Assignee, Rule, Trigger};
 use crate::codes;
 use crate::compile::Scope;
 use crate::diagnostic::{Place, Sink, did_you_mean};
@@ -9,6 +9,8 @@ use crate::syntax::Word;
 use crate::yaml::{Node, NodeKind, Scalar};
 use std::collections::BTreeSet;
 use touchline_model::command::TagRef;
+use touchline_model::kind::Kind;
+use touchline_model::taxonomy;
 use touchline_model::time::Span;
 
 /// Reads all rules of one playbook. `places` says where each rule is written.
@@ -52,8 +54,23 @@ fn rule(node: &Node, scope: &Scope<'_>, seen: &mut BTreeSet<String>, sink: &mut 
     let actions = map.require("do", sink).map(|node| actions(node, &reader::join(&path, "do"), scope, sink));
     let place = map.place();
     map.done(sink);
+    let by_store = actions.iter().flatten().any(|action| matches!(action, Action::Assign(Assignee::Store)));
+    if by_store && triggers.iter().flatten().any(|trigger| !names_a_store(trigger, scope)) {
+        let message = "assign by store: a trigger of the rule is no event that names a store".to_owned();
+        let hint = Some("name a pool: {assign: {by: round_robin, pool: sales}}, or make a rule of its own".to_owned());
+        sink.report(codes::STORE, place, &reader::join(&path, "do"), message, hint);
+    }
     let (id, playbook) = (id.text.clone(), scope.document.id.clone());
     Some((Rule { id, playbook, triggers: triggers?, when: when?, actions: actions? }, place))
+}
+
+/// Whether what sets a rule off can say in which store.
+fn names_a_store(trigger: &Trigger, scope: &Scope<'_>) -> bool {
+    let Trigger::Event(pattern) = trigger else { return false };
+    match Kind::parse(&pattern.event) {
+        Some(kind) => taxonomy::field(kind, "store").is_some(),
+        None => scope.names.events.get(&pattern.event).is_some_and(|fields| fields.contains_key("store")),
+    }
 }
 
 /// Most rules that one `for_each` gives.

@@ -38,14 +38,16 @@ pub(crate) fn not_yet_sections(map: &mut Mapping<'_>, sink: &mut Sink) {
 }
 
 /// Ids of steps, those within steps too.
-pub(crate) fn step_ids(node: &Node, journey: &str, out: &mut BTreeSet<String>) {
+pub(crate) fn step_ids(node: &Node, (playbook, journey): (&str, &str), out: &mut BTreeMap<String, String>) {
     match &node.kind {
-        NodeKind::List(items) => items.iter().for_each(|item| step_ids(item, journey, out)),
+        NodeKind::List(items) => items.iter().for_each(|item| step_ids(item, (playbook, journey), out)),
         NodeKind::Map(entries) => {
             for (name, node) in entries {
                 match &node.kind {
-                    NodeKind::Scalar(id) if name.text == "id" => drop(out.insert(format!("{journey}/{}", id.text))),
-                    _ => step_ids(node, journey, out),
+                    NodeKind::Scalar(id) if name.text == "id" => {
+                        out.insert(format!("{journey}/{}", id.text), playbook.to_owned());
+                    }
+                    _ => step_ids(node, (playbook, journey), out),
                 }
             }
         }

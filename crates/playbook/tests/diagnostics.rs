@@ -241,6 +241,7 @@ const TABLE: &[(&str, &str)] = &[
     ("PB017", "contents: [{id: c, eligible: tag(兴趣/▸蓝)}]\n"),
     ("PB024", "rules:\n  - {id: r, trigger: \"order.paid(▸any_line.product > A)\", do: [{set_tag: 兴趣/绿}]}\n"),
     ("PB024", "rules:\n  - {id: r, trigger: \"group.joined(has ▸group_kind)\", do: [{set_tag: 兴趣/绿}]}\n"),
+    ("PB050", "rules:\n  - ▸{id: r, trigger: [contact.added], do: [{assign: {by: store}}]}\n"),
     ("PB049", "rules:\n  - {id: r, trigger: \"replied(▸sop/p1)\", do: [{set_tag: 兴趣/绿}]}\n"),
     (
         "PB025",
@@ -377,6 +378,31 @@ fn names_of_other_playbooks_need_uses() {
     assert_eq!(with("playbook: q\ntag_groups: [{id: 商机, tags: [a]}]\n"), [("PB013", "q".to_owned(), 2, 19)]);
     assert_eq!(with("playbook: q\nevents: {lesson.finished: {course: number}}\n"), [("PB038", "q".to_owned(), 1, 11)]);
     assert_eq!(with("playbook: q\nevents: {lesson.left: {course: number}}\n"), []);
+    // Custom events, steps and contents too; a custom event may be declared twice.
+    let step =
+        "journeys: [{id: j, entry: {trigger: order.paid}, steps: [{id: s, after: 5m, touchpoint: dm, content: 册}]}]\n";
+    let more = format!("playbook: p\nevents: {{a.b: {{}}}}\ncontents: [{{id: 册, match: {{product: A}}}}]\n{step}");
+    let with_more = |yaml: &str| {
+        let sources = [
+            PlaybookSource { id: "p".into(), yaml: more.clone() },
+            PlaybookSource { id: "q".into(), yaml: yaml.into() },
+        ];
+        let found = compile(&sources, 1).err().unwrap_or_default();
+        found.iter().map(|d| (d.code, d.source_id.clone(), d.line, d.column)).collect::<Vec<_>>()
+    };
+    for (text, column) in [
+        ("counters: {n: count(a.b)}\n", 21),
+        ("segments: {n: \"count(content.viewed(content=册)) >= 1\"}\n", 45),
+        ("segments: {n: \"replied(j/s, within=1d)\"}\n", 24),
+        (
+            "journeys: [{id: k, entry: {trigger: order.paid}, steps: [{id: s, after: 5m, touchpoint: dm, content: 册}]}]\n",
+            102,
+        ),
+    ] {
+        assert_eq!(with_more(&format!("playbook: q\n{text}")), [("PB041", "q".to_owned(), 2, column)], "{text}");
+        assert_eq!(with_more(&format!("playbook: q\nuses: [p]\n{text}")), [], "{text}");
+    }
+    assert_eq!(with_more("playbook: q\nevents: {a.b: {}}\ncounters: {n: count(a.b)}\n"), []);
     let journey = "journeys: [{id: sop, entry: {trigger: order.paid}, steps: [{id: s, touchpoint: dm, content: c}]}]\n";
     let p = PlaybookSource { id: "p".into(), yaml: format!("playbook: p\n{journey}") };
     let q = PlaybookSource { id: "q".into(), yaml: format!("playbook: q\n{journey}") };

@@ -8,11 +8,24 @@ use crate::value::{ids_in, ids_out, key_in, position_in, position_out, required}
 use touchline_model::id::{CellKey, IdKey, Position};
 use touchline_model::output::{Numbered, Output};
 use touchline_model::record::Undecodable;
-use touchline_model::snapshot::{Enrolment, GoalUntil, Next, Snapshot};
+use touchline_model::snapshot::{Changed, Conclusion, Enrolment, GoalUntil, Next, Snapshot};
 use touchline_model::time::Time;
 
 pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
-    let Snapshot { seen, identities, apart, reserved, tags, relations, past, assigned, enrolments, touches } = snapshot;
+    let Snapshot {
+        seen,
+        identities,
+        apart,
+        reserved,
+        tags,
+        relations,
+        past,
+        assigned,
+        enrolments,
+        touches,
+        waits,
+        concluded,
+    } = snapshot;
     let (last_times, past) = past_to(past);
     let touches = touches.iter().map(|touch| {
         // Its number belongs to another partition and says nothing here.
@@ -35,6 +48,8 @@ pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
         assigned_at_ms: assigned.as_ref().map_or(0, |(_, at)| at.0),
         enrolments: enrolments.iter().map(enrolment_to).collect(),
         touches: touches.collect(),
+        waits: waits.iter().map(|(due, key)| v1::HeldWait { key: *key, due_ms: due.0 }).collect(),
+        concluded: concluded.iter().map(conclusion_to).collect(),
     }
 }
 
@@ -52,7 +67,35 @@ pub(crate) fn snapshot_in(wire: v1::Snapshot) -> Result<Snapshot, Undecodable> {
         assigned: (!wire.assigned.is_empty()).then_some((wire.assigned, Time(wire.assigned_at_ms))),
         enrolments: enrolments.collect::<Result<_, _>>()?,
         touches: touches.collect::<Result<_, _>>()?,
+        waits: wire.waits.into_iter().map(|wire| (Time(wire.due_ms), wire.key)).collect(),
+        concluded: wire.concluded.into_iter().map(conclusion_in).collect(),
     })
+}
+
+fn conclusion_to(conclusion: &Conclusion) -> v1::HeldConclusion {
+    let Conclusion { wait, at, changes, entered } = conclusion;
+    let change = |Changed { group, set, unset }: &Changed| v1::HeldChange {
+        group: group.clone(),
+        set: set.clone(),
+        unset: unset.clone(),
+    };
+    let entry = |(journey, number): &(String, u32)| v1::HeldEntry { journey: journey.clone(), number: *number };
+    v1::HeldConclusion {
+        key: *wait,
+        at_ms: at.0,
+        changes: changes.iter().map(change).collect(),
+        entered: entered.iter().map(entry).collect(),
+    }
+}
+
+fn conclusion_in(wire: v1::HeldConclusion) -> Conclusion {
+    let change = |wire: v1::HeldChange| Changed { group: wire.group, set: wire.set, unset: wire.unset };
+    Conclusion {
+        wait: wire.key,
+        at: Time(wire.at_ms),
+        changes: wire.changes.into_iter().map(change).collect(),
+        entered: wire.entered.into_iter().map(|wire| (wire.journey, wire.number)).collect(),
+    }
 }
 
 fn promise_to((cell, exclusive): &(CellKey, Vec<IdKey>)) -> v1::Promise {

@@ -526,6 +526,16 @@ fn snapshot(promised: Vec<IdKey>) -> Snapshot {
             ("p/c".to_owned(), enrolment(None, None, Some(("exit".to_owned(), NOW)))),
         ],
         touches: touch.into_iter().collect(),
+        waits: vec![(NOW, 7), (NOW.plus(Span::days(1)), u64::MAX)],
+        concluded: vec![snapshot::Conclusion {
+            wait: 9,
+            at: NOW,
+            changes: vec![
+                snapshot::Changed { group: "g".to_owned(), set: Some("t".to_owned()), unset: None },
+                snapshot::Changed { group: "g".to_owned(), set: None, unset: Some("t".to_owned()) },
+            ],
+            entered: vec![("p/a".to_owned(), 2)],
+        }],
     }
 }
 

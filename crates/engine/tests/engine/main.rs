@@ -1,5 +1,6 @@
 //! The engine over maps: no log, no store, no processor.
 
+mod clocks;
 mod corners;
 mod groups;
 mod hostile;

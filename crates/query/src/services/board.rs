@@ -8,7 +8,6 @@ use crate::server::{Server, answer, contact, evaluate, filter_condition};
 use crate::sets;
 use roaring::RoaringBitmap;
 use std::cmp::Reverse;
-use std::sync::Arc;
 use tonic::{Code, Request, Response, Status};
 use touchline_model::command::CommandBody;
 use touchline_model::id::CellKey;
@@ -50,8 +49,8 @@ impl BoardService for Server {
             self.read(move |shared| {
                 let model = shared.model();
                 let tenant = model.tenant(&name).ok_or_else(|| no_board(&id))?;
-                let (bundle, board) = board(tenant, &id)?;
-                let columns = columns(&name, tenant, &bundle, &board, (&request, model.as_of()))?;
+                let board = board(tenant, &id)?;
+                let columns = columns(&name, tenant, &board, (&request, model.as_of()))?;
                 let board = Some(board_to(&name, &board));
                 Ok(v1::GetBoardViewResponse { board, columns, token: Some(shared.token(&model)) })
             })
@@ -80,7 +79,7 @@ impl BoardService for Server {
             let id = answer.result.contact.as_ref().map_or(id, CellKey::contact_id);
             let entry = contact(&model, &tenant, &id)?;
             let of = model.tenant(&tenant).ok_or_else(|| no_board(&request.board))?;
-            let (_, board) = board(of, &request.board)?;
+            let board = board(of, &request.board)?;
             let card = Some(card(&tenant, &board, &entry.contact));
             Ok(v1::MoveCardResponse { card, token: Some(self.shared.token(&model)) })
         })
@@ -106,10 +105,9 @@ fn board_to(tenant: &str, board: &Board) -> v1::Board {
     }
 }
 
-fn board(tenant: &Tenant, id: &str) -> Result<(Arc<Bundle>, Board), Status> {
+fn board(tenant: &Tenant, id: &str) -> Result<Board, Status> {
     let bundle = tenant.bundle().ok_or_else(|| no_board(id))?;
-    let board = bundle.boards.get(id).ok_or_else(|| no_board(id))?;
-    Ok((Arc::clone(bundle), board.clone()))
+    bundle.boards.get(id).cloned().ok_or_else(|| no_board(id))
 }
 
 fn no_board(id: &str) -> Status {
@@ -120,7 +118,6 @@ fn no_board(id: &str) -> Status {
 fn columns(
     name: &str,
     tenant: &Tenant,
-    bundle: &Bundle,
     board: &Board,
     (request, at): (&v1::GetBoardViewRequest, Time),
 ) -> Result<Vec<v1::BoardColumn>, Status> {
