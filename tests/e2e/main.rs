@@ -2,4 +2,5 @@
 
 mod disk_full;
 mod kills;
+mod scenarios;
 mod second_playbook;

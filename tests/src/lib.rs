@@ -5,6 +5,7 @@
 pub mod copied;
 pub mod load;
 pub mod plain_consumer;
+pub mod scenarios;
 
 use serde_json::Value;
 use std::fs::File;

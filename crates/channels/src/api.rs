@@ -9,7 +9,7 @@
 mod describe;
 mod fields;
 
-use crate::decoded::{basis, check_subject, sha256};
+use crate::decoded::{check_subject, sha256};
 use crate::{Error, json};
 use serde_json::{Map, Value as Json};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
@@ -122,12 +122,11 @@ pub fn decode_event(event: &Json, received_at: Time) -> Result<Accepted, Error> 
     if append_time.is_some_and(|time| !time.is_plausible()) {
         return Err(fields::wrong("append_time", "a time between the years 2000 and 2200"));
     }
-    let dedupe = match id {
-        Some(id) => basis(&[source.as_bytes(), id.as_bytes()]),
-        None => sha256(canonical.as_bytes()).to_vec(),
-    };
     // One name for all kinds: (source, id) names the event, even if a second sending changes its mind about the kind.
-    let event_id = EventId::derive(tenant, channel.name(), account, "api", &dedupe);
+    let event_id = match id {
+        Some(id) => EventId::of_source(tenant, channel.name(), account, source, id),
+        None => EventId::derive(tenant, channel.name(), account, "api", &sha256(canonical.as_bytes())),
+    };
     let event = Event {
         id: event_id,
         kind,

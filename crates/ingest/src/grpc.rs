@@ -183,20 +183,13 @@ fn check_outside(event: &Event) -> Result<(), Rejected> {
     Ok(())
 }
 
+/// As for `POST /v1/events`: by source and id where there is one, else by everything it says.
 fn derive_id(event: &Event) -> EventId {
-    let basis = if event.native.id.is_empty() { encode_event(event) } else { source_and_id(event) };
-    EventId::derive(&event.tenant, event.channel.name(), &event.account, "api", &basis)
-}
-
-/// The basis of `POST /v1/events`: source and id, each behind its length (u32 little-endian).
-fn source_and_id(event: &Event) -> Vec<u8> {
-    let mut basis = Vec::new();
-    for part in [&event.native.kind, &event.native.id] {
-        let length = u32::try_from(part.len()).expect("a gRPC message is far smaller than 4 GiB");
-        basis.extend_from_slice(&length.to_le_bytes());
-        basis.extend_from_slice(part.as_bytes());
+    let (tenant, channel, account) = (&event.tenant, event.channel.name(), &event.account);
+    if event.native.id.is_empty() {
+        return EventId::derive(tenant, channel, account, "api", &encode_event(event));
     }
-    basis
+    EventId::of_source(tenant, channel, account, &event.native.kind, &event.native.id)
 }
 
 #[cfg(test)]

@@ -140,15 +140,21 @@ impl CellKey {
 
     /// The key of the cell of `id` for `tenant`.
     pub fn of(tenant: &str, id: &IdKey) -> Self {
-        let mut out = String::with_capacity(64);
-        percent_encode(tenant, &mut out);
-        out.push('/');
+        let mut out = Self::tenant_prefix(tenant);
         out.push_str(id.kind.name());
         out.push('/');
         percent_encode(&id.scope, &mut out);
         out.push('/');
         percent_encode(&id.value, &mut out);
         Self(out)
+    }
+
+    /// What the keys of a tenant's cells begin with, and of nobody else's.
+    pub fn tenant_prefix(tenant: &str) -> String {
+        let mut out = String::with_capacity(64);
+        percent_encode(tenant, &mut out);
+        out.push('/');
+        out
     }
 
     /// Checks a key that came from outside: four parts, known kind, canonical encoding.
@@ -322,6 +328,17 @@ impl EventId {
         let mut id = [0; 16];
         id.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Self(id)
+    }
+
+    /// The id of what came in by the open door: its source's own id makes it, whatever else it says.
+    pub fn of_source(tenant: &str, channel: &str, account: &str, source: &str, id: &str) -> Self {
+        let mut basis = Vec::new();
+        for part in [source, id] {
+            let length = u32::try_from(part.len()).expect("an event is far smaller than 4 GiB");
+            basis.extend_from_slice(&length.to_le_bytes());
+            basis.extend_from_slice(part.as_bytes());
+        }
+        Self::derive(tenant, channel, account, "api", &basis)
     }
 
     /// Lower-case hex, 32 characters.

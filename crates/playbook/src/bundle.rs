@@ -69,6 +69,11 @@ pub struct Bundle {
 }
 
 impl Bundle {
+    /// Whether a group of the playbooks has this tag.
+    pub fn has_tag(&self, tag: &TagRef) -> bool {
+        self.groups.get(&tag.group).is_some_and(|group| group.tags.iter().any(|known| known.id == tag.tag))
+    }
+
     /// The boards that show a tag group: one at most, as the compiler refuses two.
     pub fn boards_of_group<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Board> {
         self.boards.values().filter(move |board| board.group == group)

@@ -1,7 +1,7 @@
 //! What a scenario file says.
 
 use std::collections::BTreeMap;
-use touchline_model::command::TagRef;
+use touchline_model::command::{Migration, TagRef};
 use touchline_model::id::IdKey;
 use touchline_model::kind::Kind;
 use touchline_model::time::{Span, Time, Zone};
@@ -134,7 +134,7 @@ pub(crate) enum Doing {
     /// These people turn out to be one.
     Link(Vec<String>),
     /// Playbooks are put in force, or a directory is loaded.
-    Load { documents: Vec<Document>, refused: Option<String> },
+    Load { documents: Vec<Document>, migrations: Vec<Migration>, refused: Option<String> },
     /// How it stands is looked at.
     Expect(Vec<PersonExpectation>),
 }

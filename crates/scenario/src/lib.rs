@@ -21,7 +21,7 @@
 //!
 //! What it is: a reader of scenario files ([`Scenario::read`]), a world of four engines in memory in which time passes
 //! from due moment to due moment ([`run`]), and a comparison that says where the file expects something else, what was
-//! found and why it is so ([`Report`]).
+//! found and why it is so ([`Report`]). Other worlds, a replayed log or a running server, are entered by [`Play`].
 //! What it is not: it opens no files (their texts are given, [`Sources`]), and it decides nothing: whatever it shows,
 //! the engine decided.
 //!
@@ -31,6 +31,7 @@
 mod compare;
 mod format;
 mod found;
+mod memory;
 mod proof;
 mod read;
 mod report;
@@ -40,4 +41,5 @@ mod world;
 
 pub use format::{Proof, Scenario, Sources};
 pub use report::{Failure, Finding, Outcome, Report};
-pub use run::run;
+pub use run::{Play, run, run_as};
+pub use world::{Broken, Refusal, World, answer};

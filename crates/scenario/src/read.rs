@@ -5,8 +5,8 @@ mod nodes;
 mod steps;
 
 use crate::format::{Document, Doing, Proof, Scenario};
+use crate::memory::{PARTITIONS, PARTITIONS_MAX};
 use crate::report::Finding;
-use crate::world::{PARTITIONS, PARTITIONS_MAX};
 use nodes::Entries;
 use touchline_model::id::{IdKey, IdKind};
 use touchline_model::time::Zone;

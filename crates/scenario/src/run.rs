@@ -1,14 +1,16 @@
-//! Playing a scenario.
+//! Playing a scenario, step by step, in any world.
 
 use crate::compare::Seen;
 use crate::format::{ByHand, Document, Doing, Edit, EventSpec, PersonExpectation, Scenario, Sources, Step, When};
+use crate::memory::Memory;
 use crate::report::{Failure, Finding, Outcome, Report};
-use crate::world::{Broken, Refusal, TENANT, World};
+use crate::world::{Broken, Refusal, World};
 use crate::{found, read, values};
-use touchline_model::command::{CommandBody, PlaybookSource};
+use touchline_model::command::{Command, CommandBody, Migration, PlaybookSource};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind};
 use touchline_model::kind::Kind;
+use touchline_model::output::{Contact, Numbered};
 use touchline_model::taxonomy;
 use touchline_model::time::Time;
 use touchline_model::value::{Fields, Value};
@@ -18,30 +20,60 @@ use touchline_playbook::diagnostic::Place;
 use touchline_playbook::directory;
 use touchline_playbook::yaml::{self, NodeKind};
 
-/// Plays a scenario with the texts of the files it names.
+/// Whose world it is where nobody says.
+const TENANT: &str = "acme";
+/// Who does what nobody is named for.
+const OPERATOR: &str = "li";
+/// What events of a scenario name as their source.
+const SOURCE: &str = "scenario";
+
+/// Plays a scenario with the texts of the files it names, on engines in memory.
 pub fn run(scenario: &Scenario, sources: &Sources) -> Report {
-    let mut run = Run { scenario, sources, failures: Vec::new(), checks: 0, looked: 0, events: 0 };
-    let outcome = match run.documents(&scenario.documents) {
-        Err(findings) => Outcome::Refused { findings },
-        Ok(texts) => match run.compiled(&texts) {
-            Err(findings) => Outcome::Refused { findings },
-            Ok(()) => run.play(&texts),
-        },
+    run_as(scenario, sources, TENANT).0
+}
+
+/// As [`run`], for a tenant of that name; also everything that was said.
+pub fn run_as(scenario: &Scenario, sources: &Sources, tenant: &str) -> (Report, Vec<Numbered>) {
+    let mut play = match Play::open(scenario, sources, tenant) {
+        Ok(play) => play,
+        Err(report) => return (report, Vec::new()),
     };
-    Report { scenario: scenario.name.clone(), file: scenario.file.clone(), checks: run.checks, outcome }
+    let mut world = match Memory::new(play.start(), play.partitions()) {
+        Ok(world) => world,
+        Err(broken) => {
+            play.broken(broken);
+            return (play.report(), Vec::new());
+        }
+    };
+    while play.next_at().is_some() {
+        play.step(&mut world);
+    }
+    (play.report(), world.outputs)
 }
 
 /// The beginning of a file.
 const BEGIN: Place = Place { line: 1, column: 1 };
 
-struct Run<'s> {
+/// A scenario that is being played. Whoever plays calls [`Play::step`] as long as there is a [`Play::next_at`]; several
+/// can take turns in one world, each for a tenant of its own, if who is next in time goes first.
+pub struct Play<'s> {
     scenario: &'s Scenario,
     sources: &'s Sources,
+    tenant: String,
+    /// Documents to be put in force first.
+    opening: Option<Vec<Text>>,
+    /// Steps that are done.
+    done: usize,
+    now: Time,
+    /// What is in force: what a condition's value depends on is worked out from it.
+    active: Vec<PlaybookSource>,
+    bundle: Option<Bundle>,
     failures: Vec<Failure>,
     checks: usize,
     /// Outputs up to here were there at the last look.
     looked: usize,
     events: u64,
+    commands: u64,
 }
 
 /// A document with where it begins in its file.
@@ -53,7 +85,104 @@ struct Text {
     begins: Place,
 }
 
-impl Run<'_> {
+impl<'s> Play<'s> {
+    /// Reads and compiles what the scenario begins with.
+    ///
+    /// # Errors
+    /// A report that says what does not compile.
+    pub fn open(scenario: &'s Scenario, sources: &'s Sources, tenant: &str) -> Result<Self, Report> {
+        let mut play = Self {
+            scenario,
+            sources,
+            tenant: tenant.to_owned(),
+            opening: None,
+            done: 0,
+            now: Time::default(),
+            active: Vec::new(),
+            bundle: None,
+            failures: Vec::new(),
+            checks: 0,
+            looked: 0,
+            events: 0,
+            commands: 0,
+        };
+        play.now = play.start();
+        let texts = play.documents(&scenario.documents).and_then(|texts| play.compiled(&texts).map(|()| texts));
+        match texts {
+            Ok(texts) => {
+                play.opening = Some(texts);
+                Ok(play)
+            }
+            Err(findings) => Err(play.reported(Outcome::Refused { findings })),
+        }
+    }
+
+    /// When it begins.
+    pub fn start(&self) -> Time {
+        match self.scenario.steps.first().and_then(|step| step.when) {
+            Some(When::At(start)) => start,
+            // Whoever read the scenario has seen that its first step says when.
+            _ => Time::default(),
+        }
+    }
+
+    /// Engines that share the people among them.
+    pub fn partitions(&self) -> u32 {
+        self.scenario.partitions
+    }
+
+    /// When the next step happens; `None`: it is over.
+    pub fn next_at(&self) -> Option<Time> {
+        let step = self.scenario.steps.get(self.done)?;
+        let at = match step.when {
+            None => self.now,
+            Some(When::At(at)) => at,
+            Some(When::After(span)) => self.now.plus(span),
+        };
+        Some(at.max(self.now))
+    }
+
+    /// Lets time pass to the next step and does it.
+    pub fn step(&mut self, world: &mut dyn World) {
+        if let Err(broken) = self.try_step(world) {
+            self.broken(broken);
+        }
+    }
+
+    /// It cannot go on.
+    pub fn broken(&mut self, why: Broken) {
+        let place = self.scenario.steps.get(self.done.saturating_sub(1)).map_or(BEGIN, |step| step.place);
+        self.fail(place, "the run", "goes to the end".to_owned(), why);
+        self.done = self.scenario.steps.len();
+    }
+
+    /// What came of it.
+    pub fn report(mut self) -> Report {
+        let outcome = match std::mem::take(&mut self.failures) {
+            failures if failures.is_empty() => Outcome::Passed,
+            failures => Outcome::Failed { failures },
+        };
+        self.reported(outcome)
+    }
+
+    fn reported(&self, outcome: Outcome) -> Report {
+        let Scenario { name, file, .. } = self.scenario;
+        Report { scenario: name.clone(), file: file.clone(), checks: self.checks, outcome }
+    }
+
+    fn try_step(&mut self, world: &mut dyn World) -> Result<(), Broken> {
+        let scenario = self.scenario;
+        let Some(step) = scenario.steps.get(self.done) else { return Ok(()) };
+        self.done += 1;
+        if let Some(texts) = self.opening.take() {
+            world.advance(self.now)?;
+            self.put_in_force(world, BEGIN, &texts, (&[], None))?;
+        }
+        self.pass_time(world, step)?;
+        self.act(world, step)?;
+        world.settle()
+    }
+
     /// The texts of documents, without the sections that are left out.
     fn documents(&self, documents: &[Document]) -> Result<Vec<Text>, Vec<Finding>> {
         let mut texts: Vec<Text> = Vec::new();
@@ -95,45 +224,22 @@ impl Run<'_> {
         Err(located.collect())
     }
 
-    fn play(&mut self, texts: &[Text]) -> Outcome {
-        if let Err(broken) = self.steps(texts) {
-            // The step at which it broke is the last one that was looked at: said without a better place.
-            self.fail(BEGIN, "the run", "goes to the end".to_owned(), broken);
-        }
-        match std::mem::take(&mut self.failures) {
-            failures if failures.is_empty() => Outcome::Passed,
-            failures => Outcome::Failed { failures },
-        }
-    }
-
-    fn steps(&mut self, texts: &[Text]) -> Result<(), Broken> {
-        let start = self.scenario.steps.first().and_then(|step| step.when);
-        let Some(When::At(start)) = start else { return Err("the first step does not say when".to_owned()) };
-        let mut world = World::new(start, self.scenario.partitions)?;
-        self.put_in_force(&mut world, BEGIN, texts, None)?;
-        for step in &self.scenario.steps {
-            self.pass_time(&mut world, step)?;
-            self.step(&mut world, step)?;
-            world.settle()?;
-        }
-        Ok(())
-    }
-
-    fn pass_time(&mut self, world: &mut World, step: &Step) -> Result<(), Broken> {
+    fn pass_time(&mut self, world: &mut dyn World, step: &Step) -> Result<(), Broken> {
         let to = match step.when {
             None => return Ok(()),
             Some(When::At(at)) => at,
-            Some(When::After(span)) => world.now.plus(span),
+            Some(When::After(span)) => self.now.plus(span),
         };
-        if to < world.now {
-            let (expected, now) = (self.moment(to), self.moment(world.now));
+        if to < self.now {
+            let (expected, now) = (self.moment(to), self.moment(self.now));
             self.fail(step.place, "time", format!("{expected} is not past"), format!("it is {now} already"));
             return Ok(());
         }
+        self.now = to;
         world.advance(to)
     }
 
-    fn step(&mut self, world: &mut World, step: &Step) -> Result<(), Broken> {
+    fn act(&mut self, world: &mut dyn World, step: &Step) -> Result<(), Broken> {
         match &step.doing {
             Doing::Nothing => Ok(()),
             Doing::Event(spec) => {
@@ -144,21 +250,23 @@ impl Run<'_> {
             Doing::Link(people) => {
                 let ids = people.iter().filter_map(|person| self.scenario.identifiers(person).first());
                 let under: Vec<IdKey> = ids.cloned().collect();
-                let event = self.bare_event(world, Kind::IdentityLinked, String::new(), under, None);
-                let fields = Fields::new().with("evidence", Value::text("strong"));
-                world.event(Event { fields, ..event })
+                let mut event = self.bare_event(Kind::IdentityLinked, String::new(), under, None);
+                event.fields = Fields::new().with("evidence", Value::text("strong"));
+                world.event(named(event))
             }
-            Doing::Load { documents, refused } => self.load(world, step.place, documents, refused.as_deref()),
+            Doing::Load { documents, migrations, refused } => {
+                self.load(world, step.place, documents, (migrations, refused.as_deref()))
+            }
             Doing::Expect(expectations) => self.look(world, expectations),
         }
     }
 
     fn load(
         &mut self,
-        world: &mut World,
+        world: &mut dyn World,
         place: Place,
         documents: &[Document],
-        refused: Option<&str>,
+        answer: (&[Migration], Option<&str>),
     ) -> Result<(), Broken> {
         let texts = match self.documents(documents) {
             Ok(texts) => texts,
@@ -169,32 +277,71 @@ impl Run<'_> {
                 return Ok(());
             }
         };
-        self.put_in_force(world, place, &texts, refused)
+        self.put_in_force(world, place, &texts, answer)
     }
 
     fn put_in_force(
         &mut self,
-        world: &mut World,
+        world: &mut dyn World,
         place: Place,
         texts: &[Text],
-        refused: Option<&str>,
+        (migrations, refused): (&[Migration], Option<&str>),
     ) -> Result<(), Broken> {
         for text in texts.iter().filter(|text| text.is_directory) {
-            let answer = world.set_directory(text.source.yaml.clone())?;
+            let body = CommandBody::SetDirectory { yaml: text.source.yaml.clone() };
+            let answer = self.command(world, OPERATOR, body)?;
             self.answered(place, "the directory", refused, answer);
         }
         let playbooks = playbooks(texts);
         if !playbooks.is_empty() {
-            let answer = world.activate(playbooks)?;
+            let expected_active = world.active(&self.tenant)?;
+            let (sources, remove, migrations) = (playbooks.clone(), Vec::new(), migrations.to_vec());
+            let body = CommandBody::Activate { sources, remove, expected_active, migrations };
+            let answer = self.command(world, OPERATOR, body)?;
+            if answer.is_ok() {
+                self.activated(playbooks);
+            }
             self.answered(place, "the playbooks", refused, answer);
         }
         Ok(())
     }
 
-    fn by_hand(&mut self, world: &mut World, place: Place, by_hand: &ByHand) -> Result<(), Broken> {
+    fn activated(&mut self, playbooks: Vec<PlaybookSource>) {
+        for source in playbooks {
+            match self.active.iter_mut().find(|known| known.id == source.id) {
+                Some(known) => *known = source,
+                None => self.active.push(source),
+            }
+        }
+        self.bundle = compile(&self.active, 1).ok();
+    }
+
+    fn command(
+        &mut self,
+        world: &mut dyn World,
+        actor: &str,
+        body: CommandBody,
+    ) -> Result<Result<(), Refusal>, Broken> {
+        self.commands += 1;
+        world.command(Command {
+            request_id: format!("command-{}", self.commands),
+            tenant: self.tenant.clone(),
+            actor: actor.to_owned(),
+            received_at: self.now,
+            body,
+        })
+    }
+
+    /// The contact that these identifiers stand for, if anything is known of it, and every cell that does.
+    fn contact(&self, world: &mut dyn World, ids: &[IdKey]) -> Result<(Option<Contact>, Vec<CellKey>), Broken> {
+        let cells: Vec<CellKey> = ids.iter().map(|id| CellKey::of(&self.tenant, id)).collect();
+        world.contact(&self.tenant, ids, cells)
+    }
+
+    fn by_hand(&mut self, world: &mut dyn World, place: Place, by_hand: &ByHand) -> Result<(), Broken> {
         let ids = self.scenario.identifiers(&by_hand.person);
-        let (known, _) = world.contact(ids)?;
-        let contact = CellKey::of(TENANT, &ids[0]);
+        let (known, _) = self.contact(world, ids)?;
+        let contact = CellKey::of(&self.tenant, &ids[0]);
         let reason = by_hand.reason.clone();
         let body = match by_hand.edit.clone() {
             Edit::Card { board, to, seen } => {
@@ -204,7 +351,7 @@ impl Run<'_> {
             Edit::Tags { add, remove } => CommandBody::EditTags { contact, add, remove, reason },
         };
         let what = format!("{} {}", by_hand.person, body.name());
-        let answer = world.command(&by_hand.by, body)?;
+        let answer = self.command(world, &by_hand.by, body)?;
         self.answered(place, &what, by_hand.refused.as_deref(), answer);
         Ok(())
     }
@@ -224,36 +371,37 @@ impl Run<'_> {
         }
     }
 
-    fn look(&mut self, world: &World, expectations: &[PersonExpectation]) -> Result<(), Broken> {
+    fn look(&mut self, world: &mut dyn World, expectations: &[PersonExpectation]) -> Result<(), Broken> {
         for expectation in expectations {
-            let (contact, cells) = world.contact(self.scenario.identifiers(&expectation.person))?;
+            let (contact, cells) = self.contact(world, self.scenario.identifiers(&expectation.person))?;
+            let said = world.said()?;
             let seen = Seen {
                 file: &self.scenario.file,
                 zone: self.scenario.zone,
-                now: world.now,
+                now: self.now,
                 person: &expectation.person,
                 contact: contact.as_ref(),
                 cells: &cells,
-                bundle: world.bundle(),
-                history: &world.outputs,
-                news: &world.outputs[self.looked..],
+                bundle: self.bundle.as_ref(),
+                history: said,
+                news: &said[self.looked..],
             };
             for check in &expectation.checks {
                 self.checks += 1;
                 self.failures.extend(seen.check(check));
             }
         }
-        self.looked = world.outputs.len();
+        self.looked = world.said()?.len();
         Ok(())
     }
 
     /// The event a step gives; `None` when it cannot be one, which is a failure.
-    fn event(&mut self, world: &World, place: Place, spec: &EventSpec) -> Result<Option<Event>, Broken> {
+    fn event(&mut self, world: &mut dyn World, place: Place, spec: &EventSpec) -> Result<Option<Event>, Broken> {
         let ids = self.scenario.identifiers(&spec.person);
         let under = if spec.under.is_empty() { ids.iter().take(1).cloned().collect() } else { spec.under.clone() };
-        let mut event = self.bare_event(world, spec.kind, spec.custom_name.clone(), under, spec.id.as_deref());
-        event.occurred_at = Some(spec.occurred.unwrap_or(world.now));
-        if let Err((place, message)) = fill(&mut event, spec, self.scenario, world.bundle()) {
+        let mut event = self.bare_event(spec.kind, spec.custom_name.clone(), under, spec.id.as_deref());
+        event.occurred_at = Some(spec.occurred.unwrap_or(self.now));
+        if let Err((place, message)) = fill(&mut event, spec, self.scenario, self.bundle.as_ref()) {
             self.fail(place, event.name(), "an event".to_owned(), message);
             return Ok(None);
         }
@@ -261,11 +409,11 @@ impl Run<'_> {
             event.subject.push(IdKey::new(IdKind::Group, read::CORP, group));
         }
         if let Some(step) = &spec.touch {
-            let (_, cells) = world.contact(ids)?;
+            let (_, cells) = self.contact(world, ids)?;
             let named = |touch: &&touchline_model::output::Touch| {
                 touch.step == *step || format!("{}/{}", touch.journey, touch.step) == *step
             };
-            let Some(touch) = found::touches(&world.outputs, &cells).rev().find(named) else {
+            let Some(touch) = found::touches(world.said()?, &cells).rev().find(named) else {
                 let what = format!("{} {}", spec.person, event.name());
                 self.fail(place, &what, format!("a touch of {step}"), "none was said".to_owned());
                 return Ok(None);
@@ -275,32 +423,25 @@ impl Run<'_> {
                 event.fields.set("touch_id", Value::text(touch.id.as_str()));
             }
         }
-        Ok(Some(event))
+        Ok(Some(named(event)))
     }
 
-    fn bare_event(
-        &mut self,
-        world: &World,
-        kind: Kind,
-        custom_name: String,
-        subject: Vec<IdKey>,
-        id: Option<&str>,
-    ) -> Event {
+    fn bare_event(&mut self, kind: Kind, custom_name: String, subject: Vec<IdKey>, id: Option<&str>) -> Event {
         self.events += 1;
         let basis = id.map_or_else(|| format!("#{}", self.events), str::to_owned);
         Event {
-            id: EventId::derive(TENANT, Channel::Api.name(), "scenario", "scenario", basis.as_bytes()),
+            id: EventId([0; 16]),
             kind,
             custom_name,
-            tenant: TENANT.to_owned(),
+            tenant: self.tenant.clone(),
             channel: Channel::Api,
             account: read::CORP.to_owned(),
-            occurred_at: Some(world.now),
+            occurred_at: Some(self.now),
             precision: Precision::Millisecond,
-            received_at: world.now,
+            received_at: self.now,
             subject,
             actor: Actor::Customer,
-            native: Native::default(),
+            native: Native { kind: SOURCE.to_owned(), id: basis, ..Native::default() },
             cause: EventCause::default(),
             fields: Fields::new(),
             private: Private::default(),
@@ -316,6 +457,13 @@ impl Run<'_> {
         let (file, what) = (self.scenario.file.clone(), what.to_owned());
         self.failures.push(Failure { file, line, column, what, expected, found, because: Vec::new() });
     }
+}
+
+/// The event with the id that source and number give it, as for whatever comes in.
+fn named(event: Event) -> Event {
+    let id =
+        EventId::of_source(&event.tenant, event.channel.name(), &event.account, &event.native.kind, &event.native.id);
+    Event { id, ..event }
 }
 
 /// Sets the fields of an event, each where it belongs and of the type it has.

@@ -1,192 +1,49 @@
-//! Engines over maps in memory, with what they tell each other delivered at once, and a clock that stops at every due
-//! moment: no log, no store, no processor.
+//! Where a scenario is played.
 
-use std::collections::VecDeque;
-use touchline_engine::{Effects, Engine, Map};
-use touchline_model::command::{Command, CommandBody, PlaybookSource};
+use touchline_model::command::Command;
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::output::{Contact, Numbered, Outcome, Output};
-use touchline_model::record::{Input, Record};
 use touchline_model::time::Time;
-use touchline_playbook::bundle::Bundle;
-
-/// Where the scenario does not say: several, so that people who are linked live apart at first.
-pub(crate) const PARTITIONS: u32 = 4;
-/// Each is a whole engine, and nothing shows with many that does not with a few.
-pub(crate) const PARTITIONS_MAX: u32 = 16;
-/// Whose world it is.
-pub(crate) const TENANT: &str = "acme";
-/// Ticks per stretch of time: a timer that never goes away must not hang the run.
-const TICKS_MAX: usize = 100_000;
-/// Forwards followed to find a contact: no real chain is that long.
-const FORWARDS_MAX: usize = 64;
 
 /// Why a run cannot go on. None of it is the playbook's fault.
-pub(crate) type Broken = String;
+pub type Broken = String;
 
 /// A command that was refused: code and detail.
-pub(crate) type Refusal = (String, String);
+pub type Refusal = (String, String);
 
-/// Everything there is.
-pub(crate) struct World {
-    parts: Vec<Part>,
-    /// Everything said so far.
-    pub(crate) outputs: Vec<Numbered>,
-    /// The only clock.
-    pub(crate) now: Time,
-    commands: u32,
-}
-
-/// One partition: an engine, its state and the next offset of its log.
-struct Part {
-    engine: Engine,
-    map: Map,
-    offset: u64,
-}
-
-impl World {
-    pub(crate) fn new(start: Time, partitions: u32) -> Result<Self, Broken> {
-        let mut parts = Vec::new();
-        for partition in 0..partitions {
-            let map = Map::default();
-            let engine = Engine::open(&map, partition, partitions).map_err(|error| error.to_string())?;
-            parts.push(Part { engine, map, offset: 0 });
-        }
-        Ok(Self { parts, outputs: Vec::new(), now: start, commands: 0 })
-    }
-
-    /// Loads entries of the directory.
-    pub(crate) fn set_directory(&mut self, yaml: String) -> Result<Result<(), Refusal>, Broken> {
-        self.command("li", CommandBody::SetDirectory { yaml })
-    }
-
-    /// Puts playbooks in force.
-    pub(crate) fn activate(&mut self, sources: Vec<PlaybookSource>) -> Result<Result<(), Refusal>, Broken> {
-        let expected_active = self.bundle().map_or(0, |bundle| bundle.number);
-        self.command("li", CommandBody::Activate { sources, remove: Vec::new(), expected_active })
-    }
-
-    /// The bundle in force.
-    pub(crate) fn bundle(&self) -> Option<&Bundle> {
-        self.parts[0].engine.bundle(TENANT)
-    }
-
-    /// Gives a command and everything that follows from it; how it was answered.
-    pub(crate) fn command(&mut self, actor: &str, body: CommandBody) -> Result<Result<(), Refusal>, Broken> {
-        self.commands += 1;
-        let request_id = format!("command-{}", self.commands);
-        let key = body.contact().cloned();
-        let command = Command {
-            request_id: request_id.clone(),
-            tenant: TENANT.to_owned(),
-            actor: actor.to_owned(),
-            received_at: self.now,
-            body,
-        };
-        let partition = key.as_ref().map_or(0, |key| key.partition(self.partitions()));
-        self.append(partition, key.map(|key| key.to_string()), Input::Command(Box::new(command)))?;
-        let answer = self.outputs.iter().rev().find_map(|said| match &said.output {
-            Output::CommandResult(result) if result.request_id == request_id => Some(&result.outcome),
-            _ => None,
-        });
-        match answer {
-            Some(Outcome::Accepted) => Ok(Ok(())),
-            Some(Outcome::Refused { code, detail, .. }) => Ok(Err((code.clone(), detail.clone()))),
-            None => Err("a command was not answered".to_owned()),
-        }
-    }
-
+/// Engines in memory, a log that is replayed, or a running server: whatever takes events and commands, has a clock that
+/// only moves when it is told to, and says what came of it.
+pub trait World {
+    /// Lets time pass until `to`, through every due moment on the way. Never back: a moment that is past is no error.
+    fn advance(&mut self, to: Time) -> Result<(), Broken>;
+    /// Lets happen what is due now.
+    fn settle(&mut self) -> Result<(), Broken>;
     /// Appends an event under its native key, now.
-    pub(crate) fn event(&mut self, event: Event) -> Result<(), Broken> {
-        let key = event.key();
-        self.append(key.partition(self.partitions()), Some(key.to_string()), Input::Event(Box::new(event)))
-    }
-
-    /// Lets time pass until `to`, ticking every partition at each due moment on the way.
-    pub(crate) fn advance(&mut self, to: Time) -> Result<(), Broken> {
-        self.fire_until(to)?;
-        self.now = to.max(self.now);
-        self.tick()
-    }
-
-    /// Lets happen what is due by now, as the owner of a partition does without being asked.
-    pub(crate) fn settle(&mut self) -> Result<(), Broken> {
-        self.fire_until(self.now)
-    }
-
-    fn fire_until(&mut self, to: Time) -> Result<(), Broken> {
-        for _ in 0..TICKS_MAX {
-            let Some(due) = self.next_due()?.filter(|due| *due <= to) else { return Ok(()) };
-            self.now = due.max(self.now);
-            self.tick()?;
-        }
-        Err(format!("time does not get past {}: more than {TICKS_MAX} ticks", self.now))
-    }
-
-    fn next_due(&self) -> Result<Option<Time>, Broken> {
-        let mut next: Option<Time> = None;
-        for part in &self.parts {
-            let due = part.engine.next_due(&part.map).map_err(|error| error.to_string())?;
-            next = [next, due].into_iter().flatten().min();
-        }
-        Ok(next)
-    }
-
-    fn tick(&mut self) -> Result<(), Broken> {
-        for partition in 0..self.partitions() {
-            self.append(partition, None, Input::Tick { wall: self.now })?;
-        }
-        Ok(())
-    }
-
-    fn partitions(&self) -> u32 {
-        u32::try_from(self.parts.len()).unwrap_or(PARTITIONS)
-    }
-
-    /// The contact that holds these identifiers, if anything is known of them, and every cell that stands for it.
-    pub(crate) fn contact(&self, ids: &[IdKey]) -> Result<(Option<Contact>, Vec<CellKey>), Broken> {
-        let mut cells: Vec<CellKey> = ids.iter().map(|id| CellKey::of(TENANT, id)).collect();
-        let mut found = None;
-        for mut cell in cells.clone() {
-            for _ in 0..FORWARDS_MAX {
-                let part = &self.parts[cell.partition(self.partitions()) as usize];
-                let contact = part.engine.public_contact(&part.map, &cell).map_err(|error| error.to_string())?;
-                let Some(contact) = contact else { break };
-                let Some(to) = contact.merged_into.clone() else {
-                    found.get_or_insert(contact);
-                    break;
-                };
-                cells.push(to.clone());
-                cell = to;
-            }
-        }
-        cells.sort();
-        cells.dedup();
-        Ok((found, cells))
-    }
-
-    /// Appends and delivers what follows from it, everywhere, until nobody has anything to tell.
-    fn append(&mut self, partition: u32, key: Option<String>, input: Input) -> Result<(), Broken> {
-        let mut queue = VecDeque::from([(partition, key, input)]);
-        while let Some((partition, key, input)) = queue.pop_front() {
-            let part = &mut self.parts[partition as usize];
-            let record = Record { offset: part.offset, append_time: self.now, key, input: Ok(input) };
-            let effects = part.apply(&record)?;
-            self.outputs.extend(effects.outputs);
-            for (destination, looped) in effects.loops {
-                let key = looped.body.target().map(ToString::to_string);
-                queue.push_back((destination, key, Input::Loop(Box::new(looped))));
-            }
-        }
-        Ok(())
-    }
+    fn event(&mut self, event: Event) -> Result<(), Broken>;
+    /// Gives a command; how it was answered.
+    fn command(&mut self, command: Command) -> Result<Result<(), Refusal>, Broken>;
+    /// Number of the bundle in force, 0 for none.
+    fn active(&mut self, tenant: &str) -> Result<u64, Broken>;
+    /// The contact that holds these identifiers, if anything is known of them, and every cell that stands for it:
+    /// `cells` (their own) and those it was merged into.
+    fn contact(
+        &mut self,
+        tenant: &str,
+        ids: &[IdKey],
+        cells: Vec<CellKey>,
+    ) -> Result<(Option<Contact>, Vec<CellKey>), Broken>;
+    /// Everything said so far, in order; of other tenants, too, where several share the world.
+    fn said(&mut self) -> Result<&[Numbered], Broken>;
 }
 
-impl Part {
-    fn apply(&mut self, record: &Record) -> Result<Effects, Broken> {
-        let effects = self.map.apply(&mut self.engine, record).map_err(|error| error.to_string())?;
-        self.offset += 1;
-        Ok(effects)
-    }
+/// How a command was answered.
+pub fn answer(said: &[Numbered], request_id: &str) -> Option<Result<(), Refusal>> {
+    said.iter().rev().find_map(|said| match &said.output {
+        Output::CommandResult(result) if result.request_id == request_id => Some(match &result.outcome {
+            Outcome::Accepted => Ok(()),
+            Outcome::Refused { code, detail, .. } => Err((code.clone(), detail.clone())),
+        }),
+        _ => None,
+    })
 }

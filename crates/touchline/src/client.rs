@@ -12,7 +12,7 @@ use touchline_model::time::{Time, Zone};
 use touchline_proto::v1;
 
 /// Options of every command that talks to a server.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Server {
     /// gRPC address of the server; default: what `touchline dev` wrote into `.touchline/ports.json`,
     /// else 127.0.0.1:7090
@@ -58,6 +58,11 @@ impl Server {
     pub(crate) fn http(&self) -> String {
         let known = || Ports::of_default_directory().map(|ports| ports.http);
         with_scheme(&self.http.clone().or_else(known).unwrap_or_else(|| "127.0.0.1:7080".to_owned()))
+    }
+
+    /// The same questions to a process at another gRPC address.
+    pub(crate) fn at(&self, address: &str) -> Self {
+        Self { server: Some(address.to_owned()), ..self.clone() }
     }
 
     /// Connects to the gRPC server.

@@ -6,6 +6,7 @@ pub(crate) mod contact;
 pub(crate) mod directory;
 pub(crate) mod link;
 pub(crate) mod playbook;
+pub(crate) mod playbook_plan;
 pub(crate) mod playbook_test;
 pub(crate) mod replay;
 pub(crate) mod segment;

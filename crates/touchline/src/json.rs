@@ -2,8 +2,11 @@
 
 use prost::Message;
 use serde_json::{Map, Value, json};
+use touchline_log::Topic;
+use touchline_model::id::{CellKey, IdKind};
 use touchline_model::output::Stream;
 use touchline_model::time::Time;
+use touchline_model::token;
 use touchline_proto::v1;
 
 /// A moment as RFC 3339 in UTC with milliseconds.
@@ -60,6 +63,56 @@ pub(crate) fn output(stream: Stream, bytes: &[u8]) -> Result<Value, prost::Decod
         Stream::CommandResults => command_result(&v1::CommandResult::decode(bytes)?),
         Stream::DeadLetters => dead_letter(&v1::DeadLetter::decode(bytes)?),
     })
+}
+
+/// The public record of a contact, as a line beside outputs.
+pub(crate) fn contact_record(record: &v1::Contact) -> Value {
+    let mut line = contact(record);
+    line["topic"] = Topic::Contacts.name().into();
+    line
+}
+
+/// Where a record lies and which number it has there: another run, other places.
+const PLACES: [&str; 6] = ["sequence", "source", "position", "origin", "version", "by"];
+/// What stands for every token: each is drawn.
+const A_TOKEN: &str = "a token";
+
+/// Lines without what differs from run to run, sorted: whose, what, when and why.
+pub(crate) fn comparable(mut lines: Vec<Value>) -> Vec<Value> {
+    lines.iter_mut().for_each(forget_places);
+    lines.sort_by_cached_key(Value::to_string);
+    lines
+}
+
+fn forget_places(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|name, _| !PLACES.contains(&name.as_str()));
+            fields.values_mut().for_each(forget_places);
+        }
+        Value::Array(values) => values.iter_mut().for_each(forget_places),
+        // As a `state`, and as the key of its cell.
+        Value::String(text) if text.starts_with(token::PREFIX) || is_token_cell(text) => *value = A_TOKEN.into(),
+        // Ids of what a rule hands over name the event's place.
+        Value::String(text) if text.contains('@') => {
+            let parts: Vec<&str> = text.split('/').map(|part| without_place(part).unwrap_or(part)).collect();
+            *value = parts.join("/").into();
+        }
+        _ => {}
+    }
+}
+
+/// `#1` of `3@17#1`.
+fn without_place(part: &str) -> Option<&str> {
+    let at = part.find('#')?;
+    let (place, number) = part.split_at(at);
+    let (partition, offset) = place.split_once('@')?;
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    (is_number(partition) && is_number(offset)).then_some(number)
+}
+
+fn is_token_cell(text: &str) -> bool {
+    CellKey::parse(text).is_ok_and(|key| key.kind() == IdKind::Token)
 }
 
 /// A tag change.
@@ -325,4 +378,50 @@ pub(crate) fn timeline_entry(entry: &v1::TimelineEntry) -> Value {
         "summary": entry.summary,
         "entry": body,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(line: Value) -> Value {
+        comparable(vec![line]).remove(0)
+    }
+
+    #[test]
+    fn where_a_record_lies_does_not_count_and_all_else_does() {
+        let line = |sequence: u64, partition: u32, clock: &str, kind: &str| {
+            json!({
+                "topic": "touches", "sequence": sequence, "source": {"partition": partition, "offset": 7}, "clock": clock,
+                "cause": {"kind": kind, "position": {"partition": partition, "offset": 9}},
+                "steps": [{"version": sequence, "id": "a"}],
+            })
+        };
+        assert_eq!(one(line(1, 0, "t", "timer")), one(line(2, 3, "t", "timer")));
+        assert_ne!(one(line(1, 0, "t", "timer")), one(line(1, 0, "u", "timer")));
+        assert_ne!(one(line(1, 0, "t", "timer")), one(line(1, 0, "t", "goal")));
+    }
+
+    #[test]
+    fn tokens_are_drawn_and_other_states_are_not() {
+        let of = |name: &str, text: &str| one(json!({"topic": "contacts", name: text}));
+        assert_eq!(of("state", "t.k3Jq9"), of("state", "t.m4Kr0"));
+        assert_eq!(of("contact", "demo/token/state/k3Jq9"), of("contact", "demo/token/state/m4Kr0"));
+        assert_ne!(of("state", "官网"), of("state", "门店"));
+        assert_ne!(of("contact", "demo/yz_open_id/youzan/a"), of("contact", "demo/yz_open_id/youzan/b"));
+    }
+
+    #[test]
+    fn ids_that_name_a_place_are_those_of_any_place_and_a_part_that_looks_like_one_is_kept() {
+        let of = |id: &str| one(json!({"topic": "touches", "id": id}));
+        assert_eq!(of("s/c/p/r/3@4#1"), of("s/c/p/r/0@88#1"));
+        assert_ne!(of("s/c/p/r/3@4#1"), of("s/c/p/r/3@4#2"));
+        assert_ne!(of("s/c/p/r@x/1#1"), of("s/c/p/r@y/1#1"));
+    }
+
+    #[test]
+    fn lines_are_sorted() {
+        let lines = ["b", "a"].map(|text| json!({"topic": text}));
+        assert_eq!(comparable(lines.to_vec()), [json!({"topic": "a"}), json!({"topic": "b"})]);
+    }
 }

@@ -14,10 +14,11 @@ mod json;
 mod listen;
 mod roles;
 mod serve;
+mod worlds;
 
 use clap::{Parser, Subcommand};
 use client::Server;
-use commands::{board, contact, link, playbook, replay, segment, send, status, topics, touches, verify};
+use commands::{board, contact, link, playbook, playbook_test, replay, segment, send, status, topics, touches, verify};
 
 /// Records, headers and store values come and go by the dozen for each event.
 #[global_allocator]
@@ -96,6 +97,7 @@ fn main() -> std::process::ExitCode {
         Command::Serve(options) => serve::run(*options),
         Command::Topics(command) => topics::run(&cli.server, &command),
         Command::Replay(options) => replay::run(&cli.server, &options),
+        Command::Playbook(playbook::Command::Test(options)) => playbook_test::run(&cli.server, &options),
         Command::Link(command) => link::run(&cli.server, command),
         Command::Verify(options) => verify::run(&cli.server, &options),
         command => block_on(command, &cli.server),

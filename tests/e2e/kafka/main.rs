@@ -4,4 +4,5 @@ mod damage;
 mod faults;
 mod fleet;
 mod kills;
+mod scenarios;
 mod setting;

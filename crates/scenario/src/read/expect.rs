@@ -79,7 +79,7 @@ impl Reader<'_> {
         texts
     }
 
-    fn named(&mut self, node: &Node) -> Vec<(String, Wanted)> {
+    pub(super) fn named(&mut self, node: &Node) -> Vec<(String, Wanted)> {
         let entries = self.entries(node);
         entries.iter().filter_map(|(name, node)| Some((name.text.clone(), self.text_or_nothing(node)?))).collect()
     }

@@ -4,7 +4,7 @@ use super::Reader;
 use super::nodes::Entries;
 use crate::format::{ByHand, Doing, Edit, EventSpec, Given, Step, When};
 use crate::values;
-use touchline_model::command::TagRef;
+use touchline_model::command::{Migration, TagRef};
 use touchline_model::id::IdKey;
 use touchline_model::kind::Kind;
 use touchline_model::time::Time;
@@ -14,8 +14,8 @@ use touchline_playbook::syntax::{self, Happening, Test, Word};
 use touchline_playbook::yaml::{Node, NodeKind, Scalar};
 
 /// Keys of a step that are not people.
-const STEP_KEYS: [&str; 9] =
-    ["at", "after", "occurred", "link", "playbook", "playbooks", "directory", "refused", "expect"];
+const STEP_KEYS: [&str; 10] =
+    ["at", "after", "occurred", "link", "playbook", "playbooks", "directory", "migrate", "refused", "expect"];
 /// Steps of one scenario: nobody reads more.
 const STEPS_MAX: usize = 1_000;
 /// Who moves cards and edits tags where the file does not say.
@@ -46,6 +46,7 @@ impl Reader<'_> {
         }
         let occurred = map.take("occurred").and_then(|node| self.moment(node));
         let refused = map.take("refused").and_then(|node| self.text(node)).map(|code| code.text.clone());
+        let migrations = map.take("migrate").map(|node| self.migrations(node)).unwrap_or_default();
         let mut doings: Vec<(Place, Doing)> = Vec::new();
         for (key, node) in map.entries {
             match key.text.as_str() {
@@ -58,7 +59,8 @@ impl Reader<'_> {
                 }
                 "playbook" | "playbooks" | "directory" => {
                     let documents = self.documents(node);
-                    doings.push((key.place, Doing::Load { documents, refused: refused.clone() }));
+                    let (migrations, refused) = (migrations.clone(), refused.clone());
+                    doings.push((key.place, Doing::Load { documents, migrations, refused }));
                 }
                 "expect" => {
                     let expectations = self.expectations(node);
@@ -79,6 +81,23 @@ impl Reader<'_> {
         for (place, doing) in doings {
             steps.push(Step { place, when: when.take(), doing });
         }
+    }
+
+    /// `{商机/旧: 商机/新, 商机/废: ~}`
+    fn migrations(&mut self, node: &Node) -> Vec<Migration> {
+        let named = self.named(node).into_iter();
+        let pairs = named.map(|(from, to)| (TagRef::parse(&from), to.map(|to| TagRef::parse(&to))));
+        let migrations = pairs.map(|(from, to)| match (from, to) {
+            (Some(from), None) => Some(Migration { from, to: None }),
+            (Some(from), Some(Some(to))) => Some(Migration { from, to: Some(to) }),
+            _ => None,
+        });
+        let migrations: Option<Vec<Migration>> = migrations.collect();
+        if migrations.is_none() {
+            let hint = Some("write {group/tag: group/tag}, or {group/tag: ~} where it is taken off".to_owned());
+            self.wrong(node.place, "`migrate` names tags".to_owned(), hint);
+        }
+        migrations.unwrap_or_default()
     }
 
     /// Whoever is looked at is somebody to whom something happens.

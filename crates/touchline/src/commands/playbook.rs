@@ -1,17 +1,15 @@
 //! `touchline playbook`: validate, test, activate, list.
 
 use crate::client::{Server, full, print_json, print_line, refusal};
-use crate::commands::playbook_test;
-use crate::json;
+use crate::commands::{playbook_plan, playbook_test};
 use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use touchline_model::command::PlaybookSource;
-use touchline_playbook::{compile, diagnostic, diff, reference};
+use touchline_model::command::{Migration, PlaybookSource};
+use touchline_playbook::{compile, diagnostic, reference};
 use touchline_proto::v1;
 use touchline_proto::v1::playbook_service_client::PlaybookServiceClient;
-use touchline_proto::v1::segment_service_client::SegmentServiceClient;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -22,7 +20,7 @@ pub(crate) enum Command {
         files: Vec<PathBuf>,
     },
     Test(playbook_test::Options),
-    /// Put playbooks in force; those with a known id are replaced
+    /// Put playbooks in force; those with a known id are replaced. What it changes is shown first
     Activate {
         /// YAML files, in the order of the bundle
         #[arg(required = true)]
@@ -33,6 +31,9 @@ pub(crate) enum Command {
         /// Ids of playbooks to take out
         #[arg(long)]
         remove: Vec<String>,
+        /// What becomes of a tag that goes: OLD=NEW, or OLD=none to take it off; needed while somebody carries it
+        #[arg(long, value_parser = playbook_plan::migration, value_name = "OLD=NEW")]
+        migrate: Vec<Migration>,
         /// Who activates
         #[arg(long, env = "USER", default_value = "")]
         actor: String,
@@ -75,9 +76,11 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
             print_line(reference::markdown().trim_end());
             Ok(())
         }
-        Command::Test(options) => playbook_test::run(server, &options),
-        Command::Activate { files, expect, remove, actor } => activate(server, &files, expect, remove, actor).await,
-        Command::Diff { files, remove, with } => diff(server, &files, &remove, &with).await,
+        Command::Test(_) => unreachable!("handled by the caller"),
+        Command::Activate { files, expect, remove, migrate, actor } => {
+            playbook_plan::activate(server, (&files, remove, migrate), expect, actor).await
+        }
+        Command::Diff { files, remove, with } => playbook_plan::diff(server, &files, &remove, &with).await,
         Command::List => {
             let mut client = PlaybookServiceClient::new(server.connect().await?);
             let request = v1::ListPlaybooksRequest { parent: server.parent(), read: full() };
@@ -123,92 +126,4 @@ fn validate(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
             bail!("{} found in {} playbooks", diagnostics.len(), sources.len())
         }
     }
-}
-
-/// What would change; against files no server is asked.
-async fn diff(server: &Server, files: &[PathBuf], remove: &[String], with: &[PathBuf]) -> anyhow::Result<()> {
-    let (now, client) = if with.is_empty() {
-        let mut client = PlaybookServiceClient::new(server.connect().await?);
-        let request = v1::ListPlaybooksRequest { parent: server.parent(), read: full() };
-        let listed = client.list_playbooks(request).await.map_err(refusal)?.into_inner().playbooks;
-        let now = listed.into_iter().map(|source| PlaybookSource { id: source.id, yaml: source.yaml }).collect();
-        (now, Some(server.connect().await?))
-    } else {
-        (read(with)?, None)
-    };
-    let mut after: Vec<PlaybookSource> = now.iter().filter(|source| !remove.contains(&source.id)).cloned().collect();
-    for source in read(files)? {
-        match after.iter_mut().find(|known| known.id == source.id) {
-            Some(known) => *known = source,
-            None => after.push(source),
-        }
-    }
-    let compiled = |sources: &[PlaybookSource]| {
-        compile::compile(sources, 0).map_err(|found| anyhow::anyhow!("{}", diagnostic::render(&found)))
-    };
-    let (old, new) = (compiled(&now)?, compiled(&after)?);
-    let differences = diff::between(&old, &new);
-    let mut orphans = Vec::new();
-    if let Some(channel) = client {
-        let mut segments = SegmentServiceClient::new(channel);
-        for tag in diff::orphans(&old, &new) {
-            let of = Some(v1::count_segment_request::Of::Filter(format!("tag(\"{tag}\")")));
-            let request = v1::CountSegmentRequest { parent: server.parent(), of, read: full() };
-            let count = segments.count_segment(request).await.map_err(refusal)?.into_inner().count;
-            orphans.push((tag.to_string(), count));
-        }
-    }
-    if server.json {
-        let all: Vec<Value> = differences
-            .iter()
-            .map(|one| json!({"what": one.what, "id": one.id, "change": one.change.name()}))
-            .collect();
-        let carried: Vec<Value> = orphans.iter().map(|(tag, count)| json!({"tag": tag, "contacts": count})).collect();
-        print_json(&json!({"differences": all, "orphans": carried}));
-        return Ok(());
-    }
-    if differences.is_empty() {
-        print_line("nothing changes");
-    }
-    for one in &differences {
-        print_line(format!("{:<8} {} {}", one.change.name(), one.what, one.id));
-    }
-    for (tag, count) in orphans.iter().filter(|(_, count)| *count > 0) {
-        print_line(format!("warning: {count} contacts carry {tag}, which goes"));
-    }
-    Ok(())
-}
-
-async fn activate(
-    server: &Server,
-    files: &[PathBuf],
-    expect: Option<u64>,
-    remove: Vec<String>,
-    actor: String,
-) -> anyhow::Result<()> {
-    let sources = read(files)?;
-    let mut client = PlaybookServiceClient::new(server.connect().await?);
-    let expected_active = match expect {
-        Some(number) => number,
-        None => {
-            let request = v1::ListPlaybooksRequest { parent: server.parent(), read: full() };
-            client.list_playbooks(request).await.map_err(refusal)?.into_inner().bundle
-        }
-    };
-    let request = v1::ActivatePlaybookRequest {
-        parent: server.parent(),
-        sources: sources.into_iter().map(|source| source.yaml).collect(),
-        remove,
-        expected_active,
-        request_id: uuid::Uuid::new_v4().to_string(),
-        actor,
-    };
-    let reply = client.activate_playbook(request).await.map_err(refusal)?.into_inner();
-    let diagnostics: Vec<Value> = reply.diagnostics.iter().map(json::diagnostic).collect();
-    if server.json {
-        print_json(&json!({"bundle": reply.bundle, "diagnostics": diagnostics}));
-    } else {
-        print_line(format!("bundle {} is in force", reply.bundle));
-    }
-    Ok(())
 }

@@ -1,11 +1,13 @@
-//! `touchline playbook test`: scenarios, without a server.
+//! `touchline playbook test`: scenarios, without a server or on a running one.
 
 use crate::client::{Server, print_json, print_line};
+use crate::worlds::Live;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use touchline_scenario::{Finding, Outcome, Scenario, Sources, run as play};
+use touchline_model::time::Time;
+use touchline_scenario::{Finding, Outcome, Play, Report, Scenario, Sources, run as play};
 
 const EXAMPLES: &str = r#"A scenario is a YAML file: who does what when, and what is to be seen afterwards.
 
@@ -37,19 +39,28 @@ tests/scenarios.
 Examples:
   touchline playbook test price-test.yaml
   touchline playbook test tests/scenarios --json
+  touchline dev --clock manual --clock-start 2020-01-01T00:00:00+08:00 --data-dir /tmp/fresh &
+  touchline playbook test tests/scenarios --live
 
 Exit status: 0 when every scenario passed, else 1."#;
 
 /// Play scenarios against playbooks, without a server
 ///
 /// Every scenario runs on the engine in memory with a clock of its own. Of a directory, every YAML file with the key
-/// `scenario` is one.
+/// `scenario` is one. With `--live` all of them are played together on a running server, each for a tenant of its own,
+/// through its public doors: what happens first in any of them happens first.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Options {
     /// Scenario files, or directories of them
     #[arg(required = true)]
     paths: Vec<PathBuf>,
+    /// Play them on the running server (`--server`): its clock is a virtual one, its log has just begun
+    #[arg(long)]
+    live: bool,
+    /// With --live: gRPC address of who takes events, where that is another process
+    #[arg(long, requires = "live", value_name = "HOST:PORT")]
+    ingest: Option<String>,
 }
 
 /// How many scenarios came to what.
@@ -59,7 +70,18 @@ struct Totals {
     failed: usize,
     refused: usize,
     invalid: usize,
+    /// On a running server only: written for another number of partitions.
+    elsewhere: usize,
 }
+
+/// A scenario with the files that it names.
+pub(crate) struct Case {
+    pub(crate) scenario: Scenario,
+    pub(crate) sources: Sources,
+}
+
+/// What came of one file, for people and as data.
+pub(crate) type Told = (String, Value);
 
 pub(crate) fn run(server: &Server, options: &Options) -> anyhow::Result<()> {
     let mut files = Vec::new();
@@ -69,42 +91,100 @@ pub(crate) fn run(server: &Server, options: &Options) -> anyhow::Result<()> {
     if files.is_empty() {
         bail!("no scenario there\nhint: a scenario is a YAML file with the key `scenario`; --help shows one");
     }
-    let mut totals = Totals::default();
-    let mut reports = Vec::new();
-    for (at, file) in files.iter().enumerate() {
-        let (text, report) = one(file, &mut totals)?;
-        if server.json {
-            reports.push(report);
-        } else {
-            print_line(format!("[{}/{}] {text}", at + 1, files.len()));
+    let (mut totals, mut cases, mut told) = (Totals::default(), Vec::new(), Vec::new());
+    for file in &files {
+        match read(file)? {
+            Ok(case) => cases.push(case),
+            Err(invalid) => {
+                totals.invalid += 1;
+                told.push(invalid);
+            }
         }
     }
-    let Totals { passed, failed, refused, invalid } = totals;
-    if server.json {
-        print_json(&json!({
-            "passed": passed, "failed": failed, "refused": refused, "invalid": invalid, "reports": reports,
-        }));
-    }
-    if passed < files.len() {
-        bail!("{passed} passed, {failed} failed, {refused} refused by the compiler, {invalid} no scenario");
+    if options.live {
+        told.extend(play_live(server, options, &cases, &mut totals)?);
+    } else {
+        for case in &cases {
+            told.push(totals.count(play(&case.scenario, &case.sources), None)?);
+        }
     }
     if !server.json {
-        print_line(format!("{passed} passed"));
+        told.iter().enumerate().for_each(|(at, (text, _))| print_line(format!("[{}/{}] {text}", at + 1, told.len())));
+    }
+    let Totals { passed, failed, refused, invalid, elsewhere } = totals;
+    if server.json {
+        let reports: Vec<Value> = told.into_iter().map(|(_, report)| report).collect();
+        print_json(&json!({
+            "passed": passed, "failed": failed, "refused": refused, "invalid": invalid, "not_played": elsewhere,
+            "reports": reports,
+        }));
+    }
+    let elsewhere =
+        if elsewhere == 0 { String::new() } else { format!(", {elsewhere} for other partitions not played") };
+    if failed + refused + invalid > 0 {
+        bail!("{passed} passed, {failed} failed, {refused} refused by the compiler, {invalid} no scenario{elsewhere}");
+    }
+    if !server.json {
+        print_line(format!("{passed} passed{elsewhere}"));
     }
     Ok(())
 }
 
-/// Plays one file: what came of it, for people and as data.
-fn one(file: &Path, totals: &mut Totals) -> anyhow::Result<(String, Value)> {
+impl Totals {
+    /// `live`: whose it was on a server, and where its clock stood when all were over.
+    fn count(&mut self, report: Report, live: Option<(&str, Time)>) -> anyhow::Result<Told> {
+        match report.outcome {
+            Outcome::Passed => self.passed += 1,
+            Outcome::Failed { .. } => self.failed += 1,
+            Outcome::Refused { .. } => self.refused += 1,
+        }
+        let mut value = serde_json::to_value(&report).context("a report as JSON")?;
+        if let Some((tenant, until)) = live {
+            value["tenant"] = tenant.into();
+            value["until"] = until.to_string().into();
+        }
+        Ok((report.to_string(), value))
+    }
+}
+
+/// Plays all of them in one world, whoever is next in time first.
+fn play_live(server: &Server, options: &Options, cases: &[Case], totals: &mut Totals) -> anyhow::Result<Vec<Told>> {
+    let mut told: Vec<Told> = Vec::new();
+    let mut plays: Vec<(String, Play<'_>)> = Vec::new();
+    for (number, case) in (1..).zip(cases) {
+        let tenant = format!("s{number:03}");
+        match Play::open(&case.scenario, &case.sources, &tenant) {
+            Ok(play) => plays.push((tenant, play)),
+            Err(report) => told.push(totals.count(report, None)?),
+        }
+    }
+    let Some(start) = plays.iter().map(|(_, play)| play.start()).min() else { return Ok(told) };
+    let mut live = Live::connect(server, options.ingest.as_deref(), start)?;
+    let partitions = live.partitions();
+    let before = plays.len();
+    plays.retain(|(_, play)| play.partitions() == partitions);
+    totals.elsewhere = before - plays.len();
+    while let Some((_, play)) =
+        plays.iter_mut().filter(|(_, play)| play.next_at().is_some()).min_by_key(|(_, play)| play.next_at())
+    {
+        play.step(&mut live);
+    }
+    for (tenant, play) in plays {
+        told.push(totals.count(play.report(), Some((&tenant, live.now())))?);
+    }
+    Ok(told)
+}
+
+/// Reads one file and those that it names; the inner error is what is wrong with it as a scenario.
+pub(crate) fn read(file: &Path) -> anyhow::Result<Result<Case, Told>> {
     let shown = file.display().to_string();
     let text = std::fs::read_to_string(file).with_context(|| format!("reading {shown}"))?;
     let scenario = match Scenario::read(&shown, &text) {
         Ok(scenario) => scenario,
         Err(findings) => {
-            totals.invalid += 1;
             let listed: Vec<String> = findings.iter().map(Finding::to_string).collect();
             let report = json!({"file": shown, "outcome": "invalid", "findings": findings});
-            return Ok((format!("invalid: {shown}\n{}", listed.join("\n\n")), report));
+            return Ok(Err((format!("invalid: {shown}\n{}", listed.join("\n\n")), report)));
         }
     };
     let mut sources = Sources::new();
@@ -114,14 +194,7 @@ fn one(file: &Path, totals: &mut Totals) -> anyhow::Result<(String, Value)> {
             .with_context(|| format!("reading {}, which {shown} names", path.display()))?;
         sources.insert(name.to_owned(), text);
     }
-    let report = play(&scenario, &sources);
-    match report.outcome {
-        Outcome::Passed => totals.passed += 1,
-        Outcome::Failed { .. } => totals.failed += 1,
-        Outcome::Refused { .. } => totals.refused += 1,
-    }
-    let value = serde_json::to_value(&report).context("a report as JSON")?;
-    Ok((report.to_string(), value))
+    Ok(Ok(Case { scenario, sources }))
 }
 
 /// The scenarios of a path, in order of their names. A file that was named is one, whatever it holds.

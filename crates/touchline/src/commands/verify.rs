@@ -52,13 +52,17 @@ pub(crate) struct Options {
     /// Also write every output and the last state of every contact into this file, one JSON a line. They name people
     #[arg(long, value_name = "FILE")]
     outputs: Option<PathBuf>,
+    /// Leave out of that file where records lie, and sort it: logs of the same story give the same lines
+    #[arg(long, requires = "outputs")]
+    comparable: bool,
 }
 
 pub(crate) fn run(server: &Server, options: &Options) -> anyhow::Result<()> {
     let mut findings = if options.kafka.is_given() { on_kafka(options)? } else { embedded(options)? };
     if let Some(path) = &options.outputs {
         let outputs = findings.log.as_ref();
-        write_outputs(outputs, path).with_context(|| format!("writing the outputs into {}", path.display()))?;
+        write_outputs(outputs, path, options.comparable)
+            .with_context(|| format!("writing the outputs into {}", path.display()))?;
     }
     print(server, &findings);
     if findings.report.is_clean() {
@@ -182,25 +186,25 @@ fn print(server: &Server, findings: &Findings) {
 }
 
 /// Writes outputs in the order of their topics, then the contacts as they are now.
-fn write_outputs(log: &dyn Log, path: &Path) -> anyhow::Result<()> {
-    let mut file = BufWriter::new(std::fs::File::create(path)?);
+fn write_outputs(log: &dyn Log, path: &Path, comparable: bool) -> anyhow::Result<()> {
+    let mut lines = Vec::new();
     for partition in 0..log.partitions() {
         for stream in Stream::ALL {
             for record in read_all(log, Topic::from(stream), partition)? {
-                writeln!(file, "{}", json::output(stream, &record.value)?)?;
+                lines.push(json::output(stream, &record.value)?);
             }
         }
         let mut contacts = BTreeMap::new();
         for record in read_all(log, Topic::Contacts, partition)? {
             if let ContactRecord::Contact(contact) = decode_contact_record(&record.value)? {
-                contacts.insert(record.key, json::contact(&contact_to(&contact)));
+                contacts.insert(record.key, json::contact_record(&contact_to(&contact)));
             }
         }
-        for mut contact in contacts.into_values() {
-            contact["topic"] = Topic::Contacts.name().into();
-            writeln!(file, "{contact}")?;
-        }
+        lines.extend(contacts.into_values());
     }
+    let lines = if comparable { json::comparable(lines) } else { lines };
+    let mut file = BufWriter::new(std::fs::File::create(path)?);
+    lines.iter().try_for_each(|line| writeln!(file, "{line}"))?;
     Ok(file.flush()?)
 }
 

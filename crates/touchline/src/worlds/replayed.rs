@@ -1,0 +1,100 @@
+//! A log in memory under the owners of its partitions: records are encoded, decoded and published as everywhere.
+
+use super::Heard;
+use touchline_model::command::Command;
+use touchline_model::event::Event;
+use touchline_model::id::{CellKey, IdKey};
+use touchline_model::output::{Contact, Numbered, Output};
+use touchline_model::time::Time;
+use touchline_processor::Error;
+use touchline_processor::cluster::Cluster;
+use touchline_scenario::{Broken, Refusal, World, answer};
+
+/// Merges followed to find a contact: no real chain is that long.
+const MERGES_MAX: usize = 64;
+
+/// A cluster on one thread.
+pub(crate) struct Replayed {
+    cluster: Cluster,
+    heard: Heard,
+}
+
+impl Replayed {
+    /// Nothing has happened yet; the clock stands at `start`.
+    pub(crate) fn new(partitions: u32, start: Time) -> anyhow::Result<Self> {
+        Ok(Self { cluster: Cluster::new(partitions, start)?, heard: Heard::default() })
+    }
+
+    /// Everything said, as `touchline replay` shows it, and every contact as it is now.
+    pub(crate) fn end(&self) -> anyhow::Result<(Vec<Numbered>, Vec<Contact>)> {
+        Ok((self.cluster.outputs()?, self.cluster.contacts()?))
+    }
+
+    fn rest(&mut self) -> Result<(), Error> {
+        self.cluster.settle()?;
+        let now = self.cluster.now();
+        self.cluster.pass_due(now)
+    }
+}
+
+fn broken(error: Error) -> Broken {
+    error.to_string()
+}
+
+impl World for Replayed {
+    fn advance(&mut self, to: Time) -> Result<(), Broken> {
+        self.cluster.advance(to).map_err(broken)
+    }
+
+    fn settle(&mut self) -> Result<(), Broken> {
+        self.rest().map_err(broken)
+    }
+
+    fn event(&mut self, event: Event) -> Result<(), Broken> {
+        self.cluster.append_event(event).map_err(broken)?;
+        self.cluster.settle().map_err(broken)
+    }
+
+    fn command(&mut self, command: Command) -> Result<Result<(), Refusal>, Broken> {
+        let request_id = command.request_id.clone();
+        self.cluster.append_command(command).map_err(broken)?;
+        self.cluster.settle().map_err(broken)?;
+        answer(self.said()?, &request_id).ok_or_else(|| "a command was not answered".to_owned())
+    }
+
+    fn active(&mut self, tenant: &str) -> Result<u64, Broken> {
+        let results = self.said()?.iter().rev().filter_map(|said| match &said.output {
+            Output::CommandResult(result) if result.tenant == tenant => Some(result.bundle),
+            _ => None,
+        });
+        Ok(results.max().unwrap_or(0))
+    }
+
+    fn contact(
+        &mut self,
+        _tenant: &str,
+        _ids: &[IdKey],
+        mut cells: Vec<CellKey>,
+    ) -> Result<(Option<Contact>, Vec<CellKey>), Broken> {
+        let contacts = self.cluster.contacts().map_err(broken)?;
+        let of = |cell: &CellKey| contacts.iter().find(|contact| contact.key == *cell);
+        let mut found = None;
+        for mut cell in cells.clone() {
+            for _ in 0..MERGES_MAX {
+                let Some(contact) = of(&cell) else { break };
+                let Some(to) = contact.merged_into.clone() else {
+                    found.get_or_insert(contact);
+                    break;
+                };
+                cells.push(to.clone());
+                cell = to;
+            }
+        }
+        Ok((found.cloned(), cells))
+    }
+
+    fn said(&mut self) -> Result<&[Numbered], Broken> {
+        self.heard.add(self.cluster.outputs().map_err(broken)?);
+        Ok(&self.heard.said)
+    }
+}
