@@ -1,15 +1,17 @@
 //! One record in, effects out: clock, ownership, dedupe, timers, then the cell it addresses.
 
+use crate::activation::{self, Migrations, Stored};
 use crate::cell::{self, Cell, Contact};
 use crate::commands;
 use crate::links::{self, Link};
 use crate::overlay::{Overlay, View, ViewError};
-use crate::public::{self, stored_bundle};
+use crate::public;
 use crate::rules::{Case, Judged};
-use crate::work::{Memory, Tenants, Work};
+use crate::work::{Finished, Memory, Tenants, Work};
 use crate::{
     DEDUPE_HORIZON, HOPS_MAX, Meta, clock, groups, journeys, keys, observed, orders, parting, reaction, timers, tokens,
 };
+use std::sync::Arc;
 use touchline_model::command::Command;
 use touchline_model::directory::Entry;
 use touchline_model::event::Event;
@@ -58,6 +60,8 @@ pub struct Notes {
     pub timers_left: bool,
     /// Tags on phones that the event shows and nobody has said the meaning of.
     pub tags_unknown: u32,
+    /// Cells looked at because a new bundle is in force.
+    pub contacts_settled: u32,
     /// The append time jumped and no witness confirmed it: the owner should append a tick.
     pub clock_refused: bool,
 }
@@ -80,10 +84,10 @@ impl Engine {
         let mut tenants = Tenants::default();
         for (key, bytes) in view.scan(keys::BUNDLES, keys::BUNDLES_END, usize::MAX)? {
             let tenant = String::from_utf8_lossy(&key[keys::BUNDLES.len()..]).into_owned();
-            let (number, sources) = stored_bundle(&bytes)?;
+            let Stored { number, sources, migrations } = activation::stored(&bytes)?;
             let bundle = compile_shared(&sources, number)
                 .map_err(|_| ViewError(format!("bundle {number} in force does not compile in this version")))?;
-            tenants.bundles.insert(tenant, bundle);
+            tenants.bundles.insert(tenant, (bundle, Arc::new(Migrations::new(&migrations))));
         }
         for (_, bytes) in view.scan(keys::ENTRIES, keys::ENTRIES_END, usize::MAX)? {
             let (tenant, entry): (String, Entry) = cell::decode(&bytes)?;
@@ -103,7 +107,7 @@ impl Engine {
 
     /// The bundle in force for a tenant.
     pub fn bundle(&self, tenant: &str) -> Option<&Bundle> {
-        self.tenants.bundles.get(tenant).map(AsRef::as_ref)
+        self.tenants.bundles.get(tenant).map(|(bundle, _)| bundle.as_ref())
     }
 
     /// The public record of the contact at `key`: see [`crate::public_contact`]. `view` must hold everything applied.
@@ -118,11 +122,15 @@ impl Engine {
         }
     }
 
-    /// The earliest moment in the timer index; it may be stale, then a tick clears it.
+    /// The earliest moment in the timer index; it may be stale, then a tick clears it. While contacts are coming under a
+    /// new bundle, this very moment: each record brings some more.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn next_due(&self, view: &dyn View) -> Result<Option<Time>, ViewError> {
+        if !self.meta.settling.is_empty() {
+            return Ok(self.meta.clock);
+        }
         let first = view.scan(&self.meta.timers_from, keys::TIMERS_END, 1)?;
         Ok(first.first().and_then(|(key, _)| keys::parse_timer(key)).map(|(due, _, _)| due))
     }
@@ -141,7 +149,7 @@ impl Engine {
         let mut work = Work::new(meta, memory, overlay, tenants, record.offset, clock, append_time);
         work.effects.notes.clock_refused = advance.refused;
         dispatch(&mut work, record)?;
-        let (effects, activated, listed) = work.finish();
+        let Finished { effects, activated, listed } = work.finish();
         if let Ok(Input::Loop(looped)) = &record.input {
             match (&looped.body, activated) {
                 (LoopBody::Activation { tenant, .. }, Some(bundle)) => {
@@ -171,6 +179,9 @@ fn dispatch(work: &mut Work<'_, '_>, record: &Record) -> Result<(), ViewError> {
         timers::fire_own(work, cell)?;
     }
     timers::fire_due(work)?;
+    if !work.effects.notes.timers_left {
+        activation::settle_some(work)?;
+    }
     match (address, &record.input) {
         (Address::Dead(reason, detail), _) => {
             work.dead(reason, detail);
@@ -466,8 +477,8 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
             parting::receive(work, target, (**snapshot).clone(), *origin)
         }
         LoopBody::Release { target, from } => links::release(work, target, from),
-        LoopBody::Activation { number, tenant, sources } => {
-            commands::activated(work, *number, tenant, sources);
+        LoopBody::Activation { number, tenant, sources, migrations } => {
+            activation::in_force(work, *number, tenant, sources, migrations);
             Ok(())
         }
         LoopBody::Directory { tenant, yaml } => {

@@ -4,24 +4,14 @@ use crate::cell::{Cell, Contact};
 use crate::overlay::ViewError;
 use crate::rules::Case;
 use crate::work::Work;
-use crate::{DEDUPE_HORIZON, keys, links, parting, reaction, tokens};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use touchline_model::command::{Command, CommandBody, PlaybookSource, TagRef};
+use crate::{DEDUPE_HORIZON, activation, keys, links, parting, reaction, tokens};
+use touchline_model::command::{Command, CommandBody, TagRef};
 use touchline_model::id::CellKey;
 use touchline_model::output::{Cause, CommandResult, DeadReason, Outcome, Output};
 use touchline_model::record::LoopBody;
 use touchline_model::time::Time;
 use touchline_playbook::bundle::{Bundle, Facts};
-use touchline_playbook::compile::compile_shared;
 use touchline_playbook::directory;
-
-/// What partition 0 has assigned, ahead of what has come back through the loop.
-#[derive(Debug, Default, Serialize, Deserialize)]
-struct Assigned {
-    number: u64,
-    by_tenant: BTreeMap<String, (u64, Vec<PlaybookSource>)>,
-}
 
 /// A refusal: the state stays as it was.
 pub(crate) struct Refusal {
@@ -40,8 +30,8 @@ pub(crate) fn apply(work: &mut Work<'_, '_>, cell: Option<&CellKey>, command: &C
         return Ok(());
     }
     let done = match (&command.body, cell) {
-        (CommandBody::Activate { sources, remove, expected_active }, None) => {
-            activate(work, command, sources, remove, *expected_active)?
+        (CommandBody::Activate { sources, remove, expected_active, migrations }, None) => {
+            activation::order(work, &command.tenant, (sources, remove, migrations), *expected_active)?
         }
         (CommandBody::SetDirectory { yaml }, None) => set_directory(work, command, yaml),
         (CommandBody::Link { identifier, .. }, Some(cell)) => links::by_hand(work, cell, identifier)?,
@@ -123,9 +113,7 @@ fn tag_changes(bundle: &Bundle, contact: &Contact, body: &CommandBody) -> Result
             }
         }
         CommandBody::EditTags { add, remove, .. } => {
-            let known = |tag: &TagRef| {
-                bundle.groups.get(&tag.group).is_some_and(|group| group.tags.iter().any(|known| known.id == tag.tag))
-            };
+            let known = |tag: &TagRef| bundle.has_tag(tag);
             if let Some(tag) = add.iter().find(|tag| !known(tag)) {
                 return Err(refusal("unknown_tag", format!("no tag {tag} in the active playbooks"), ""));
             }
@@ -158,39 +146,6 @@ pub(crate) fn is_refused_backward(bundle: &Bundle, group: &str, from: &str, to: 
     moves_back && bundle.boards_of_group(group).any(|board| !board.backward)
 }
 
-/// Partition 0 orders activations: a number is assigned and the whole bundle looped to everybody.
-fn activate(
-    work: &mut Work<'_, '_>,
-    command: &Command,
-    sources: &[PlaybookSource],
-    remove: &[String],
-    expected_active: u64,
-) -> Result<Result<(), Refusal>, ViewError> {
-    let mut assigned: Assigned = work.get(keys::ASSIGNED)?.unwrap_or_default();
-    let (active, current) = assigned.by_tenant.get(&command.tenant).cloned().unwrap_or_default();
-    if active != expected_active {
-        let detail = format!("bundle {active} is active, not {expected_active}");
-        return Ok(Err(refusal("stale_bundle", detail, active.to_string())));
-    }
-    let mut bundle: Vec<PlaybookSource> = current.into_iter().filter(|known| !remove.contains(&known.id)).collect();
-    for source in sources {
-        match bundle.iter_mut().find(|known| known.id == source.id) {
-            Some(known) => known.clone_from(source),
-            None => bundle.push(source.clone()),
-        }
-    }
-    let number = assigned.number + 1;
-    if let Err(diagnostics) = compile_shared(&bundle, number) {
-        let detail = diagnostics.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        return Ok(Err(refusal("invalid_playbook", detail, active.to_string())));
-    }
-    assigned.number = number;
-    assigned.by_tenant.insert(command.tenant.clone(), (number, bundle.clone()));
-    work.put(keys::ASSIGNED.to_vec(), &assigned);
-    work.tell_all(&LoopBody::Activation { number, tenant: command.tenant.clone(), sources: bundle });
-    Ok(Ok(()))
-}
-
 /// Partition 0 orders changes of the directory, and tells everybody.
 fn set_directory(work: &mut Work<'_, '_>, command: &Command, yaml: &str) -> Result<(), Refusal> {
     if let Err(diagnostics) = directory::parse(yaml) {
@@ -216,19 +171,6 @@ pub(crate) fn directory_set(work: &mut Work<'_, '_>, tenant: &str, yaml: &str) {
         work.put(keys::listed(tenant), &offset);
     }
     work.listed = entries;
-}
-
-/// A bundle comes into force in this partition.
-pub(crate) fn activated(work: &mut Work<'_, '_>, number: u64, tenant: &str, sources: &[PlaybookSource]) {
-    match compile_shared(sources, number) {
-        Ok(bundle) => {
-            work.put(keys::bundle(tenant), &(number, sources));
-            work.meta.bundle = number;
-            work.activated = Some(bundle);
-        }
-        // Partition 0 compiled it before it was numbered; a binary that cannot is too old for this log.
-        Err(_) => work.dead(DeadReason::NotYet, format!("bundle {number} does not compile in this version")),
-    }
 }
 
 pub(crate) fn refusal(code: &'static str, detail: impl Into<String>, current: impl Into<String>) -> Refusal {

@@ -32,6 +32,26 @@ pub fn cell(key: &CellKey) -> Vec<u8> {
     [b"c|", key.as_str().as_bytes()].concat()
 }
 
+/// The first key of a tenant's cells.
+pub fn cells(tenant: &str) -> Vec<u8> {
+    [b"c|", CellKey::tenant_prefix(tenant).as_bytes()].concat()
+}
+
+/// The first key behind a tenant's cells.
+pub fn cells_end(tenant: &str) -> Vec<u8> {
+    let mut end = cells(tenant);
+    // The prefix ends in `/`, and no byte of it is the last one.
+    if let Some(last) = end.last_mut() {
+        *last += 1;
+    }
+    end
+}
+
+/// The cell of a key of [`cell`].
+pub fn parse_cell(key: &[u8]) -> Option<CellKey> {
+    CellKey::parse(std::str::from_utf8(key.strip_prefix(b"c|")?).ok()?).ok()
+}
+
 /// `y|key|group/tag`: why the contact carries the tag. Written when a tag changes.
 pub fn why(key: &CellKey, group: &str, tag: &str) -> Vec<u8> {
     format!("y|{key}|{group}/{tag}").into_bytes()

@@ -12,7 +12,8 @@
 //! * Nothing iterates a hash map, reads a clock, or uses floats.
 //! * A replay of the same records gives the same [`Meta::chain`].
 
-pub mod apply;
+pub mod activation;
+mod apply;
 mod cache;
 mod cell;
 mod clock;
@@ -38,6 +39,7 @@ mod tokens;
 mod waits;
 mod work;
 
+pub use activation::Settling;
 pub use apply::{Effects, Engine, Notes};
 pub use map::Map;
 pub use meta::Meta;

@@ -12,6 +12,7 @@ use crate::overlay::ViewError;
 use crate::rules::{self, Case};
 use crate::work::{InForce, Work};
 use crate::{journeys, observed, reaction, waits};
+use std::sync::Arc;
 use touchline_model::id::{CellKey, IdKey, Position};
 use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
 use touchline_model::record::Evidence;
@@ -162,6 +163,7 @@ pub(crate) fn import(
 pub(crate) fn in_force(work: &Work<'_, '_>, cell: &CellKey) -> InForce {
     work.in_force(&cell.tenant()).unwrap_or_else(|| InForce {
         bundle: compile_shared(&[], 0).expect("a bundle without playbooks compiles"),
+        migrations: Arc::default(),
         directory: work.directory(&cell.tenant()),
         listed: work.listed_at(&cell.tenant()),
     })

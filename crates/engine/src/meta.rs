@@ -1,5 +1,6 @@
 //! What a partition remembers beside its cells.
 
+use crate::activation::Settling;
 use crate::overlay::{View, ViewError};
 use crate::{STATE_SCHEMA, keys};
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ pub struct Meta {
     pub loop_received: Vec<u64>,
     /// Number of the last bundle in force here.
     pub bundle: u64,
+    /// Tenants whose contacts are coming under a new bundle, in the order of activation.
+    pub settling: Vec<Settling>,
     /// Timers below this key are fired or stale: every seek starts here (inclusive).
     pub timers_from: Vec<u8>,
     /// xxh3_128 over the writes of every record so far: equal states have equal chains.
@@ -41,6 +44,7 @@ impl Meta {
             loop_sent: per_partition.clone(),
             loop_received: per_partition,
             bundle: 0,
+            settling: Vec::new(),
             timers_from: keys::TIMERS.to_vec(),
             chain: 0,
         }

@@ -3,7 +3,6 @@
 use crate::cell::{self, Cell, Contact};
 use crate::keys;
 use crate::overlay::{View, ViewError};
-use touchline_model::command::PlaybookSource;
 use touchline_model::id::{CellKey, Position};
 use touchline_model::output::{self, Cause, Identity, Stage, Tag};
 use touchline_model::snapshot::Enrolment;
@@ -94,9 +93,4 @@ fn public_enrolment(name: &str, enrolment: &Enrolment) -> output::Enrolment {
         ended: enrolment.ended.clone(),
         goal_reached: enrolment.goal_reached,
     }
-}
-
-/// The bundle in force for `tenant` as stored: number and sources.
-pub(crate) fn stored_bundle(bytes: &[u8]) -> Result<(u64, Vec<PlaybookSource>), ViewError> {
-    cell::decode(bytes)
 }

@@ -5,6 +5,7 @@
 //!   timer ──▶ rules, in rounds ──▶ journeys ──▶ arm what waits from here on
 //! ```
 
+use crate::activation;
 use crate::apply;
 use crate::cell::Contact;
 use crate::journeys::{self, Happening};
@@ -42,6 +43,7 @@ pub(crate) fn settle(
     }
     let cause = work.cause("activation", work.position, in_force.bundle.number);
     let case = Case::new(cell, in_force, as_of, cause);
+    activation::migrate(work, &case, contact, &in_force.migrations);
     let is_known = |segment: &String| in_force.bundle.segments.contains_key(segment);
     contact.past.segments.retain(is_known);
     // Of somebody who has done nothing yet nothing holds yet: the first event judges all segments.

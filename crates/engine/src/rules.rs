@@ -220,6 +220,30 @@ pub(crate) fn take_away(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut 
     draft.settle(work, case, contact);
 }
 
+/// Tags that have gone give way to what takes their place, since when they were set. Rules do not react.
+pub(crate) fn migrate(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    moves: Vec<(TagRef, Option<TagRef>)>,
+) {
+    let mut draft = Draft::default();
+    for (from, to) in moves {
+        let set_at = contact.tags.get(&from.group).and_then(|tags| tags.get(&from.tag)).copied().unwrap_or(case.at);
+        draft.unset(contact, &from, &case.cause);
+        let Some(to) = to else { continue };
+        draft.remember(contact, &to.group);
+        let carried = contact.tags.entry(to.group.clone()).or_default();
+        // Of an exclusive group the tag that is still there stays.
+        let is_taken = carried.contains_key(&to.tag) || (case.is_exclusive(&to.group) && !carried.is_empty());
+        if !is_taken {
+            carried.insert(to.tag.clone(), set_at);
+            draft.causes.insert(to, case.cause.clone());
+        }
+    }
+    draft.settle(work, case, contact);
+}
+
 /// Lets rules react to changes, round after round; returns every net change, in order.
 pub(crate) fn cascade(
     work: &mut Work<'_, '_>,

@@ -1,5 +1,6 @@
 //! The workbench of one record: state through the overlay, outputs with their numbers.
 
+use crate::activation::Migrations;
 use crate::apply::Effects;
 use crate::cache::Cells;
 use crate::cell::{self, Cell, Contact};
@@ -20,7 +21,7 @@ use xxhash_rust::xxh3::Xxh3;
 /// What is in force, by tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Tenants {
-    pub(crate) bundles: BTreeMap<String, Arc<Bundle>>,
+    pub(crate) bundles: BTreeMap<String, (Arc<Bundle>, Arc<Migrations>)>,
     pub(crate) directories: BTreeMap<String, Arc<Directory>>,
     /// The offset of the latest change of each directory.
     pub(crate) listed: BTreeMap<String, u64>,
@@ -37,6 +38,7 @@ impl Tenants {
 /// What decides about the contacts of one tenant.
 pub(crate) struct InForce {
     pub(crate) bundle: Arc<Bundle>,
+    pub(crate) migrations: Arc<Migrations>,
     pub(crate) directory: Arc<Directory>,
     /// The offset of its latest change.
     pub(crate) listed: u64,
@@ -50,6 +52,13 @@ pub(crate) struct Memory {
     pub(crate) no_timer_before: Vec<u8>,
     /// Cells as they were last read or written.
     pub(crate) cells: Cells,
+}
+
+/// What a record led to, and what it put in force.
+pub(crate) struct Finished {
+    pub(crate) effects: Effects,
+    pub(crate) activated: Option<(Arc<Bundle>, Arc<Migrations>)>,
+    pub(crate) listed: Vec<Entry>,
 }
 
 /// One record's workbench.
@@ -66,7 +75,7 @@ pub(crate) struct Work<'w, 'v> {
     pub(crate) append_time: Time,
     pub(crate) effects: Effects,
     /// A bundle that comes into force with this record.
-    pub(crate) activated: Option<Arc<Bundle>>,
+    pub(crate) activated: Option<(Arc<Bundle>, Arc<Migrations>)>,
     /// Entries of the directory that come into force with this record.
     pub(crate) listed: Vec<Entry>,
     dirty: BTreeSet<CellKey>,
@@ -104,11 +113,11 @@ impl<'w, 'v> Work<'w, 'v> {
     }
 
     /// Closes the record: what it led to, with the chain moved on.
-    pub(crate) fn finish(mut self) -> (Effects, Option<Arc<Bundle>>, Vec<Entry>) {
+    pub(crate) fn finish(mut self) -> Finished {
         self.effects.dirty = self.dirty.into_iter().collect();
         self.meta.offset = self.position.offset + 1;
         self.meta.chain = self.hash.digest128();
-        (self.effects, self.activated, self.listed)
+        Finished { effects: self.effects, activated: self.activated, listed: self.listed }
     }
 
     pub(crate) fn partitions(&self) -> u32 {
@@ -121,8 +130,8 @@ impl<'w, 'v> Work<'w, 'v> {
 
     /// What decides about this tenant's contacts; `None` before its first activation.
     pub(crate) fn in_force(&self, tenant: &str) -> Option<InForce> {
-        let bundle = self.tenants.bundles.get(tenant).cloned()?;
-        Some(InForce { bundle, directory: self.directory(tenant), listed: self.listed_at(tenant) })
+        let (bundle, migrations) = self.tenants.bundles.get(tenant).cloned()?;
+        Some(InForce { bundle, migrations, directory: self.directory(tenant), listed: self.listed_at(tenant) })
     }
 
     /// The offset of the latest change of the directory; 0 before any.
@@ -183,6 +192,12 @@ impl<'w, 'v> Work<'w, 'v> {
         self.put(keys::cell(key), &cell);
         self.memory.cells.keep(key, Some(cell));
         self.dirty.insert(key.clone());
+    }
+
+    /// The same of what nobody reads.
+    pub(crate) fn put_quietly(&mut self, key: &CellKey, cell: Cell) {
+        self.put(keys::cell(key), &cell);
+        self.memory.cells.keep(key, Some(cell));
     }
 
     pub(crate) fn put_contact(&mut self, key: &CellKey, mut contact: Box<Contact>) {

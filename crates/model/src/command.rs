@@ -86,6 +86,8 @@ pub enum CommandBody {
         remove: Vec<String>,
         /// The bundle number the asker saw for this tenant (0: none active).
         expected_active: u64,
+        /// What becomes of tags that go: whoever carries one must not keep it for good.
+        migrations: Vec<Migration>,
     },
 }
 
@@ -125,6 +127,15 @@ impl CommandBody {
             Self::SetDirectory { .. } | Self::Activate { .. } => None,
         }
     }
+}
+
+/// What becomes of a tag that no playbook has any more, at whoever carries it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Migration {
+    /// The tag that goes.
+    pub from: TagRef,
+    /// The tag that takes its place; `None`: it is taken off.
+    pub to: Option<TagRef>,
 }
 
 /// A tag inside its group.

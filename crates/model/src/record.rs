@@ -1,6 +1,6 @@
 //! What the engine reads: one record of the `events` topic, decoded.
 
-use crate::command::{Command, PlaybookSource};
+use crate::command::{Command, Migration, PlaybookSource};
 use crate::event::Event;
 use crate::id::{CellKey, IdKey, Position};
 use crate::snapshot::Snapshot;
@@ -195,6 +195,8 @@ pub enum LoopBody {
         tenant: String,
         /// The whole bundle, in file order.
         sources: Vec<PlaybookSource>,
+        /// What became of tags that have gone, of this bundle and of those before.
+        migrations: Vec<Migration>,
     },
     /// Entries of the directory of `tenant`, in force from here on.
     Directory {

@@ -52,7 +52,7 @@ pub fn run(
     for (number, yaml) in directories.into_iter().enumerate() {
         command(&mut cluster, &format!("{DIRECTORY}{number}"), CommandBody::SetDirectory { yaml }, tenant, now)?;
     }
-    let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 };
+    let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0, migrations: Vec::new() };
     command(&mut cluster, ACTIVATION, body, tenant, now)?;
     for (append_time, mut event) in events {
         now = moment(append_time, &event, now);

@@ -20,6 +20,8 @@ pub const TEXT_BYTES_MAX: usize = 16 * 1024;
 pub const REASON_BYTES_MAX: usize = 2 * 1024;
 /// Most tags of one edit, set and unset together: each of them may be a record of its own.
 pub const EDIT_TAGS_MAX: usize = 100;
+/// Most tags that one activation migrates: whole groups may go at once.
+pub const MIGRATIONS_MAX: usize = 1_000;
 
 /// Public fields that a contact keeps.
 const KEPT_FIELDS: [&str; 2] = ["staff", "state"];
@@ -68,9 +70,17 @@ pub(crate) fn check_command_texts(command: &Command) -> Result<(), Undecodable> 
         // Bounded when it is read.
         CommandBody::SetDirectory { yaml: _ } => Ok(()),
         // The sources themselves are bounded as a bundle when they are compiled.
-        CommandBody::Activate { sources, remove, expected_active: _ } => {
-            let ids = sources.iter().map(|source| &source.id).chain(remove);
-            ids.into_iter().try_for_each(|id| fits("playbook id", id, NAME_BYTES_MAX))
+        CommandBody::Activate { sources, remove, expected_active: _, migrations } => {
+            let mut ids = sources.iter().map(|source| &source.id).chain(remove);
+            ids.try_for_each(|id| fits("playbook id", id, NAME_BYTES_MAX))?;
+            if migrations.len() > MIGRATIONS_MAX {
+                return Err(undecodable(format!("migrations name more than {MIGRATIONS_MAX} tags")));
+            }
+            let mut tags = migrations.iter().flat_map(|one| std::iter::once(&one.from).chain(&one.to));
+            tags.try_for_each(|TagRef { group, tag }| {
+                fits("group", group, NAME_BYTES_MAX)?;
+                fits("tag", tag, NAME_BYTES_MAX)
+            })
         }
     }
 }

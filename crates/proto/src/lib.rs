@@ -29,7 +29,9 @@ pub use output::{
     ContactRecord, RawRecord, contact_to, decode_contact_record, decode_output, encode_contact, encode_output,
     encode_progress, progress_key, progress_to, tag_change_to, touch_to,
 };
-pub use record::{REQUEST_ID_CHARS_MAX, check_command, decode_input, encode_input, input_key};
+pub use record::{
+    REQUEST_ID_CHARS_MAX, check_command, decode_input, encode_input, input_key, migrations_from, migrations_to,
+};
 
 /// Generated messages, clients and servers of package `touchline.v1`.
 #[allow(

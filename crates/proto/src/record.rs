@@ -12,7 +12,7 @@ use crate::value::{
     sources_out, tag_refs_in, tag_refs_out, undecodable, value_in, value_out,
 };
 use prost::Message;
-use touchline_model::command::{Command, CommandBody};
+use touchline_model::command::{Command, CommandBody, Migration, TagRef};
 use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::output::Identity;
 use touchline_model::record::{Evidence, Input, Loop, LoopBody, Undecodable};
@@ -99,10 +99,11 @@ fn command_to(command: &Command) -> v1::Command {
             expires_at_ms: expires_at.0,
         }),
         CommandBody::SetDirectory { yaml } => CommandWire::SetDirectory(v1::SetDirectory { yaml: yaml.clone() }),
-        CommandBody::Activate { sources, remove, expected_active } => CommandWire::Activate(v1::Activate {
+        CommandBody::Activate { sources, remove, expected_active, migrations } => CommandWire::Activate(v1::Activate {
             sources: sources_out(sources),
             remove: remove.clone(),
             expected_active: *expected_active,
+            migrations: migrations_to(migrations),
         }),
     };
     v1::Command {
@@ -149,6 +150,7 @@ fn command_from(wire: v1::Command) -> Result<Command, Undecodable> {
             sources: sources_in(body.sources),
             remove: body.remove,
             expected_active: body.expected_active,
+            migrations: migrations_from(body.migrations)?,
         },
     };
     let command = Command {
@@ -160,6 +162,23 @@ fn command_from(wire: v1::Command) -> Result<Command, Undecodable> {
     };
     check_command(&command)?;
     Ok(command)
+}
+
+/// The messages of what becomes of tags.
+pub fn migrations_to(migrations: &[Migration]) -> Vec<v1::TagMigration> {
+    let tag = |TagRef { group, tag }: &TagRef| v1::TagRef { group: group.clone(), tag: tag.clone() };
+    let message = |one: &Migration| v1::TagMigration { from: Some(tag(&one.from)), to: one.to.as_ref().map(tag) };
+    migrations.iter().map(message).collect()
+}
+
+/// What becomes of tags, from its messages.
+pub fn migrations_from(wire: Vec<v1::TagMigration>) -> Result<Vec<Migration>, Undecodable> {
+    let tag = |v1::TagRef { group, tag }: v1::TagRef| TagRef { group, tag };
+    let each = wire.into_iter().map(|one| {
+        let from = required("migration.from", one.from)?;
+        Ok(Migration { from: tag(from), to: one.to.map(tag) })
+    });
+    each.collect()
 }
 
 /// A command may only name contacts of its own tenant.
@@ -254,10 +273,11 @@ fn loop_to(told: &Loop) -> v1::Loop {
         LoopBody::Directory { tenant, yaml } => {
             LoopWire::Directory(v1::Directory { tenant: tenant.clone(), yaml: yaml.clone() })
         }
-        LoopBody::Activation { number, tenant, sources } => LoopWire::Activation(v1::Activation {
+        LoopBody::Activation { number, tenant, sources, migrations } => LoopWire::Activation(v1::Activation {
             number: *number,
             tenant: tenant.clone(),
             sources: sources_out(sources),
+            migrations: migrations_to(migrations),
         }),
     };
     v1::Loop {
@@ -355,7 +375,12 @@ fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
         }
         LoopWire::Activation(body) => {
             check_tenant(&body.tenant)?;
-            LoopBody::Activation { number: body.number, tenant: body.tenant, sources: sources_in(body.sources) }
+            LoopBody::Activation {
+                number: body.number,
+                tenant: body.tenant,
+                sources: sources_in(body.sources),
+                migrations: migrations_from(body.migrations)?,
+            }
         }
     })
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use touchline_model::command::{Command, CommandBody, PlaybookSource, TagRef};
+use touchline_model::command::{Command, CommandBody, Migration, PlaybookSource, TagRef};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
@@ -207,7 +207,12 @@ fn commands_that_the_log_must_not_hold_are_refused() {
         remove: vec![TagRef::new(text(tag), "t")],
         reason: text(reason),
     };
-    let remove = |bytes| CommandBody::Activate { sources: vec![], remove: vec![text(bytes)], expected_active: 0 };
+    let remove = |bytes| CommandBody::Activate {
+        sources: vec![],
+        remove: vec![text(bytes)],
+        expected_active: 0,
+        migrations: Vec::new(),
+    };
     for (command, why) in [
         (command("a", moves(401, 1, 1, 1)), "board is longer than 400 bytes"),
         (command("a", moves(1, 401, 1, 1)), "expected_stage is longer than 400 bytes"),
@@ -448,6 +453,7 @@ fn commands() -> Vec<Command> {
             sources: vec![PlaybookSource { id: "p".to_owned(), yaml: "playbook: p".to_owned() }],
             remove: vec!["q".to_owned()],
             expected_active: 4,
+            migrations: migrations(),
         },
     ];
     let command = |body| Command {
@@ -495,9 +501,15 @@ fn loops() -> Vec<Loop> {
         LoopBody::Part { target: t7, from: f7, snapshot: Box::new(snapshot(e7)), origin },
         LoopBody::Release { target: t6, from: f6 },
         LoopBody::Directory { tenant: "acme".to_owned(), yaml: "kind: directory\n".to_owned() },
-        LoopBody::Activation { number: 2, tenant: "acme".to_owned(), sources },
+        LoopBody::Activation { number: 2, tenant: "acme".to_owned(), sources, migrations: migrations() },
     ];
     bodies.into_iter().map(|body| Loop { source: 3, sequence: 12, origin, clock: NOW, body }).collect()
+}
+
+/// A tag that is renamed, and one that is taken off.
+fn migrations() -> Vec<Migration> {
+    let renamed = Migration { from: TagRef::new("商机", "考虑价格"), to: Some(TagRef::new("商机", "询价")) };
+    vec![renamed, Migration { from: TagRef::new("商机", "旧"), to: None }]
 }
 
 fn snapshot(promised: Vec<IdKey>) -> Snapshot {

@@ -89,14 +89,13 @@ fn refused(code: &str, detail: &str, current: &str) -> Status {
         "no_contact" | "unknown_board" | "not_linked" => Code::NotFound,
         "already_linked" => Code::AlreadyExists,
         "merging" => Code::Aborted,
-        "unknown_stage" | "unknown_tag" | "invalid_playbook" | "invalid_directory" | "own_identifier" => {
-            Code::InvalidArgument
-        }
+        "unknown_stage" | "unknown_tag" | "invalid_playbook" | "invalid_directory" | "invalid_migration"
+        | "own_identifier" => Code::InvalidArgument,
         _ => Code::FailedPrecondition,
     };
     let fact = match code {
         "stale_stage" | "unknown_stage" | "backward_move" => "current_stage",
-        "stale_bundle" | "invalid_playbook" => "active_bundle",
+        "stale_bundle" | "invalid_playbook" | "invalid_migration" | "orphaned_tag" => "active_bundle",
         _ => "current",
     };
     let hint = if status == Code::Aborted { "\nhint: read again and decide on what stands there now" } else { "" };

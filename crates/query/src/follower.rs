@@ -215,7 +215,7 @@ impl Follower {
     fn told(&mut self, told: Loop, location: Location, record: &StoredRecord) -> Option<Change> {
         match told.body {
             LoopBody::Forward { target, event, .. } => self.event(target, &event, location, record),
-            LoopBody::Activation { number, tenant, sources } => {
+            LoopBody::Activation { number, tenant, sources, .. } => {
                 // Every partition gets the same; compiling it once is enough.
                 let compiled = self.bundles.insert(number).then(|| compile(&sources, number));
                 if let Some(Err(_)) = compiled {

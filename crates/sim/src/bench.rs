@@ -73,7 +73,7 @@ impl Partition {
         let engine = Engine::open(&state, 0, 1).expect("an empty store opens");
         let mut partition = Self { engine, state, now: Time(1_772_416_800_000), count: 0 };
         let sources = vec![PlaybookSource { id: id.to_owned(), yaml: yaml.to_owned() }];
-        let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 };
+        let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0, migrations: Vec::new() };
         let (tenant, actor, request_id) = (TENANT.to_owned(), "bench".to_owned(), "activate".to_owned());
         let received_at = partition.now;
         partition.apply(Input::Command(Box::new(Command { request_id, tenant, actor, received_at, body })));

@@ -261,7 +261,7 @@ impl World {
     /// Puts the playbook in force everywhere before anything happens.
     fn begin(&mut self) -> Result<(), String> {
         let sources = vec![PlaybookSource { id: "identity".to_owned(), yaml: playbook() }];
-        let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 };
+        let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0, migrations: Vec::new() };
         self.append(0, None, workload::command("activate".to_owned(), self.now, body));
         self.rest()?;
         let in_force = self.parts.iter().all(|part| part.engine.bundle(TENANT).is_some());

@@ -59,7 +59,11 @@ impl Workload {
     /// The activation of the playbook.
     pub(crate) fn activation(now: Time) -> Input {
         let sources = vec![PlaybookSource { id: "price-consideration".into(), yaml: PLAYBOOK.into() }];
-        command("activate".to_owned(), now, CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 })
+        command(
+            "activate".to_owned(),
+            now,
+            CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0, migrations: Vec::new() },
+        )
     }
 
     /// Joins every second customer's shop id to the customer, before the shop id has any state.

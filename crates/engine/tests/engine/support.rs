@@ -101,7 +101,10 @@ impl Engines {
 
     pub(crate) fn activate(&mut self, request: &str, playbook: &str, expected_active: u64) {
         let sources = vec![PlaybookSource { id: "price-consideration".to_owned(), yaml: playbook.to_owned() }];
-        self.command(request, CommandBody::Activate { sources, remove: Vec::new(), expected_active });
+        self.command(
+            request,
+            CommandBody::Activate { sources, remove: Vec::new(), expected_active, migrations: Vec::new() },
+        );
     }
 
     pub(crate) fn command(&mut self, request: &str, body: CommandBody) {

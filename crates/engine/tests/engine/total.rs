@@ -78,6 +78,7 @@ fn any_command() -> impl Strategy<Value = Command> {
             sources: vec![PlaybookSource { id: "kills".to_owned(), yaml: PLAYBOOK.to_owned() }],
             remove: Vec::new(),
             expected_active,
+            migrations: Vec::new(),
         }),
     ];
     (0..20u32, moment(), body).prop_map(|(request, received_at, body)| Command {
@@ -264,6 +265,7 @@ proptest! {
                 sources: vec![PlaybookSource { id: "kills".to_owned(), yaml: PLAYBOOK.to_owned() }],
                 remove: Vec::new(),
                 expected_active: 0,
+                migrations: Vec::new(),
             },
         };
         let bundle = Loop {
@@ -275,6 +277,7 @@ proptest! {
                 number: 1,
                 tenant: TENANT.to_owned(),
                 sources: vec![PlaybookSource { id: "kills".to_owned(), yaml: PLAYBOOK.to_owned() }],
+                migrations: Vec::new(),
             },
         };
         let first = [Ok(Input::Command(Box::new(activate))), Ok(Input::Loop(Box::new(bundle)))];

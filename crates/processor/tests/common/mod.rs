@@ -70,7 +70,7 @@ pub fn event(kind: Kind, customer: &str, occurred_at: &str, text: &str) -> Event
 
 /// The activation of the playbook, at `now`.
 pub fn activation(now: Time) -> Input {
-    let body = CommandBody::Activate { sources: sources(), remove: vec![], expected_active: 0 };
+    let body = CommandBody::Activate { sources: sources(), remove: vec![], expected_active: 0, migrations: Vec::new() };
     let (request_id, tenant, actor) = ("r1".into(), "acme".into(), "test".into());
     Input::Command(Box::new(Command { request_id, tenant, actor, received_at: now, body }))
 }

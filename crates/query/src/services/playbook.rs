@@ -11,7 +11,7 @@ use touchline_playbook::codes::Severity;
 use touchline_playbook::compile::{compile_with_warnings, playbook_id};
 use touchline_playbook::diagnostic::Diagnostic;
 use touchline_playbook::directory;
-use touchline_proto::v1;
+use touchline_proto::{migrations_from, v1};
 use v1::playbook_service_server::PlaybookService;
 
 #[tonic::async_trait]
@@ -51,8 +51,10 @@ impl PlaybookService for Server {
                 .read(move |_| compile_with_warnings(&after, 0).map_err(|errors| error::playbook(&errors)))
                 .await?
                 .1;
-            let body =
-                CommandBody::Activate { sources, remove: request.remove, expected_active: request.expected_active };
+            let migrations =
+                migrations_from(request.migrations).map_err(|wrong| error::invalid("migrations", wrong.to_string()))?;
+            let (remove, expected_active) = (request.remove, request.expected_active);
+            let body = CommandBody::Activate { sources, remove, expected_active, migrations };
             let asked = Asked { tenant, request_id: request.request_id, actor: request.actor, body };
             let answer = commands::carry_out(&self.shared, asked, deadline).await?;
             let (bundle, token) = self

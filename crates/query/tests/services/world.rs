@@ -199,7 +199,7 @@ impl Processor<'_> {
 
 pub fn activate(log: &MemoryLog, partition: u32, number: u64, origin: Position, yaml: &str) {
     let sources = vec![PlaybookSource { id: "price".into(), yaml: yaml.into() }];
-    let body = LoopBody::Activation { number, tenant: "acme".into(), sources };
+    let body = LoopBody::Activation { number, tenant: "acme".into(), sources, migrations: Vec::new() };
     let input = Input::Loop(Box::new(Loop { source: 0, sequence: number, origin, clock: NOON, body }));
     let record = NewRecord { key: None, headers: touchline_log::Headers::new(), value: proto::encode_input(&input) };
     wait(log.append(Topic::Events, partition, vec![record])).unwrap();

@@ -91,7 +91,7 @@ impl World {
             report,
         };
         let sources = vec![PlaybookSource { id: "crowd".to_owned(), yaml: people::playbook() }];
-        let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 };
+        let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0, migrations: Vec::new() };
         world.append(0, workload::command("activate".to_owned(), START, body));
         world.rest()?;
         let in_force = world.parts.iter().all(|part| part.engine.bundle(TENANT).is_some());

@@ -250,7 +250,12 @@ impl World {
         self.command(CommandBody::SetDirectory { yaml: directory(groups) })?;
         self.answer.clone()?;
         let sources = vec![PlaybookSource { id: "p".to_owned(), yaml: yaml.to_owned() }];
-        self.command(CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 })?;
+        self.command(CommandBody::Activate {
+            sources,
+            remove: Vec::new(),
+            expected_active: 0,
+            migrations: Vec::new(),
+        })?;
         match &self.answer {
             Ok(()) => Ok(true),
             // What rules of chance may make; anything else is a mistake of the writer.
