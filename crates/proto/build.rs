@@ -11,9 +11,9 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 const ROOT: &str = "../../proto";
-const FILES: [&str; 12] = [
-    "admin", "board", "body", "common", "contact", "event", "ingest", "output", "playbook", "record", "segment",
-    "touch",
+const FILES: [&str; 13] = [
+    "admin", "board", "body", "common", "contact", "event", "ingest", "metric", "output", "playbook", "record",
+    "segment", "touch",
 ];
 
 fn main() {

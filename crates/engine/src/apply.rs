@@ -5,7 +5,7 @@ use crate::cell::{self, Cell, Contact};
 use crate::commands;
 use crate::links::{self, Link};
 use crate::overlay::{Overlay, View, ViewError};
-use crate::public;
+use crate::public::{self, Public};
 use crate::rules::{Case, Judged};
 use crate::work::{Finished, Memory, Tenants, Work};
 use crate::{
@@ -24,7 +24,6 @@ use touchline_model::time::Time;
 use touchline_model::value::Value;
 use touchline_playbook::bundle::Bundle;
 use touchline_playbook::compile::compile_shared;
-use touchline_playbook::keywords::Scan;
 
 /// Staff relations kept per contact: more staff than any customer deals with, fewer than would crowd the hot value.
 const RELATIONS_MAX: usize = 256;
@@ -119,6 +118,18 @@ impl Engine {
         match self.memory.cells.get(key) {
             Some(Some(cell)) => public::public_cell(view, key, self.meta.partition, cell, bundle),
             Some(None) | None => public::public_contact(view, key, self.meta.partition, bundle),
+        }
+    }
+
+    /// The public record of the cell at `key`: see [`crate::public_record`]. `view` must hold everything applied.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or holds what this version cannot.
+    pub fn public_record(&self, view: &dyn View, key: &CellKey) -> Result<Option<Public>, ViewError> {
+        let bundle = self.bundle(&key.tenant());
+        match self.memory.cells.get(key) {
+            Some(Some(cell)) => public::public_of(view, key, self.meta.partition, cell, bundle),
+            Some(None) | None => public::public_record(view, key, self.meta.partition, bundle),
         }
     }
 
@@ -327,8 +338,8 @@ fn apply_event(
             let number = in_force.bundle.number;
             let cause = Cause { event_id: Some(event.id), native, ..work.cause(event.name(), origin, number) };
             let case = Case::new(cell, &in_force, at, cause).known_until(work.clock);
-            let scan = Scan::new(&in_force.bundle.keywords, event, &in_force.directory);
-            reaction::on_event(work, &case, &mut contact, &mut Judged { event, scan, replied: Vec::new() })?;
+            let mut judged = Judged::new(event, &in_force.bundle, &in_force.directory);
+            reaction::on_event(work, &case, &mut contact, &mut judged)?;
         }
     }
     work.put_contact(cell, contact);

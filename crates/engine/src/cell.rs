@@ -7,6 +7,7 @@ use crate::overlay::ViewError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use touchline_model::counted::Slot;
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::output::{Identity, Relation, Touch};
 use touchline_model::past::Past;
@@ -46,6 +47,17 @@ pub(crate) enum Cell {
         expires_at: Time,
         /// Who has brought it back.
         used_by: Option<CellKey>,
+    },
+    /// A number that a playbook counts.
+    Metric {
+        /// What it stands for.
+        slot: Box<Slot>,
+        /// How often.
+        count: u64,
+        /// Event time of what was counted last.
+        at: Time,
+        /// Offset of the record that was counted last.
+        version: u64,
     },
 }
 
@@ -99,7 +111,7 @@ impl Cell {
         match self {
             Self::Forward { to, .. } => Some(to),
             Self::Order { buyer } => Some(&buyer.cell),
-            Self::Contact(_) | Self::Waiting { .. } | Self::Group(_) | Self::Token { .. } => None,
+            Self::Contact(_) | Self::Waiting { .. } | Self::Group(_) | Self::Token { .. } | Self::Metric { .. } => None,
         }
     }
 }

@@ -40,14 +40,7 @@ pub(crate) fn on_record(
     changes: &Changes,
 ) {
     match happening {
-        Happening::Event(judged) => {
-            let listening = case.bundle.journeys_by_event.get(judged.event.name());
-            for &index in listening.into_iter().flatten() {
-                let mut fits =
-                    |triggers: &[Trigger]| triggers.iter().any(|trigger| event_fits(trigger, judged).is_some());
-                happened(work, case, contact, &case.bundle.journeys[index], &mut fits);
-            }
-        }
+        Happening::Event(judged) => on_event(work, case, contact, judged),
         Happening::Wait(wait) => {
             for journey in &case.bundle.journeys {
                 let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| wait_fits(trigger, wait));
@@ -68,10 +61,20 @@ pub(crate) fn on_record(
             happened(work, case, contact, journey, &mut fits);
         }
     }
+    for event in &changes.handoffs {
+        on_event(work, case, contact, &mut Judged::new(event, case.bundle, case.directory));
+    }
     for journey in &case.bundle.journeys {
         if journey.exit_when.as_ref().is_some_and(|when| when.holds(contact, case.now(contact))) {
             end(work, case, contact, journey, "exit");
         }
+    }
+}
+
+fn on_event(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, judged: &mut Judged<'_>) {
+    for &index in case.bundle.journeys_by_event.get(judged.event.name()).into_iter().flatten() {
+        let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| event_fits(trigger, judged).is_some());
+        happened(work, case, contact, &case.bundle.journeys[index], &mut fits);
     }
 }
 

@@ -25,6 +25,7 @@ mod links;
 mod map;
 mod merging;
 mod meta;
+mod metrics;
 mod observed;
 mod orders;
 mod overlay;
@@ -44,7 +45,7 @@ pub use apply::{Effects, Engine, Notes};
 pub use map::Map;
 pub use meta::Meta;
 pub use overlay::{Overlay, Pair, View, ViewError};
-pub use public::public_contact;
+pub use public::{Public, public_contact, public_record};
 
 /// How long an event id, a command's answer and a dedupe mark are remembered, in log time.
 pub const DEDUPE_HORIZON: touchline_model::time::Span = touchline_model::time::Span::days(7);

@@ -207,7 +207,7 @@ pub(crate) fn merge_in(
         }
         Some(Cell::Contact(contact)) => contact,
         // Nobody merges into these: forged.
-        Some(Cell::Waiting { .. } | Cell::Order { .. } | Cell::Group(_) | Cell::Token { .. }) => {
+        Some(Cell::Waiting { .. } | Cell::Order { .. } | Cell::Group(_) | Cell::Token { .. } | Cell::Metric { .. }) => {
             work.keep(&target, found);
             work.dead(DeadReason::LoopbackForged, "a merge into no contact");
             return Ok(());
@@ -250,8 +250,8 @@ fn resident(
     let found = work.cell(&link.target)?;
     match found {
         Some(Cell::Contact(contact)) => Ok(Some(contact)),
-        // Orders, groups and tokens neither ask nor grant.
-        Some(Cell::Waiting { .. } | Cell::Order { .. } | Cell::Group(_) | Cell::Token { .. }) => {
+        // Orders, groups, tokens and numbers neither ask nor grant.
+        Some(Cell::Waiting { .. } | Cell::Order { .. } | Cell::Group(_) | Cell::Token { .. } | Cell::Metric { .. }) => {
             work.keep(&link.target, found);
             Ok(None)
         }

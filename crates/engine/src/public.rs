@@ -1,12 +1,51 @@
-//! The public record of a contact, as the topic `contacts` keeps it.
+//! Public records, as the topic `contacts` keeps them: of contacts, and of what is counted.
 
 use crate::cell::{self, Cell, Contact};
 use crate::keys;
 use crate::overlay::{View, ViewError};
+use touchline_model::counted::{Counted, Slot};
 use touchline_model::id::{CellKey, Position};
 use touchline_model::output::{self, Cause, Identity, Stage, Tag};
 use touchline_model::snapshot::Enrolment;
 use touchline_playbook::bundle::Bundle;
+
+/// What a cell has to say to everybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Public {
+    /// A contact lives there, or did.
+    Contact(Box<output::Contact>),
+    /// A number is kept there.
+    Counted(Counted),
+}
+
+/// The public record of the cell at `key`, at partition `partition`; `None` where nothing of it is public.
+/// Boards come from `bundle`, the one in force.
+pub fn public_record(
+    view: &dyn View,
+    key: &CellKey,
+    partition: u32,
+    bundle: Option<&Bundle>,
+) -> Result<Option<Public>, ViewError> {
+    let Some(bytes) = view.get(&keys::cell(key))? else { return Ok(None) };
+    public_of(view, key, partition, &cell::decode(&bytes)?, bundle)
+}
+
+/// The same of a cell that is known already.
+pub(crate) fn public_of(
+    view: &dyn View,
+    key: &CellKey,
+    partition: u32,
+    cell: &Cell,
+    bundle: Option<&Bundle>,
+) -> Result<Option<Public>, ViewError> {
+    if let Cell::Metric { slot, count, at, version } = cell {
+        let version = Position { partition, offset: *version };
+        let (key, slot, count, at) = (key.clone(), Slot::clone(slot), *count, *at);
+        return Ok(Some(Public::Counted(Counted { key, version, slot, count, at })));
+    }
+    let contact = public_cell(view, key, partition, cell, bundle)?;
+    Ok(contact.map(|contact| Public::Contact(Box::new(contact))))
+}
 
 /// The public record of the contact at `key`, at partition `partition`; `None` where no contact lives.
 /// A forward gives a record with only `merged_into`. Boards come from `bundle`, the one in force.
@@ -36,7 +75,9 @@ pub(crate) fn public_cell(
             record.merged_into = Some(to.clone());
             Ok(Some(record))
         }
-        Cell::Order { .. } | Cell::Waiting { .. } | Cell::Group(_) | Cell::Token { .. } => Ok(None),
+        Cell::Order { .. } | Cell::Waiting { .. } | Cell::Group(_) | Cell::Token { .. } | Cell::Metric { .. } => {
+            Ok(None)
+        }
     }
 }
 

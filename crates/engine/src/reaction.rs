@@ -1,7 +1,8 @@
 //! What a contact does with something that happened: remember it, run the rules, move its journeys.
 //!
 //! ```text
-//!   event ──▶ remember (counts, attributes, groups) ──▶ correct what timers concluded wrongly ──▶ rules, in rounds
+//!   event ──▶ remember (counts, attributes, groups) ──▶ correct what timers concluded wrongly ──▶ metrics
+//!         ──▶ rules, in rounds ──▶ journeys ──▶ arm what waits from here on
 //!   timer ──▶ rules, in rounds ──▶ journeys ──▶ arm what waits from here on
 //! ```
 
@@ -9,6 +10,7 @@ use crate::activation;
 use crate::apply;
 use crate::cell::Contact;
 use crate::journeys::{self, Happening};
+use crate::metrics;
 use crate::observed;
 use crate::overlay::ViewError;
 use crate::rules::{self, Case, Changes, Judged};
@@ -72,6 +74,7 @@ pub(crate) fn on_event(
     waits::replies(work, case, contact, judged);
     waits::correct(work, case, contact, judged, &reached);
     waits::begin(work, case, contact, judged);
+    metrics::on_event(work, case, contact, judged)?;
     let changes = rules::on_event(work, case, contact, judged, (is_first, &moved))?;
     journeys::on_record(work, case, contact, Happening::Event(judged), &changes);
     waits::arm(work, case, contact, &reached);

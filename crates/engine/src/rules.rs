@@ -35,7 +35,12 @@ pub(crate) struct Judged<'a> {
     pub(crate) replied: Vec<u64>,
 }
 
-impl Judged<'_> {
+impl<'a> Judged<'a> {
+    /// An event that answers nothing, so far.
+    pub(crate) fn new(event: &'a Event, bundle: &'a Bundle, directory: &'a Directory) -> Self {
+        Self { event, scan: Scan::new(&bundle.keywords, event, directory), replied: Vec::new() }
+    }
+
     /// Whether the event fits.
     pub(crate) fn fits(&mut self, pattern: &Pattern) -> bool {
         pattern.matches(self.event, &mut self.scan).is_match()
@@ -47,16 +52,19 @@ impl Judged<'_> {
 pub(crate) struct Changes {
     pub(crate) tags: Vec<TagChange>,
     pub(crate) segments: Vec<SegmentChange>,
+    /// Hand-overs that came about, each as the event that it is.
+    pub(crate) handoffs: Vec<Event>,
 }
 
 impl Changes {
     fn is_empty(&self) -> bool {
-        self.tags.is_empty() && self.segments.is_empty()
+        self.tags.is_empty() && self.segments.is_empty() && self.handoffs.is_empty()
     }
 
     fn append(&mut self, mut other: Self) {
         self.tags.append(&mut other.tags);
         self.segments.append(&mut other.segments);
+        self.handoffs.append(&mut other.handoffs);
     }
 }
 
@@ -259,7 +267,7 @@ pub(crate) fn cascade(
         let mut draft = Draft::default();
         for &index in &case.bundle.rules_that_react {
             let rule = &case.bundle.rules[index];
-            if rule.triggers.iter().any(|trigger| any_change_fits(trigger, &changes)) {
+            if rule.triggers.iter().any(|trigger| any_change_fits(trigger, &changes, case)) {
                 act(work, &mut draft, case, contact, (rule, None), None)?;
             }
         }
@@ -288,9 +296,11 @@ pub(crate) fn wait_fits(trigger: &Trigger, wait: u64) -> bool {
     matches!(trigger, Trigger::Wait(key) if *key == wait)
 }
 
-fn any_change_fits(trigger: &Trigger, changes: &Changes) -> bool {
+fn any_change_fits(trigger: &Trigger, changes: &Changes, case: &Case<'_>) -> bool {
+    let is_handoff = |event| event_fits(trigger, &mut Judged::new(event, case.bundle, case.directory)).is_some();
     changes.tags.iter().any(|change| change_fits(trigger, change))
         || changes.segments.iter().any(|change| segment_fits(trigger, change))
+        || changes.handoffs.iter().any(is_handoff)
 }
 
 /// Whether a contact that came into a segment, or left it, fits a trigger.
@@ -337,7 +347,7 @@ fn act(
     for (index, action) in rule.actions.iter().enumerate() {
         match action {
             Action::Assign(_) | Action::Handoff { .. } | Action::Task(_) => {
-                staff::act(work, case, contact, (rule, index), event, &cause)?;
+                draft.handoffs.extend(staff::act(work, case, contact, (rule, index), event, &cause)?);
             }
             Action::SetTag { tag, backward } => {
                 if may_set(work, case, contact, tag, *backward)? {
@@ -394,6 +404,8 @@ pub(crate) struct Draft {
     causes: BTreeMap<TagRef, Cause>,
     /// Attributes that were set.
     attributes: BTreeSet<String>,
+    /// Hand-overs that came about.
+    handoffs: Vec<Event>,
     /// What is taken back.
     is_retraction: bool,
 }
@@ -448,6 +460,7 @@ impl Draft {
         concerned: Option<&BTreeSet<String>>,
     ) -> Changes {
         let attributes = std::mem::take(&mut self.attributes);
+        let handoffs = std::mem::take(&mut self.handoffs);
         let tags = self.settle(work, case, contact);
         let inputs = attributes.into_iter().map(Input::Attribute);
         let inputs = inputs.chain(tags.iter().map(|change| Input::Group(change.group.clone())));
@@ -456,7 +469,7 @@ impl Draft {
             names.extend(case.bundle.segments_by_input.get(&input).into_iter().flatten().map(String::as_str));
         }
         let segments = segments::judge(work, case, contact, names);
-        Changes { tags, segments }
+        Changes { tags, segments, handoffs }
     }
 
     /// Nets the round: keeps set times of tags that came back, says what changed, stores why.

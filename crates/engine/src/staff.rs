@@ -1,16 +1,20 @@
-//! Actions that concern staff: assign, hand over, give something to do. Each says one touch.
+//! Actions that concern staff: assign, hand over, give something to do. Each says one touch; a hand-over to somebody is an
+//! event, too.
 
 use crate::cell::Contact;
 use crate::keys;
+use crate::metrics;
 use crate::overlay::ViewError;
-use crate::rules::Case;
+use crate::rules::{Case, Judged};
 use crate::timers;
 use crate::waits::GRACE;
 use crate::work::Work;
-use touchline_model::event::{Event, FieldRef};
-use touchline_model::id::IdKind;
+use touchline_model::event::{Actor, Channel, Event, EventCause, FieldRef, Native, Precision, Private};
+use touchline_model::id::{EventId, IdKind};
+use touchline_model::kind::{HANDOFF_CREATED, HANDOFF_FIELDS, Kind};
 use touchline_model::output::{Cause, Output, Touch, TouchState};
 use touchline_model::time::Span;
+use touchline_model::value::{Fields, Value};
 use touchline_playbook::bundle::{Action, Assignee, Rule};
 
 /// Unconfirmed after this, what is not a hand-over is missed.
@@ -20,7 +24,7 @@ const NO_STAFF: &str = "no_staff";
 /// What led to it lies more than the grace in the past.
 const HISTORIC: &str = "historic";
 
-/// Does what the action says; other actions are not of staff.
+/// Does what the action says; other actions are not of staff. Gives the event that a hand-over is.
 pub(crate) fn act(
     work: &mut Work<'_, '_>,
     case: &Case<'_>,
@@ -28,12 +32,12 @@ pub(crate) fn act(
     (rule, index): (&Rule, usize),
     event: Option<&Event>,
     cause: &Cause,
-) -> Result<(), ViewError> {
+) -> Result<Option<Event>, ViewError> {
     let (touchpoint, content, expires_after) = match &rule.actions[index] {
         Action::Assign(_) => ("assign", String::new(), EXPIRES_AFTER),
         Action::Handoff { sla, reason, .. } => ("handoff", reason.clone(), *sla),
         Action::Task(text) => ("task", text.clone(), EXPIRES_AFTER),
-        Action::SetTag { .. } | Action::UnsetTag(_) | Action::SetAttribute { .. } => return Ok(()),
+        Action::SetTag { .. } | Action::UnsetTag(_) | Action::SetAttribute { .. } => return Ok(None),
     };
     // Decision 9: what is history calls nobody. Whose contact it is, is a fact.
     let is_history = case.at.plus(GRACE) < work.clock;
@@ -81,8 +85,41 @@ pub(crate) fn act(
         timers::arm(work, case.cell, contact, touch.expires_at, &timers::expiry(&touch.id));
         contact.touches.insert(touch.id.clone(), Box::new(touch.clone()));
     }
+    let handoff = handoff(case, &rule.actions[index], &touch);
+    if let Some(event) = &handoff {
+        metrics::on_event(work, case, contact, &mut Judged::new(event, case.bundle, case.directory))?;
+    }
     work.say(Output::Touch(touch));
-    Ok(())
+    Ok(handoff)
+}
+
+/// The event that a hand-over is; `None` where nobody was there to take it.
+fn handoff(case: &Case<'_>, action: &Action, touch: &Touch) -> Option<Event> {
+    let (Action::Handoff { to, reason, .. }, Some(executor)) = (action, &touch.executor) else { return None };
+    let to = match to {
+        Assignee::Pool(pool) => pool.as_str(),
+        Assignee::Store => "",
+    };
+    let texts = HANDOFF_FIELDS.into_iter().zip([reason, to, executor]).filter(|(_, text)| !text.is_empty());
+    let tenant = case.cell.tenant();
+    let channel = Channel::Internal;
+    Some(Event {
+        id: EventId::derive(&tenant, channel.name(), "", HANDOFF_CREATED, touch.id.as_bytes()),
+        kind: Kind::Custom,
+        custom_name: HANDOFF_CREATED.to_owned(),
+        tenant,
+        channel,
+        account: String::new(),
+        occurred_at: Some(case.at),
+        precision: Precision::Millisecond,
+        received_at: case.at,
+        subject: vec![case.cell.id()],
+        actor: Actor::System,
+        native: Native::default(),
+        cause: EventCause { touch_id: Some(touch.id.clone()), ..EventCause::default() },
+        fields: texts.fold(Fields::new(), |fields, (name, text)| fields.with(name, Value::text(text))),
+        private: Private::default(),
+    })
 }
 
 /// Who is next: each partition takes its turns by itself, which is fair, not exact.

@@ -34,6 +34,8 @@ pub enum IdKind {
     /// No identifier: two contacts that a person has parted each hold one, of one scope (where that was said) and
     /// different values, so that nothing but a person joins them again.
     Apart,
+    /// No identifier: a number that a playbook counts; scope = the partition that counts.
+    Metric,
 }
 
 impl IdKind {
@@ -68,17 +70,18 @@ impl IdKind {
             Self::Group => "group",
             Self::Token => "token",
             Self::Apart => "apart",
+            Self::Metric => "metric",
         }
     }
 
     /// The kind with this wire name; also those that only commands and loopback records may hold.
     pub fn parse(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().chain([Self::Token, Self::Apart]).find(|kind| kind.name() == name)
+        Self::ALL.into_iter().chain([Self::Token, Self::Apart, Self::Metric]).find(|kind| kind.name() == name)
     }
 
     /// Whether a cell of this kind stands for a person (or may come to).
     pub const fn is_contact(self) -> bool {
-        !matches!(self, Self::Order | Self::Group | Self::Token | Self::Apart)
+        !matches!(self, Self::Order | Self::Group | Self::Token | Self::Apart | Self::Metric)
     }
 
     /// Two different values of an exclusive kind in one scope are two people: such contacts never merge.
@@ -88,7 +91,7 @@ impl IdKind {
 
     /// Whether events and people may name identifiers of this kind; the others are the engine's own.
     pub const fn is_public(self) -> bool {
-        !matches!(self, Self::Token | Self::Apart)
+        !matches!(self, Self::Token | Self::Apart | Self::Metric)
     }
 }
 

@@ -127,6 +127,12 @@ impl fmt::Display for Kind {
     }
 }
 
+/// The event that a hand-over leaves behind. It happens inside the engine and lies in no log: nobody may send one.
+pub const HANDOFF_CREATED: &str = "handoff.created";
+
+/// Its fields, all texts: why, the pool, the staff member.
+pub const HANDOFF_FIELDS: [&str; 3] = ["reason", "to", "executor"];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -14,6 +14,7 @@
 //! ```
 
 pub mod command;
+pub mod counted;
 pub mod directory;
 pub mod event;
 pub mod headers;

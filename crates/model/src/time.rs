@@ -223,6 +223,12 @@ impl Zone {
         let local = time.utc().with_timezone(&self.0);
         (local.year(), local.month(), local.day(), local.hour(), local.minute())
     }
+
+    /// (year, week) of a moment in this zone by ISO 8601: weeks begin on Monday and belong to the year of their Thursday.
+    pub fn iso_week(self, time: Time) -> (i32, u32) {
+        let week = time.utc().with_timezone(&self.0).iso_week();
+        (week.year(), week.week())
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::attributes::Attribute;
 use crate::keywords::{Automaton, Scan};
 use crate::matching;
 use crate::measure::{Now, Quantity};
+pub use crate::metrics::Metric;
 use crate::tally::Tallied;
 pub use crate::waits::{Reply, Wait};
 use std::borrow::Cow;
@@ -44,11 +45,15 @@ pub struct Bundle {
     pub rules: Vec<Rule>,
     /// Journeys of all playbooks in file order.
     pub journeys: Vec<Journey>,
+    /// Metrics of all playbooks in file order.
+    pub metrics: Vec<Metric>,
+    /// Event name → indexes into `metrics` that count such events, ascending.
+    pub metrics_by_event: BTreeMap<String, Vec<usize>>,
     /// Event name → indexes into `rules` with an event trigger of that name that asks for no keyword, ascending.
     pub rules_by_event: BTreeMap<String, Vec<usize>>,
     /// Event name → text field → keyword set → indexes into `rules` that need a keyword of it, ascending.
     pub rules_by_keyword: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<usize>>>>,
-    /// Indexes into `rules` that listen to tags, stages or segments, ascending.
+    /// Indexes into `rules` that listen to tags, stages, segments or hand-overs, ascending.
     pub rules_that_react: Vec<usize>,
     /// What changes → segments that it may concern.
     pub segments_by_input: BTreeMap<Input, BTreeSet<String>>,

@@ -103,9 +103,9 @@ codes! {
     Error NY_BACKFILL = "NY030", "Not yet: `backfill` other than none.";
     Error NY_EXPECT = "NY031", "Not yet: `expect`.";
     Error NY_BROADCASTS = "NY032", "Not yet: `broadcasts`.";
-    Error NY_METRICS = "NY033", "Not yet: `metrics`.";
     Error NY_STEP_TIME = "NY035", "Not yet: `from`, `window`, `min_gap` and a step's own `late`.";
     Error NY_MODE = "NY036", "Not yet: `mode`.";
+    Error NY_HANDOFFS = "NY037", "Not yet: `handoff.created` anywhere but in metrics and as a trigger.";
 }
 
 #[cfg(test)]

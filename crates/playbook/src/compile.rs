@@ -1,7 +1,9 @@
 //! From playbook sources to a bundle, or to everything that is wrong with them.
 
 use crate::attributes::Attribute;
-use crate::bundle::{Board, Bundle, Condition, Content, CustomType, Journey, Playbook, Rule, TagGroup, Trigger};
+use crate::bundle::{
+    Board, Bundle, Condition, Content, CustomType, Journey, Metric, Playbook, Rule, TagGroup, Trigger,
+};
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean};
 use crate::fold::Fold;
@@ -12,7 +14,7 @@ use crate::syntax::{self, Expression};
 use crate::tally::Tallied;
 use crate::waits::{Reply, Wait};
 use crate::yaml::{self, Node, NodeKind, Scalar};
-use crate::{attributes, cycles, journeys, rules, sections};
+use crate::{attributes, cycles, journeys, metrics, rules, sections};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -112,6 +114,7 @@ pub(crate) struct Document<'n> {
     boards: Option<&'n Node>,
     rules: Option<&'n Node>,
     journeys: Option<&'n Node>,
+    metrics: Option<&'n Node>,
 }
 
 /// What is known so far.
@@ -138,6 +141,7 @@ struct Compiler {
     rules: Vec<Rule>,
     rule_places: Vec<(String, Place)>,
     journeys: Vec<Journey>,
+    metrics: Vec<Metric>,
 }
 
 /// The names of one playbook, borrowing the compiler's fields one by one so that the sink stays free.
@@ -230,6 +234,7 @@ impl Compiler {
             boards: map.take("boards"),
             rules: map.take("rules"),
             journeys: map.take("journeys"),
+            metrics: map.take("metrics"),
         };
         sections::not_yet_sections(&mut map, sink);
         map.done(sink);
@@ -543,6 +548,9 @@ impl Compiler {
         if let Some(node) = document.journeys {
             journeys::read(node, &scope, &mut self.sink, &mut self.journeys);
         }
+        if let Some(node) = document.metrics {
+            metrics::read(node, &scope, &mut self.sink, &mut self.metrics);
+        }
     }
 
     fn finish(mut self, sources: &[PlaybookSource], number: u64) -> Result<(Bundle, Vec<Diagnostic>), Vec<Diagnostic>> {
@@ -592,6 +600,8 @@ impl Compiler {
             segments: self.segments,
             rules: self.rules,
             journeys: self.journeys,
+            metrics: self.metrics,
+            metrics_by_event: BTreeMap::new(),
             rules_by_event: BTreeMap::new(),
             rules_by_keyword: BTreeMap::new(),
             journeys_by_event: BTreeMap::new(),

@@ -1,9 +1,10 @@
 //! Rules that set each other off in a circle.
 
-use crate::bundle::{Action, Board, Condition, Rule, TagGroup, TagMatch, Trigger};
+use crate::bundle::{Action, Board, Condition, FieldTest, Operator, Pattern, Rule, TagGroup, TagMatch, Trigger};
 use crate::measure::{Measure, Reading};
 use crate::waits::Wait;
 use std::collections::{BTreeMap, BTreeSet};
+use touchline_model::kind::HANDOFF_CREATED;
 
 /// The rules of one circle, in the order they set each other off; `None` when there is none.
 pub(crate) fn find(
@@ -39,6 +40,8 @@ enum What {
     Set,
     /// An attribute by its name, no tag.
     Attribute,
+    /// A hand-over by its reason; empty: for any.
+    Handoff,
 }
 
 /// Rules make changes, changes set rules off. Changes are nodes of their own, so that many rules waiting for what
@@ -120,8 +123,13 @@ fn made(
         Action::SetAttribute { attribute, .. } => {
             return changes.binary_search(&(What::Attribute, attribute.as_str(), None)).into_iter().collect();
         }
+        Action::Handoff { reason, .. } => {
+            let reasons = BTreeSet::from([reason.as_str(), ""]);
+            let found = |reason: &str| changes.binary_search(&(What::Handoff, reason, None)).ok();
+            return reasons.into_iter().filter_map(found).collect();
+        }
         // Nothing waits for these.
-        Action::Assign(_) | Action::Handoff { .. } | Action::Task(_) => return Vec::new(),
+        Action::Assign(_) | Action::Task(_) => return Vec::new(),
     };
     let group = tag.group.as_str();
     let own = [(set, group, None), (set, group, Some(tag.tag.as_str()))];
@@ -143,6 +151,13 @@ fn waits_for<'a>(
 ) -> Vec<Change<'a>> {
     let group = |board| boards.get(board).map(|board: &Board| board.group.as_str());
     match trigger {
+        Trigger::Event(Pattern { event, tests }) if event == HANDOFF_CREATED => {
+            let reason = tests.iter().find_map(|test| match test {
+                FieldTest::Compare { field, operator: Operator::Equal, value } if field == "reason" => value.as_text(),
+                _ => None,
+            });
+            vec![(What::Handoff, reason.unwrap_or_default(), None)]
+        }
         // What people do is set off by no rule.
         Trigger::Event(_) | Trigger::Replied(_) => Vec::new(),
         Trigger::Wait(key) => match waits.get(key) {

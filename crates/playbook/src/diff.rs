@@ -7,7 +7,7 @@ use touchline_model::command::TagRef;
 /// One difference.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Difference {
-    /// `tag`, `board`, `segment`, `rule`, `attribute`, `journey`, `playbook`.
+    /// `tag`, `board`, `segment`, `rule`, `attribute`, `journey`, `metric`, `playbook`.
     pub what: &'static str,
     /// Which: `商机/赢单`, `price/asks-price`…
     pub id: String,
@@ -53,6 +53,10 @@ pub fn between(old: &Bundle, new: &Bundle) -> Vec<Difference> {
         named.collect::<BTreeMap<_, _>>()
     };
     compare("journey", &journeys(old), &journeys(new), &mut found);
+    let metrics = |bundle: &Bundle| {
+        bundle.metrics.iter().map(|of| (of.id.clone(), format!("{of:?}"))).collect::<BTreeMap<_, _>>()
+    };
+    compare("metric", &metrics(old), &metrics(new), &mut found);
     found
 }
 
@@ -144,7 +148,8 @@ mod tests {
         let changed = bundle(
             "tag_groups: [{id: g, exclusive: true, tags: [{id: a, label: 甲}, c]}]\nsegments: {s: tag(g/a)}\n\
              rules: [{id: q, trigger: order.paid, do: [{set_tag: g/c}]}, {id: r, trigger: order.paid, do: [{set_tag: g/a}]}]\n\
-             attributes: {x: profile.x}\nboards: [{id: b, group: g}]\n",
+             attributes: {x: profile.x}\nboards: [{id: b, group: g}]\n\
+             metrics: [{id: m, count: order.paid, per: executor}]\n",
         );
         let found: Vec<(&str, String, &str)> =
             between(&old, &changed).into_iter().map(|one| (one.what, one.id, one.change.name())).collect();
@@ -158,6 +163,7 @@ mod tests {
             ("rule", "p/q", "added"),
             // It now comes after another one.
             ("rule", "p/r", "changed"),
+            ("metric", "m", "added"),
         ];
         assert_eq!(found, expected.map(|(what, id, change)| (what, id.to_owned(), change)));
         assert_eq!(orphans(&old, &changed), [TagRef::new("g", "b")]);

@@ -3,7 +3,7 @@
 use crate::bundle::{Bundle, Condition, FieldTest, Input, Trigger, Wait};
 use crate::measure::{Counted, Measure, Reading, Window};
 use std::collections::BTreeSet;
-use touchline_model::kind::Kind;
+use touchline_model::kind::{HANDOFF_CREATED, Kind};
 
 pub(crate) fn index(bundle: &mut Bundle) {
     let event = |trigger: &Trigger| match trigger {
@@ -25,13 +25,17 @@ pub(crate) fn index(bundle: &mut Bundle) {
                 listening.push(at);
             }
         }
-        if rule
-            .triggers
-            .iter()
-            .any(|trigger| !matches!(trigger, Trigger::Event(_) | Trigger::Replied(_) | Trigger::Wait(_)))
-        {
+        let reacts = |trigger: &Trigger| match trigger {
+            Trigger::Event(pattern) => pattern.event == HANDOFF_CREATED,
+            Trigger::Replied(_) | Trigger::Wait(_) => false,
+            _ => true,
+        };
+        if rule.triggers.iter().any(reacts) {
             bundle.rules_that_react.push(at);
         }
+    }
+    for (at, metric) in bundle.metrics.iter().enumerate() {
+        bundle.metrics_by_event.entry(metric.count.event.clone()).or_default().push(at);
     }
     for (key, tallied) in &bundle.tallies {
         bundle.tallies_by_event.entry(tallied.pattern.event.clone()).or_default().push(*key);

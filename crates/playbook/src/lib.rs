@@ -27,6 +27,7 @@ pub mod keywords;
 mod lexer;
 pub mod matching;
 pub mod measure;
+pub mod metrics;
 mod quantities;
 mod reader;
 pub mod reference;

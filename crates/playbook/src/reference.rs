@@ -3,7 +3,7 @@
 use crate::codes::{self, Severity};
 use crate::syntax::{FUNCTIONS, OptionShape, Signature, Stands, Takes};
 use std::fmt::Write;
-use touchline_model::kind::Kind;
+use touchline_model::kind::{HANDOFF_CREATED, HANDOFF_FIELDS, Kind};
 use touchline_model::taxonomy::{self, Field, FieldType, OpenSet};
 
 /// The page as Markdown.
@@ -24,6 +24,11 @@ pub fn markdown() -> String {
         }
         line(&mut page, format_args!("| `{kind}` | {} |", fields.join(", ")));
     }
+    let handoff: Vec<String> = HANDOFF_FIELDS.iter().map(|field| format!("`{field}`")).collect();
+    line(
+        &mut page,
+        format_args!("| `{HANDOFF_CREATED}` (left by `handoff`; in metrics and triggers) | {} |", handoff.join(", ")),
+    );
     page.push_str(
         "\n## Diagnostics\n`PB`: an error, `PW`: a warning, `NY`: the language has it, this version does not.\n\n",
     );

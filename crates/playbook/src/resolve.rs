@@ -10,7 +10,7 @@ use crate::waits::{Reply, Wait};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::event::Channel;
-use touchline_model::kind::Kind;
+use touchline_model::kind::{HANDOFF_CREATED, HANDOFF_FIELDS, Kind};
 use touchline_model::taxonomy::{self, FieldType, OpenSet};
 use touchline_model::time::{Time, Zone};
 use touchline_model::value::{Number, Value};
@@ -94,11 +94,18 @@ pub(crate) struct Resolver<'a> {
     pub(crate) names: &'a Names<'a>,
     pub(crate) problems: Vec<SyntaxError>,
     terms: usize,
+    /// Hand-overs may be named.
+    handoffs: bool,
 }
 
 impl<'a> Resolver<'a> {
     pub(crate) fn new(names: &'a Names<'a>) -> Self {
-        Self { names, problems: Vec::new(), terms: 0 }
+        Self { names, problems: Vec::new(), terms: 0, handoffs: false }
+    }
+
+    /// One for which `handoff.created` is an event like others.
+    pub(crate) fn with_handoffs(self) -> Self {
+        Self { handoffs: true, ..self }
     }
 
     pub(crate) fn condition(&mut self, expression: &Expression) -> Option<Condition> {
@@ -144,7 +151,10 @@ impl<'a> Resolver<'a> {
 
     pub(crate) fn trigger(&mut self, happening: &Happening) -> Option<Trigger> {
         let call = match happening {
-            Happening::Event(pattern) => return self.pattern(pattern).map(Trigger::Event),
+            Happening::Event(pattern) => {
+                self.handoffs = true;
+                return self.pattern(pattern).map(Trigger::Event);
+            }
             Happening::Call(call) => call,
         };
         match (call.signature.name, call.arguments.first()) {
@@ -290,7 +300,7 @@ impl<'a> Resolver<'a> {
         let event = &pattern.event;
         let Some(fields) = self.fields(&event.text) else {
             let declared = self.names.events.keys().map(String::as_str);
-            let known = Kind::ALL.iter().map(|kind| kind.name()).chain(declared);
+            let known = Kind::ALL.iter().map(|kind| kind.name()).chain(declared).chain([HANDOFF_CREATED]);
             return self.undefined(codes::UNDEFINED_EVENT, "event", event, known);
         };
         if let Some(owners) = self.names.owners.events.get(&event.text) {
@@ -299,6 +309,9 @@ impl<'a> Resolver<'a> {
             if let (false, Some(owner)) = (owners.iter().any(|owner| is_ours(&owner)), owners.first()) {
                 self.owned("event", event, owner)?;
             }
+        }
+        if event.text == HANDOFF_CREATED && !self.handoffs {
+            return self.not_yet(codes::NY_HANDOFFS, event.at);
         }
         let tests: Vec<Option<FieldTest>> =
             pattern.tests.iter().map(|test| self.field_test(&event.text, &fields, test)).collect();
@@ -309,6 +322,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn fields(&self, event: &str) -> Option<EventFields<'a>> {
+        if event == HANDOFF_CREATED {
+            return Some(EventFields::Handoff);
+        }
         match Kind::parse(event).filter(|kind| *kind != Kind::Custom) {
             Some(kind) => Some(EventFields::Built(kind)),
             None => self.names.events.get(event).map(EventFields::Declared),
@@ -551,6 +567,8 @@ pub(crate) fn lower_first(explanation: &str) -> String {
 enum EventFields<'a> {
     Built(Kind),
     Declared(&'a BTreeMap<String, CustomType>),
+    /// Of what a hand-over leaves behind.
+    Handoff,
 }
 
 pub(crate) enum Type {
@@ -595,18 +613,15 @@ impl Type {
 impl EventFields<'_> {
     /// The path in the event and its type. `content` stands for `content_id` where the event has no other.
     fn field(&self, name: &str) -> Option<(String, Type)> {
-        match name {
-            "channel" => {
-                return Some((
-                    name.to_owned(),
-                    Type::Word(Channel::ALL.iter().map(|channel| channel.name()).collect()),
-                ));
+        match (self, name) {
+            // It comes in on no channel.
+            (Self::Handoff, _) => HANDOFF_FIELDS.contains(&name).then(|| (name.to_owned(), Type::Text)),
+            (_, "channel") => {
+                let channels = Channel::ALL.iter().map(|channel| channel.name()).collect();
+                Some((name.to_owned(), Type::Word(channels)))
             }
-            "account" => return Some((name.to_owned(), Type::Text)),
-            _ => {}
-        }
-        match self {
-            Self::Declared(fields) => {
+            (_, "account") => Some((name.to_owned(), Type::Text)),
+            (Self::Declared(fields), _) => {
                 let ty = match fields.get(name)? {
                     CustomType::Text => Type::Text,
                     CustomType::Number => Type::Number,
@@ -615,7 +630,7 @@ impl EventFields<'_> {
                 };
                 Some((name.to_owned(), ty))
             }
-            Self::Built(kind) => {
+            (Self::Built(kind), _) => {
                 if let Some(ty) = taxonomy::field(*kind, name) {
                     return Some((name.to_owned(), Type::of(ty)));
                 }
@@ -631,6 +646,7 @@ impl EventFields<'_> {
     fn names(&self) -> Vec<String> {
         let mut names = vec!["channel".to_owned(), "account".to_owned()];
         match self {
+            Self::Handoff => names = HANDOFF_FIELDS.map(str::to_owned).to_vec(),
             Self::Declared(fields) => names.extend(fields.keys().cloned()),
             Self::Built(kind) => {
                 for field in taxonomy::fields(*kind) {

@@ -10,29 +10,16 @@ use crate::resolve::Resolver;
 use crate::syntax;
 use crate::yaml::{Node, NodeKind, Scalar};
 use std::collections::{BTreeMap, BTreeSet};
-use touchline_model::kind::Kind;
+use touchline_model::kind::{HANDOFF_CREATED, Kind};
 
-/// Sections that are refused; the expressions in them are checked all the same.
+/// `broadcasts` is refused; the expressions in it are checked all the same.
 pub(crate) fn not_yet_sections(map: &mut Mapping<'_>, sink: &mut Sink) {
-    for (key, code) in [("broadcasts", codes::NY_BROADCASTS), ("metrics", codes::NY_METRICS)] {
-        let Some(node) = map.not_yet(key, code, sink) else { continue };
-        for item in reader::one_or_many(node) {
-            let NodeKind::Map(entries) = &item.kind else { continue };
-            for (name, node) in entries {
-                let path = reader::join(key, &name.text);
-                match (key, name.text.as_str()) {
-                    ("broadcasts", "audience") => {
-                        reader::expression(node, &path, true, sink, syntax::condition);
-                    }
-                    ("metrics", "count") => {
-                        reader::expression(node, &path, true, sink, syntax::trigger);
-                    }
-                    ("metrics", "target") => {
-                        reader::expression(node, &path, true, sink, syntax::bound);
-                    }
-                    _ => {}
-                }
-            }
+    let Some(node) = map.not_yet("broadcasts", codes::NY_BROADCASTS, sink) else { return };
+    for item in reader::one_or_many(node) {
+        let NodeKind::Map(entries) = &item.kind else { continue };
+        for (name, node) in entries.iter().filter(|(name, _)| name.text == "audience") {
+            let path = reader::join("broadcasts", &name.text);
+            reader::expression(node, &path, true, sink, syntax::condition);
         }
     }
 }
@@ -101,7 +88,7 @@ pub(crate) fn events(node: &Node, sink: &mut Sink) -> BTreeMap<String, BTreeMap<
         if !reader::check_id(name, &path, sink) {
             continue;
         }
-        if !name.text.contains('.') || Kind::parse(&name.text).is_some() {
+        if !name.text.contains('.') || Kind::parse(&name.text).is_some() || name.text == HANDOFF_CREATED {
             let message = format!("`{}` cannot be the name of a custom event", name.text);
             let hint = Some("the name has a dot and is not a built-in one: lesson.finished".to_owned());
             sink.report(codes::EVENT_NAME, name.place, &path, message, hint);

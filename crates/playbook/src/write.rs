@@ -77,7 +77,7 @@ impl FieldTest {
     }
 
     /// The comparison without its left side.
-    fn write_bound(&self, is_span: bool) -> String {
+    pub(crate) fn write_bound(&self, is_span: bool) -> String {
         let value = |value: &Value| if is_span { write_span(value) } else { write_value(value) };
         match self {
             Self::Compare { operator, value: bound, .. } => format!("{} {}", sign(*operator), value(bound)),

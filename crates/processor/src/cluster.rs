@@ -5,11 +5,14 @@ use crate::error::Error;
 use crate::options::{Options, Pacing};
 use crate::partition::{Partition, Step};
 use crate::wire;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use touchline_log::memory::MemoryLog;
 use touchline_log::{Ack, Appended, Log, ManualWall, Topic, Wall};
 use touchline_model::command::Command;
+use touchline_model::counted::Counted;
 use touchline_model::event::Event;
+use touchline_model::id::CellKey;
 use touchline_model::output::{Contact, Numbered, Stream};
 use touchline_model::record::Input;
 use touchline_model::time::Time;
@@ -107,19 +110,31 @@ impl Cluster {
 
     /// The public records as `contacts` holds them now, compacted, in key order.
     pub fn contacts(&self) -> Result<Vec<Contact>, Error> {
-        let mut contacts = std::collections::BTreeMap::new();
+        Ok(self.public()?.0.into_values().collect())
+    }
+
+    /// What partitions have counted, as `contacts` holds it now, in key order.
+    pub fn counted(&self) -> Result<Vec<Counted>, Error> {
+        Ok(self.public()?.1.into_values().collect())
+    }
+
+    fn public(&self) -> Result<(BTreeMap<CellKey, Contact>, BTreeMap<CellKey, Counted>), Error> {
+        let (mut contacts, mut counted) = (BTreeMap::new(), BTreeMap::new());
         for partition in 0..self.log.partitions() {
             for record in read_all(&self.log, Topic::Contacts, partition)? {
                 match proto::decode_contact_record(&record.value) {
                     Ok(proto::ContactRecord::Contact(contact)) => {
                         contacts.insert(contact.key.clone(), *contact);
                     }
+                    Ok(proto::ContactRecord::Counted(number)) => {
+                        counted.insert(number.key.clone(), number);
+                    }
                     Ok(proto::ContactRecord::Progress(_)) => {}
                     Err(_) => return Err(Error::Residue("the topic contacts")),
                 }
             }
         }
-        Ok(contacts.into_values().collect())
+        Ok((contacts, counted))
     }
 
     /// The log, for the judge and for reading topics.

@@ -512,8 +512,8 @@ impl Partition {
         let mut records = content.records;
         let contacts = self.dirty.before(content.progress.offset);
         for cell in &contacts {
-            if let Some(contact) = self.engine.public_contact(&StoreView(&*self.store), cell)? {
-                records.push((Topic::Contacts, wire::contact_record(&contact)));
+            if let Some(public) = self.engine.public_record(&StoreView(&*self.store), cell)? {
+                records.push((Topic::Contacts, wire::public_record(&public)));
             }
         }
         let progress = Progress { next_due: self.next_due, ..content.progress };

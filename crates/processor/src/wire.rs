@@ -1,6 +1,7 @@
 //! Records of the log from and to the words of the model.
 
 use crate::metrics;
+use touchline_engine::Public;
 use touchline_log::{Marker, NewRecord, RECORD_BYTES_MAX, StoredRecord, Topic};
 use touchline_model::event::Private;
 use touchline_model::output::{Cause, Contact, DeadReason, Numbered, Outcome, Output, Progress};
@@ -57,6 +58,18 @@ pub(crate) fn output_record(numbered: &Numbered, source: &StoredRecord) -> NewRe
     };
     let cuts: [fn(&mut Said); 2] = [|(_, raw)| *raw = None, |(numbered, _)| cut_words(&mut numbered.output)];
     fitting(Topic::from(numbered.output.stream()), (numbered.clone(), raw), encode, &cuts)
+}
+
+/// A record of `contacts`.
+pub(crate) fn public_record(public: &Public) -> NewRecord {
+    match public {
+        Public::Contact(contact) => contact_record(contact),
+        Public::Counted(counted) => NewRecord {
+            key: Some(proto::counted_key(counted).into_bytes()),
+            headers: proto::counted_headers(counted),
+            value: proto::encode_counted(counted),
+        },
+    }
 }
 
 /// The public record of a contact.

@@ -7,7 +7,7 @@ use crate::value::{clock_in, event_id_in, fields_in, fields_out, id_out, ids_in,
 use prost::Message;
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, IdKey};
-use touchline_model::kind::Kind;
+use touchline_model::kind::{HANDOFF_CREATED, Kind};
 use touchline_model::record::Undecodable;
 use touchline_model::time::Time;
 use touchline_model::value::{Fields, Value};
@@ -48,6 +48,9 @@ pub fn check_event(event: &Event) -> Result<(), Undecodable> {
     }
     match (event.kind == Kind::Custom, event.custom_name.is_empty()) {
         (true, true) => return Err(undecodable("custom.name is empty")),
+        (true, false) if event.custom_name == HANDOFF_CREATED => {
+            return Err(undecodable("handoff.created happens inside the engine only"));
+        }
         (false, false) => return Err(undecodable("only custom events have a name of their own")),
         (true, false) | (false, true) => {}
     }

@@ -1,8 +1,9 @@
 //! Record headers: CloudEvents 1.0, binary mode.
 
-use crate::output::progress_key;
+use crate::output::{counted_key, progress_key};
 use crate::record::input_key;
 use touchline_model::command::Command;
+use touchline_model::counted::Counted;
 use touchline_model::id::Position;
 use touchline_model::output::{Contact, Numbered, Output, Progress};
 use touchline_model::record::{Input, Loop};
@@ -57,6 +58,13 @@ pub fn contact_headers(contact: &Contact) -> Headers {
 pub fn progress_headers(progress: &Progress) -> Headers {
     let id = format!("{}/{}", progress_key(progress.partition), progress.offset);
     cloud_event(&id, "touchline/contacts", "progress", None, progress.clock, "output.proto#ContactRecord")
+}
+
+/// Headers of a number in `contacts`.
+pub fn counted_headers(counted: &Counted) -> Headers {
+    let id = format!("{}/{}", counted_key(counted), counted.version.offset);
+    let subject = Some(counted.key.as_str());
+    cloud_event(&id, "touchline/contacts", "counted", subject, counted.at, "output.proto#ContactRecord")
 }
 
 fn command_headers(command: &Command, subject: Option<&str>) -> Headers {

@@ -24,10 +24,10 @@ pub use bounds::{
 pub use event::{
     SUBJECTS_MAX, TENANT_CHARS_MAX, VALUE_DEPTH_MAX, check_event, decode_event, encode_event, event_from, event_to,
 };
-pub use headers::{Headers, contact_headers, input_headers, output_headers, progress_headers};
+pub use headers::{Headers, contact_headers, counted_headers, input_headers, output_headers, progress_headers};
 pub use output::{
-    ContactRecord, RawRecord, contact_to, decode_contact_record, decode_output, encode_contact, encode_output,
-    encode_progress, progress_key, progress_to, tag_change_to, touch_to,
+    ContactRecord, RawRecord, contact_to, counted_key, decode_contact_record, decode_output, encode_contact,
+    encode_counted, encode_output, encode_progress, progress_key, progress_to, tag_change_to, touch_to,
 };
 pub use record::{
     REQUEST_ID_CHARS_MAX, check_command, decode_input, encode_input, input_key, migrations_from, migrations_to,

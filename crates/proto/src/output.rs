@@ -8,6 +8,7 @@ use crate::value::{
     cause_in, cause_out, evidence_in, id_in, id_out, key_in, position_in, position_out, required, undecodable,
 };
 use prost::Message;
+use touchline_model::counted::{Counted, Slot};
 use touchline_model::headers::Headers;
 use touchline_model::output::{
     CommandResult, Contact, DeadLetter, DeadReason, Enrolment, Identity, Joined, Numbered, Outcome, Output, Progress,
@@ -34,6 +35,8 @@ pub enum ContactRecord {
     Contact(Box<Contact>),
     /// How far a partition has come.
     Progress(Progress),
+    /// A number of a metric.
+    Counted(Counted),
 }
 
 /// The value of a numbered output; `record` is what a dead letter carries and is ignored for others.
@@ -66,6 +69,17 @@ pub fn encode_progress(progress: &Progress) -> Vec<u8> {
     v1::ContactRecord { record: Some(ContactWire::Progress(progress_to(progress))) }.encode_to_vec()
 }
 
+/// The value of a number in `contacts`; its key is [`counted_key`].
+pub fn encode_counted(counted: &Counted) -> Vec<u8> {
+    v1::ContactRecord { record: Some(ContactWire::Counted(counted_to(counted))) }.encode_to_vec()
+}
+
+/// `_metric/n`: no contact id looks like it. Partitions keep their numbers under keys of their own.
+pub fn counted_key(counted: &Counted) -> String {
+    let id = counted.key.id();
+    format!("_metric/{}/{}", id.scope, id.value)
+}
+
 /// `_progress/p`: no contact id looks like it.
 pub fn progress_key(partition: u32) -> String {
     format!("_progress/{partition}")
@@ -77,6 +91,7 @@ pub fn decode_contact_record(bytes: &[u8]) -> Result<ContactRecord, Undecodable>
     match required("record", wire.record)? {
         ContactWire::Contact(contact) => Ok(ContactRecord::Contact(Box::new(contact_from(contact)?))),
         ContactWire::Progress(progress) => Ok(ContactRecord::Progress(progress_from(progress)?)),
+        ContactWire::Counted(counted) => Ok(ContactRecord::Counted(counted_from(counted)?)),
     }
 }
 
@@ -169,6 +184,22 @@ pub fn progress_to(progress: &Progress) -> v1::Progress {
         bundle: progress.bundle,
         next_due_ms: progress.next_due.map(|due| due.0),
     }
+}
+
+fn counted_to(counted: &Counted) -> v1::Counted {
+    let Counted { key, version, slot, count, at } = counted;
+    let Slot { playbook, metric, meaning, executor, period } = slot.clone();
+    let version = Some(position_out(*version));
+    let (key, count, at_ms) = (key.to_string(), *count, at.0);
+    v1::Counted { key, version, playbook, metric, meaning, executor, period, count, at_ms }
+}
+
+fn counted_from(wire: v1::Counted) -> Result<Counted, Undecodable> {
+    let v1::Counted { key, version, playbook, metric, meaning, executor, period, count, at_ms } = wire;
+    let key = key_in("counted.key", &key)?;
+    let version = position_in(required("counted.version", version)?);
+    let slot = Slot { playbook, metric, meaning, executor, period };
+    Ok(Counted { key, version, slot, count, at: Time(at_ms) })
 }
 
 fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M, Undecodable> {

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use touchline_model::command::{Command, CommandBody, Migration, PlaybookSource, TagRef};
+use touchline_model::counted::{Counted, Slot};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
@@ -19,8 +20,8 @@ use touchline_model::time::{Span, Time};
 use touchline_model::value::{Fields, Number, Value};
 use touchline_proto::{
     ContactRecord, Headers, RawRecord, check_command, check_event, contact_headers, decode_contact_record,
-    decode_event, decode_input, decode_output, encode_contact, encode_event, encode_input, encode_output,
-    encode_progress, event_to, input_headers, output_headers, progress_headers,
+    decode_event, decode_input, decode_output, encode_contact, encode_counted, encode_event, encode_input,
+    encode_output, encode_progress, event_to, input_headers, output_headers, progress_headers,
 };
 
 const NOW: Time = Time(1_772_416_800_000);
@@ -103,6 +104,20 @@ fn every_output_survives() {
         next_due: Some(Time(7)),
     };
     assert_eq!(decode_contact_record(&encode_progress(&progress)), Ok(ContactRecord::Progress(progress)));
+    for executor in [None, Some("李".to_owned())] {
+        let (playbook, metric, period) = ("p".to_owned(), "人均".to_owned(), "2026-12".to_owned());
+        let slot = Slot { playbook, metric, meaning: u64::MAX, executor, period };
+        let (key, version) = (slot.cell("acme", 3), Position { partition: 3, offset: 9 });
+        let counted = Counted { key, version, slot, count: 7, at: NOW };
+        assert_eq!(decode_contact_record(&encode_counted(&counted)), Ok(ContactRecord::Counted(counted)));
+    }
+}
+
+#[test]
+fn nobody_sends_a_hand_over() {
+    let event = |name: &str| Event { kind: Kind::Custom, custom_name: name.to_owned(), ..example(Kind::ChatMessage) };
+    assert_eq!(check_event(&event("visit.done")), Ok(()));
+    assert!(check_event(&event("handoff.created")).is_err());
 }
 
 #[test]

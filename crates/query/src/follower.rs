@@ -190,6 +190,7 @@ impl Follower {
                         false => Contacts::Wait,
                     }
                 }
+                Ok(ContactRecord::Counted(counted)) => Contacts::Apply(Change::Counted(counted)),
                 Ok(ContactRecord::Progress(_)) | Err(_) => Contacts::Apply(Change::Undecodable(Topic::Contacts)),
             };
             let Contacts::Apply(change) = change else { break };

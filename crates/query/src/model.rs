@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use touchline_log::Topic;
 use touchline_model::command::TagRef;
+use touchline_model::counted::Counted;
 use touchline_model::directory::{self, Directory};
 use touchline_model::id::{CellKey, ContactId, EventId, IdKey, Position};
 use touchline_model::output::{Contact, DeadReason, Numbered, Output, Progress, Stream, Tag, TagChange};
@@ -57,6 +58,8 @@ pub struct Tenant {
     all: RoaringBitmap,
     tags: BTreeMap<String, BTreeMap<String, RoaringBitmap>>,
     timelines: HashMap<CellKey, Timeline>,
+    /// What partitions have counted, by metric; each number of each partition under its own key.
+    counted: BTreeMap<String, BTreeMap<CellKey, Counted>>,
     bundle: Option<Arc<Bundle>>,
     directory: Arc<Directory>,
 }
@@ -149,6 +152,7 @@ pub(crate) enum Change {
         location: Location,
     },
     Contact(Box<Contact>),
+    Counted(Counted),
     Progress(Progress),
     /// A record that nobody can read, or of no publisher of ours.
     Undecodable(Topic),
@@ -256,6 +260,7 @@ impl ReadModel {
             }
             Change::Output { numbered, location } => self.output(*numbered, location),
             Change::Contact(contact) => self.tenant_mut(&contact.key.tenant()).contact(*contact),
+            Change::Counted(counted) => self.tenant_mut(&counted.key.tenant()).counted(counted),
             Change::Progress(progress) => self.advance(progress),
             Change::Undecodable(topic) => {
                 self.alarms.undecodable += 1;
@@ -360,6 +365,11 @@ impl Tenant {
         let group = self.bundle.as_ref().and_then(|bundle| bundle.groups.get(group));
         let labelled = group.and_then(|group| group.tags.iter().find(|known| known.id == tag));
         labelled.map_or(tag, |known| &known.label)
+    }
+
+    /// What partitions have counted under this metric id, of every meaning it has had.
+    pub fn counted_of(&self, metric: &str) -> impl Iterator<Item = &Counted> {
+        self.counted.get(metric).into_iter().flat_map(BTreeMap::values)
     }
 
     /// Every contact that is not merged away.
@@ -475,6 +485,14 @@ impl Tenant {
             self.identities.insert(CellKey::of(&tenant, &identity.id), id.clone());
         }
         self.contacts.insert(id, Entry { ordinal, contact: Arc::new(contact) });
+    }
+
+    /// Takes a number unless a later one is there.
+    fn counted(&mut self, counted: Counted) {
+        let of = self.counted.entry(counted.slot.metric.clone()).or_default();
+        if of.get(&counted.key).is_none_or(|have| have.version.offset <= counted.version.offset) {
+            of.insert(counted.key.clone(), counted);
+        }
     }
 
     fn bitmap(&mut self, group: &str, tag: &str) -> &mut RoaringBitmap {

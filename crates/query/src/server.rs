@@ -21,17 +21,19 @@ use touchline_proto::v1;
 use v1::admin_service_server::AdminServiceServer;
 use v1::board_service_server::BoardServiceServer;
 use v1::contact_service_server::ContactServiceServer;
+use v1::metric_service_server::MetricServiceServer;
 use v1::playbook_service_server::PlaybookServiceServer;
 use v1::segment_service_server::SegmentServiceServer;
 use v1::touch_service_server::TouchServiceServer;
 
 /// Names under which health is reported besides the empty one.
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "touchline.v1.ContactService",
     "touchline.v1.SegmentService",
     "touchline.v1.BoardService",
     "touchline.v1.PlaybookService",
     "touchline.v1.TouchService",
+    "touchline.v1.MetricService",
     "touchline.v1.AdminService",
 ];
 
@@ -59,6 +61,7 @@ pub async fn routes(handle: &Handle, clock: Arc<dyn ClockControl>) -> Routes {
         .add_service(BoardServiceServer::new(server.clone()))
         .add_service(PlaybookServiceServer::new(server.clone()))
         .add_service(TouchServiceServer::new(server.clone()))
+        .add_service(MetricServiceServer::new(server.clone()))
         .add_service(AdminServiceServer::new(server))
 }
 

@@ -5,6 +5,7 @@ mod board;
 mod contact;
 mod explain;
 mod links;
+mod metric;
 mod playbook;
 mod segment;
 mod timeline;

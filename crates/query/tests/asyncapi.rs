@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_log::publish::{MARKER_HEADER, SEQUENCE_HEADER};
 use touchline_log::{Marker, Topic};
+use touchline_model::counted::{Counted, Slot};
 use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::output::{
     CommandResult, Contact, DeadLetter, DeadReason, Numbered, Outcome, Output, Progress, Stream,
@@ -15,7 +16,8 @@ use touchline_model::past::Past;
 use touchline_model::record::Input;
 use touchline_model::time::Time;
 use touchline_proto::{
-    FILE_DESCRIPTOR_SET, contact_headers, input_headers, output_headers, progress_headers, progress_key,
+    FILE_DESCRIPTOR_SET, contact_headers, counted_headers, counted_key, input_headers, output_headers,
+    progress_headers, progress_key,
 };
 
 const DOCUMENT: &str = include_str!("../../../proto/asyncapi.yaml");
@@ -27,7 +29,7 @@ const EXPECTED: [(Topic, &[(&str, &str)]); 6] = [
     (Topic::TagChanges, &[("TagChange", "ContactId")]),
     (Topic::Touches, &[("Touch", "ContactId")]),
     (Topic::CommandResults, &[("CommandResult", "RequestId")]),
-    (Topic::Contacts, &[("Contact", "ContactId"), ("Progress", "ProgressKey")]),
+    (Topic::Contacts, &[("Contact", "ContactId"), ("Progress", "ProgressKey"), ("Counted", "MetricKey")]),
     (Topic::DeadLetters, &[("DeadLetter", "SourcePosition")]),
 ];
 
@@ -131,6 +133,7 @@ fn headers_are_those_that_are_written() {
         ("DeadLetter", numbered(Output::DeadLetter(letter))),
         ("Contact", contact_headers(&contact(key, position))),
         ("Progress", of_progress),
+        ("Counted", counted_headers(&counted("c1a103191102e9d128d9382552bd5bb6"))),
     ];
     for (name, headers) in written {
         let (required, known) = described_headers(&document, name);
@@ -151,6 +154,14 @@ fn examples_of_keys_are_keys() {
     assert_eq!(example("ContactId"), key.contact_id().to_string());
     assert_eq!(example("SourcePosition"), Position { partition: 3, offset: 1207 }.to_string());
     assert_eq!(example("ProgressKey"), progress_key(3));
+    assert_eq!(example("MetricKey"), counted_key(&counted("c1a103191102e9d128d9382552bd5bb6")));
+}
+
+fn counted(value: &str) -> Counted {
+    let key = CellKey::of("acme", &IdKey::new(IdKind::Metric, "3", value));
+    let (playbook, metric, period) = ("p".to_owned(), "m".to_owned(), "2026-12".to_owned());
+    let slot = Slot { playbook, metric, meaning: 1, executor: None, period };
+    Counted { key, version: Position { partition: 3, offset: 7 }, slot, count: 1, at: Time(5) }
 }
 
 fn contact(key: CellKey, version: Position) -> Contact {

@@ -137,6 +137,8 @@ pub(crate) enum Doing {
     Load { documents: Vec<Document>, migrations: Vec<Migration>, refused: Option<String> },
     /// How it stands is looked at.
     Expect(Vec<PersonExpectation>),
+    /// What is counted is looked at.
+    Count(Vec<MetricExpectation>),
 }
 
 #[derive(Debug, Clone)]
@@ -194,6 +196,22 @@ pub(crate) enum Edit {
 pub(crate) struct PersonExpectation {
     pub(crate) person: String,
     pub(crate) checks: Vec<Check>,
+}
+
+/// All the numbers of one metric.
+#[derive(Debug, Clone)]
+pub(crate) struct MetricExpectation {
+    pub(crate) place: Place,
+    pub(crate) metric: String,
+    /// `li/2026-12` (`-` for nobody), with the number.
+    pub(crate) numbers: BTreeMap<String, WantedNumber>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WantedNumber {
+    pub(crate) count: u64,
+    /// Whether the target is met, where the file says so.
+    pub(crate) met: Option<bool>,
 }
 
 #[derive(Debug, Clone)]

@@ -29,6 +29,7 @@
 //! scenario must no longer hold ([`Scenario::without`]).
 
 mod compare;
+mod counts;
 mod format;
 mod found;
 mod memory;

@@ -2,14 +2,16 @@
 //! moment: no log, no store, no processor.
 
 use crate::world::{Broken, Refusal, World, answer};
-use std::collections::VecDeque;
-use touchline_engine::{Effects, Engine, Map};
+use std::collections::{BTreeMap, VecDeque};
+use touchline_engine::{Effects, Engine, Map, Public};
 use touchline_model::command::Command;
+use touchline_model::counted::Counted;
 use touchline_model::event::Event;
-use touchline_model::id::{CellKey, IdKey};
+use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::output::{Contact, Numbered};
 use touchline_model::record::{Input, Record};
 use touchline_model::time::Time;
+use touchline_playbook::metrics::{Metric, Row, table};
 
 /// Where the scenario does not say: several, so that people who are linked live apart at first.
 pub(crate) const PARTITIONS: u32 = 4;
@@ -25,6 +27,8 @@ pub(crate) struct Memory {
     parts: Vec<Part>,
     /// Everything said so far.
     pub(crate) outputs: Vec<Numbered>,
+    /// What each partition has counted, as it says it now.
+    counted: BTreeMap<CellKey, Counted>,
     /// The only clock.
     now: Time,
 }
@@ -44,7 +48,7 @@ impl Memory {
             let engine = Engine::open(&map, partition, partitions).map_err(|error| error.to_string())?;
             parts.push(Part { engine, map, offset: 0 });
         }
-        Ok(Self { parts, outputs: Vec::new(), now: start })
+        Ok(Self { parts, outputs: Vec::new(), counted: BTreeMap::new(), now: start })
     }
 
     fn fire_until(&mut self, to: Time) -> Result<(), Broken> {
@@ -84,6 +88,12 @@ impl Memory {
             let record = Record { offset: part.offset, append_time: self.now, key, input: Ok(input) };
             let effects = part.apply(&record)?;
             self.outputs.extend(effects.outputs);
+            for cell in effects.dirty.iter().filter(|cell| cell.kind() == IdKind::Metric) {
+                let public = part.engine.public_record(&part.map, cell).map_err(|error| error.to_string())?;
+                if let Some(Public::Counted(counted)) = public {
+                    self.counted.insert(cell.clone(), counted);
+                }
+            }
             for (destination, looped) in effects.loops {
                 let key = looped.body.target().map(ToString::to_string);
                 queue.push_back((destination, key, Input::Loop(Box::new(looped))));
@@ -146,6 +156,11 @@ impl World for Memory {
         cells.sort();
         cells.dedup();
         Ok((found, cells))
+    }
+
+    fn numbers(&mut self, tenant: &str, metric: &Metric) -> Result<Vec<Row>, Broken> {
+        let of_tenant = self.counted.iter().filter(|(cell, _)| cell.tenant() == tenant);
+        Ok(table(metric, of_tenant.map(|(_, counted)| counted)))
     }
 
     fn said(&mut self) -> Result<&[Numbered], Broken> {

@@ -88,7 +88,7 @@ impl Reader<'_> {
         }
         let leave_out = map.take("leave_out").map(|node| self.texts(node)).unwrap_or_default();
         let steps = map.take("steps").map(|node| self.steps(node)).unwrap_or_default();
-        if !steps.iter().any(|step| matches!(step.doing, Doing::Expect(_))) {
+        if !steps.iter().any(|step| matches!(step.doing, Doing::Expect(_) | Doing::Count(_))) {
             self.wrong(root.place, "a scenario expects something: `- expect: {…}`".to_owned(), None);
         }
         let proofs = map.take("proves").map(|node| self.proofs(node)).unwrap_or_default();

@@ -5,7 +5,7 @@ use crate::format::{ByHand, Document, Doing, Edit, EventSpec, PersonExpectation,
 use crate::memory::Memory;
 use crate::report::{Failure, Finding, Outcome, Report};
 use crate::world::{Broken, Refusal, World};
-use crate::{found, read, values};
+use crate::{counts, found, read, values};
 use touchline_model::command::{Command, CommandBody, Migration, PlaybookSource};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind};
@@ -258,6 +258,17 @@ impl<'s> Play<'s> {
                 self.load(world, step.place, documents, (migrations, refused.as_deref()))
             }
             Doing::Expect(expectations) => self.look(world, expectations),
+            Doing::Count(expectations) => {
+                self.checks += expectations.len();
+                for wanted in expectations {
+                    let metrics = self.bundle.iter().flat_map(|bundle| &bundle.metrics);
+                    let metric = metrics.into_iter().find(|metric| metric.id == wanted.metric);
+                    let rows = metric.map(|metric| world.numbers(&self.tenant, metric)).transpose()?;
+                    let found = metric.zip(rows.as_deref());
+                    self.failures.extend(counts::check(wanted, found, &self.scenario.file));
+                }
+                Ok(())
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::output::{Contact, Numbered, Outcome, Output};
 use touchline_model::time::Time;
+use touchline_playbook::metrics::{Metric, Row};
 
 /// Why a run cannot go on. None of it is the playbook's fault.
 pub type Broken = String;
@@ -33,6 +34,8 @@ pub trait World {
         ids: &[IdKey],
         cells: Vec<CellKey>,
     ) -> Result<(Option<Contact>, Vec<CellKey>), Broken>;
+    /// What is counted of a metric.
+    fn numbers(&mut self, tenant: &str, metric: &Metric) -> Result<Vec<Row>, Broken>;
     /// Everything said so far, in order; of other tenants, too, where several share the world.
     fn said(&mut self) -> Result<&[Numbered], Broken>;
 }

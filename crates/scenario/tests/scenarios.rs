@@ -76,7 +76,7 @@ fn what_is_pending_is_there() {
 const UNSPECIFIED: [&str; 4] = ["sum.since", "sum.distinct", "none.since", "none.distinct"];
 
 /// What is no function: sections, actions and their options, whose proofs begin with these words.
-const OTHERS: [&str; 40] = [
+const OTHERS: [&str; 46] = [
     "trigger",
     "when",
     "field",
@@ -117,6 +117,12 @@ const OTHERS: [&str; 40] = [
     "timezone",
     "months_since",
     "date_add.days",
+    "metrics.count",
+    "metrics.per.executor",
+    "metrics.per.calendar_month",
+    "metrics.per.calendar_day",
+    "metrics.per.calendar_week",
+    "metrics.target",
 ];
 
 #[test]

@@ -91,12 +91,25 @@ fn compare_with(log: &dyn Log, partitions: u32, expected: &Expected, wrong: &mut
     tag_changes.sort();
     differ("touch", &touches, &expected.touches, wrong);
     differ("tag change", &tag_changes, &expected.tag_changes, wrong);
-    let mut stages = BTreeMap::new();
+    let (mut stages, mut numbers) = (BTreeMap::new(), BTreeMap::new());
     for record in everything(log, partitions, Topic::Contacts) {
-        if let Ok(proto::ContactRecord::Contact(contact)) = proto::decode_contact_record(&record.value) {
-            let column = contact.stages.first().map(|stage| stage.column.clone());
-            stages.insert(contact.key.clone(), column);
+        match proto::decode_contact_record(&record.value) {
+            Ok(proto::ContactRecord::Contact(contact)) => {
+                let column = contact.stages.first().map(|stage| stage.column.clone());
+                stages.insert(contact.key.clone(), column);
+            }
+            Ok(proto::ContactRecord::Counted(counted)) => {
+                numbers.insert(counted.key.clone(), counted);
+            }
+            _ => {}
         }
+    }
+    let mut counted = BTreeMap::new();
+    for number in numbers.into_values() {
+        *counted.entry((number.slot.executor, number.slot.period)).or_default() += number.count;
+    }
+    if counted != expected.counted {
+        wrong.push(format!("counted {counted:?}, expected {:?}", expected.counted));
     }
     let stages: BTreeMap<_, _> = stages.into_iter().filter_map(|(key, column)| Some((key, column?))).collect();
     if stages != expected.stages {

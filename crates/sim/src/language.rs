@@ -20,6 +20,8 @@
 //! * What counts as the latest change of a tag that staff change on the phone: the one said last, by its own time.
 //! * Whether `has` holds of a value of another type than declared: not asked.
 //!
+//! Two metrics of each playbook are counted too, and compared after each record.
+//!
 //! **What is not here**: journeys and their touches, links and merges, `replied`, products and lines, `assign`, `handoff`,
 //! `task`, and changes of the playbook under way.
 

@@ -44,6 +44,8 @@ pub struct Expected {
     pub tag_changes: Vec<TagLine>,
     /// Events that were forwarded and accepted, with how often.
     pub forwarded: BTreeMap<EventId, u64>,
+    /// Paid orders by owner and day.
+    pub counted: BTreeMap<(Option<String>, String), u64>,
 }
 
 /// One record of a partition of `events`.
@@ -62,6 +64,8 @@ struct Person {
     /// Unconfirmed touches: step → (expiry, id, due).
     open: BTreeMap<usize, (Time, String, Time)>,
     known: bool,
+    /// Who added the contact: of these runs always the same.
+    owner: Option<String>,
 }
 
 struct Enrolment {
@@ -102,6 +106,9 @@ impl Oracle {
         into.touches.sort();
         into.tag_changes.sort();
         into.forwarded.append(&mut oracle.expected.forwarded);
+        for (slot, count) in oracle.expected.counted {
+            *into.counted.entry(slot).or_default() += count;
+        }
     }
 
     fn record(&mut self, line: &Line) {
@@ -174,9 +181,18 @@ impl Oracle {
     }
 
     fn event(&mut self, cell: &CellKey, event: &Event, at: Time, clock: Time) {
-        self.people.entry(cell.clone()).or_default().known = true;
+        let person = self.people.entry(cell.clone()).or_default();
+        person.known = true;
+        if event.kind == Kind::ContactAdded {
+            person.owner = event.fields.text("staff").map(str::to_owned);
+        }
         if !self.active {
             return;
+        }
+        if event.kind == Kind::OrderPaid {
+            let (year, month, day, ..) = Zone::SHANGHAI.civil(at);
+            let slot = (person.owner.clone(), format!("{year}-{month:02}-{day:02}"));
+            *self.expected.counted.entry(slot).or_default() += 1;
         }
         let asks = event.kind == Kind::ChatMessage
             && event.fields.text("direction") == Some("in")

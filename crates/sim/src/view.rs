@@ -104,6 +104,7 @@ fn without_older(records: Vec<StoredRecord>) -> Vec<StoredRecord> {
         let version = match decode_contact_record(&record.value) {
             Ok(ContactRecord::Contact(contact)) => contact.version.offset,
             Ok(ContactRecord::Progress(progress)) => progress.offset,
+            Ok(ContactRecord::Counted(counted)) => counted.version.offset,
             Err(_) => return true,
         };
         let newest = versions.entry(record.key.clone()).or_insert(version);

@@ -43,6 +43,8 @@ journeys:
       - {id: p1, after: 5m, touchpoint: dm, content: 报价说明}
       - {id: p2, day: 1, at: "10:00", touchpoint: dm, content: 客户案例-ROI}
       - {id: p3, day: 3, at: "10:00", touchpoint: dm, content: 限时方案}
+metrics:
+  - {id: 付款, count: order.paid, per: [executor, calendar_day]}
 "#;
 
 /// Makes records; counts them so that every one has its own id.

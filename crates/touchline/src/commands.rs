@@ -5,6 +5,7 @@ pub(crate) mod clock;
 pub(crate) mod contact;
 pub(crate) mod directory;
 pub(crate) mod link;
+pub(crate) mod metric;
 pub(crate) mod playbook;
 pub(crate) mod playbook_plan;
 pub(crate) mod playbook_test;

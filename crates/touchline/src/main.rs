@@ -68,6 +68,9 @@ enum Command {
     /// Validate, test, activate and list playbooks
     #[command(subcommand)]
     Playbook(playbook::Command),
+    /// Show what playbooks count per person and period, and whether targets are met
+    #[command(subcommand)]
+    Metric(commands::metric::Command),
     /// Load what playbooks look up: staff, stores, groups, products, WeCom tags
     #[command(subcommand)]
     Directory(commands::directory::Command),
@@ -128,6 +131,7 @@ fn block_on(command: Command, server: &Server) -> anyhow::Result<()> {
             Command::Playbook(command) => playbook::run(server, command).await,
             Command::Clock(command) => commands::clock::run(server, command).await,
             Command::Directory(command) => commands::directory::run(server, command).await,
+            Command::Metric(command) => commands::metric::run(server, command).await,
             Command::Token(command) => commands::token::run(server, command).await,
             Command::Status => status::run(server).await,
             Command::DeadLetters(options) => status::dead_letters(server, options).await,

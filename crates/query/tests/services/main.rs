@@ -4,6 +4,7 @@
 
 mod commands;
 mod freshness;
+mod metrics;
 mod reading;
 mod sparse;
 mod streams;

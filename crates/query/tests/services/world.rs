@@ -37,6 +37,9 @@ boards:
   - {id: 商机看板, group: 商机, columns: [初步沟通, 考虑价格, 赢单]}
 segments:
   老板名单: tag(身份/vip) and not tag(商机/赢单)
+metrics:
+  - {id: 人均咨询, count: handoff.created(reason=咨询), per: [executor, calendar_month], target: \"> 20\"}
+  - {id: 订单, count: order.paid, per: [calendar_day]}
 ";
 
 /// What the processor would keep.

@@ -2,18 +2,26 @@
 
 use super::Reader;
 use super::nodes::Entries;
-use crate::format::{Check, PersonExpectation, Wanted, WantedChange, WantedTouch, WantedWhy, What};
+use crate::format::{
+    Check, MetricExpectation, PersonExpectation, Wanted, WantedChange, WantedNumber, WantedTouch, WantedWhy, What,
+};
 use touchline_playbook::yaml::{Node, NodeKind};
 
 const KEYS: [&str; 9] = ["tags", "stages", "why", "segments", "attributes", "owner", "journeys", "touches", "changes"];
+/// Among the people: what playbooks count.
+const METRICS: &str = "metrics";
 /// What of a touch can be compared, beside `at`.
 const TOUCH_TEXTS: [&str; 7] = ["step", "journey", "state", "reason", "content", "touchpoint", "executor"];
 
 impl Reader<'_> {
-    /// `{小王: {tags: […], …}}`
-    pub(super) fn expectations(&mut self, node: &Node) -> Vec<PersonExpectation> {
-        let mut out = Vec::new();
+    /// `{小王: {tags: […], …}, metrics: {人均转销售: {li/2026-12: 2}}}`
+    pub(super) fn expectations(&mut self, node: &Node) -> (Vec<PersonExpectation>, Vec<MetricExpectation>) {
+        let (mut out, mut counts) = (Vec::new(), Vec::new());
         for (name, node) in self.entries(node) {
+            if name.text == METRICS {
+                counts = self.metrics(node);
+                continue;
+            }
             let map = match Entries::open(self, node) {
                 Some(map) if !map.entries.is_empty() => map,
                 Some(_) => {
@@ -32,7 +40,37 @@ impl Reader<'_> {
             map.done(self, &KEYS);
             out.push(PersonExpectation { person: name.text.clone(), checks });
         }
+        (out, counts)
+    }
+
+    fn metrics(&mut self, node: &Node) -> Vec<MetricExpectation> {
+        let mut out = Vec::new();
+        for (metric, node) in self.entries(node) {
+            let numbers = self.entries(node).iter();
+            let numbers = numbers.filter_map(|(name, node)| Some((name.text.clone(), self.number(node)?))).collect();
+            out.push(MetricExpectation { place: metric.place, metric: metric.text.clone(), numbers });
+        }
         out
+    }
+
+    /// `2`, or `{count: 2, met: false}`
+    fn number(&mut self, node: &Node) -> Option<WantedNumber> {
+        let (count, met) = match &node.kind {
+            NodeKind::Map(_) => {
+                let map = Entries::open(self, node)?;
+                let met = map.take("met").and_then(|node| self.text(node)).map(|flag| flag.text == "true");
+                let count = map.take("count");
+                map.done(self, &["count", "met"]);
+                (count.unwrap_or(node), met)
+            }
+            _ => (node, None),
+        };
+        let text = self.text(count)?;
+        let Ok(count) = text.text.parse() else {
+            self.wrong(text.place, format!("`{}` is not a whole number", text.text), None);
+            return None;
+        };
+        Some(WantedNumber { count, met })
     }
 
     fn what(&mut self, key: &str, node: &Node) -> Option<What> {

@@ -63,8 +63,11 @@ impl Reader<'_> {
                     doings.push((key.place, Doing::Load { documents, migrations, refused }));
                 }
                 "expect" => {
-                    let expectations = self.expectations(node);
-                    doings.push((key.place, Doing::Expect(expectations)));
+                    let (expectations, counts) = self.expectations(node);
+                    if !expectations.is_empty() || counts.is_empty() {
+                        doings.push((key.place, Doing::Expect(expectations)));
+                    }
+                    doings.extend((!counts.is_empty()).then_some((key.place, Doing::Count(counts))));
                 }
                 known if STEP_KEYS.contains(&known) => {}
                 _ => {

@@ -213,7 +213,10 @@ impl Playbook {
         line(&mut yaml, "  months: {months_since: profile.baby_birthday}\n  days: {days_since: profile.baby_birthday}");
         line(&mut yaml, "  level: {type: text}\n  score: {type: number}");
         line(&mut yaml, &format!("  first: \"first({})\"\n  last: \"last({})\"", self.first, self.last));
+        let metrics = [("days", &self.first, "calendar_day"), ("months", &self.last, "calendar_month")];
+        let metrics = metrics.map(|(id, count, per)| format!("{{id: {id}, count: \"{count}\", per: {per}}}"));
         line(&mut yaml, &format!("  due: {{date_add: {{from: \"last({})\", days: {}}}}}", self.due.0, self.due.1));
+        line(&mut yaml, &format!("metrics: [{}]", metrics.join(", ")));
         if !self.segments.is_empty() {
             line(&mut yaml, "segments:");
         }

@@ -5,9 +5,10 @@ use super::make::{Phone, Plan, START, Says, Step};
 use super::oracle::{Change, Oracle};
 use super::{Plant, Report};
 use crate::workload::{self, TENANT};
-use std::collections::{BTreeSet, VecDeque};
-use touchline_engine::{Engine, Map};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use touchline_engine::{Engine, Map, Public};
 use touchline_model::command::{CommandBody, PlaybookSource, TagRef};
+use touchline_model::counted::Counted;
 use touchline_model::event::{Event, Private};
 use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::kind::Kind;
@@ -116,6 +117,10 @@ fn compare(world: &mut World, oracle: &mut Oracle<'_>, report: &mut Report, by_t
     report.changes += found.len() as u64;
     report.by_time += if by_time { found.len() as u64 } else { 0 };
     report.retracted += found.iter().filter(|said| said.retracted).count() as u64;
+    let counted: BTreeMap<(String, String), u64> = world.counted.values().cloned().collect();
+    if counted != oracle.counted() {
+        return Err(format!("counted {counted:?}\nby the description {:?}", oracle.counted()));
+    }
     for who in 0..oracle.people.len() {
         let Some(contact) = world.contact(who)? else { continue };
         let (found, expected) = (Shown::found(&contact), Shown::expected(oracle, who));
@@ -224,6 +229,8 @@ struct World {
     /// Changes by staff on their phones: those that no card makes, and those that were made.
     refused: u32,
     on_phones: u64,
+    /// What is counted, by cell: metric and period, and how often.
+    counted: BTreeMap<CellKey, ((String, String), u64)>,
     /// Whether the last command was accepted, and of a refusal why.
     answer: Result<(), String>,
 }
@@ -241,6 +248,7 @@ impl World {
             said: Vec::new(),
             refused: 0,
             on_phones: 0,
+            counted: BTreeMap::new(),
             answer: Ok(()),
         })
     }
@@ -378,6 +386,12 @@ impl World {
             let record = Record { offset: self.offset, append_time: self.now, key, input: Ok(input) };
             let effects = self.map.apply(&mut self.engine, &record).map_err(|error| error.to_string())?;
             self.offset += 1;
+            for cell in effects.dirty.iter().filter(|cell| cell.kind() == IdKind::Metric) {
+                let public = self.engine.public_record(&self.map, cell).map_err(|error| error.to_string())?;
+                if let Some(Public::Counted(Counted { slot, count, .. })) = public {
+                    self.counted.insert(cell.clone(), ((slot.metric, slot.period), count));
+                }
+            }
             for numbered in effects.outputs {
                 match numbered.output {
                     Output::TagChange(change) => {

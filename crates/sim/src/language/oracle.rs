@@ -762,6 +762,25 @@ impl Oracle<'_> {
 }
 
 /// Whether an event fits a pattern.
+impl Oracle<'_> {
+    /// What the two metrics of each playbook count, by metric and period.
+    pub(super) fn counted(&self) -> BTreeMap<(String, String), u64> {
+        let mut counted = BTreeMap::new();
+        for event in self.people.iter().flat_map(|person| &person.events) {
+            let (year, month, day, ..) = self.zone.civil(event.at);
+            for (metric, pattern, period) in [
+                ("days", &self.book.first, format!("{year}-{month:02}-{day:02}")),
+                ("months", &self.book.last, format!("{year}-{month:02}")),
+            ] {
+                if fits(pattern, event) {
+                    *counted.entry((metric.to_owned(), period)).or_default() += 1;
+                }
+            }
+        }
+        counted
+    }
+}
+
 fn fits(pattern: &Pattern, event: &Event) -> bool {
     event.name == pattern.event
         && pattern.tests.iter().all(|(field, test)| {

@@ -33,8 +33,8 @@ const EXAMPLES: &str = r#"A scenario is a YAML file: who does what when, and wha
 
 Also: `contacts: {小王: {yz_open_id: y1, wecom_external_userid: wm1}}` with `as: yz_open_id` in the long form,
 `link: [小王, 小李]`, `playbook`/`directory` (also as steps), `leave_out: [journeys]`, `partitions: 1` (who is next in a
-round is counted per partition), and in expectations `segments`, `attributes`, `owner`, `journeys`. More:
-tests/scenarios.
+round is counted per partition), and in expectations `segments`, `attributes`, `owner`, `journeys`; beside the people
+`metrics: {人均转销售: {li/2026-12: {count: 2, met: false}}}`, every number of a metric. More: tests/scenarios.
 
 Examples:
   touchline playbook test price-test.yaml

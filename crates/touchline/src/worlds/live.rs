@@ -16,10 +16,12 @@ use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::output::{Contact, Numbered, Stream};
 use touchline_model::time::Time;
+use touchline_playbook::metrics::{Metric, Row};
 use touchline_proto::v1::admin_service_client::AdminServiceClient;
 use touchline_proto::v1::board_service_client::BoardServiceClient;
 use touchline_proto::v1::contact_service_client::ContactServiceClient;
 use touchline_proto::v1::ingest_service_client::IngestServiceClient;
+use touchline_proto::v1::metric_service_client::MetricServiceClient;
 use touchline_proto::v1::playbook_service_client::PlaybookServiceClient;
 use touchline_proto::v1::touch_service_client::TouchServiceClient;
 use touchline_proto::{ContactRecord, decode_contact_record, decode_output, event_to, migrations_to, v1};
@@ -249,6 +251,15 @@ impl World for Live {
             return Ok((Some(*contact), cells));
         }
         Ok((None, cells))
+    }
+
+    fn numbers(&mut self, tenant: &str, metric: &Metric) -> Result<Vec<Row>, Broken> {
+        let name = format!("tenants/{tenant}/metrics/{}", metric.id);
+        let request = v1::GetMetricRequest { name, read: full(), ..Default::default() };
+        let mut client = MetricServiceClient::new(self.channel.clone());
+        let answer = self.runtime.block_on(client.get_metric(request)).map_err(|status| broken(&status))?;
+        let row = |v1::MetricRow { executor, period, count, met }| Row { executor, period, count, is_met: met };
+        Ok(answer.into_inner().rows.into_iter().map(row).collect())
     }
 
     fn said(&mut self) -> Result<&[Numbered], Broken> {

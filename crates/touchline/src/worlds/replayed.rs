@@ -6,6 +6,7 @@ use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::output::{Contact, Numbered, Output};
 use touchline_model::time::Time;
+use touchline_playbook::metrics::{Metric, Row, table};
 use touchline_processor::Error;
 use touchline_processor::cluster::Cluster;
 use touchline_scenario::{Broken, Refusal, World, answer};
@@ -91,6 +92,11 @@ impl World for Replayed {
             }
         }
         Ok((found.cloned(), cells))
+    }
+
+    fn numbers(&mut self, tenant: &str, metric: &Metric) -> Result<Vec<Row>, Broken> {
+        let counted = self.cluster.counted().map_err(broken)?;
+        Ok(table(metric, counted.iter().filter(|counted| counted.key.tenant() == tenant)))
     }
 
     fn said(&mut self) -> Result<&[Numbered], Broken> {
