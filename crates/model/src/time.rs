@@ -136,6 +136,11 @@ impl Zone {
         name.parse().ok().map(Self)
     }
 
+    /// Every name that [`Zone::parse`] knows.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        chrono_tz::TZ_VARIANTS.iter().map(|zone| zone.name())
+    }
+
     /// The IANA name.
     pub fn name(self) -> &'static str {
         self.0.name()

@@ -4,6 +4,7 @@ use crate::bundle::Pattern;
 use crate::codes;
 use crate::compile::Scope;
 use crate::diagnostic::{Sink, did_you_mean};
+use crate::documents;
 use crate::measure::{End, Reading, Unit};
 use crate::reader::{self, Mapping};
 use crate::resolve::{Resolver, line_number_field};
@@ -149,10 +150,10 @@ fn attribute(name: &Scalar, node: &Node, path: &str, scope: &Scope<'_>, sink: &m
             Some(call) => of(AttributeType::Time, moment(&call, scalar, path, scope, sink)?),
         };
     }
-    let mut map = Mapping::open(node, path, sink)?;
+    let mut map = Mapping::open(node, &documents::ATTRIBUTE, path, sink)?;
     let place = map.place();
     if let NodeKind::Map(entries) = &node.kind
-        && entries.len() > 1
+        && entries.iter().filter(|(key, _)| documents::ATTRIBUTE.key(&key.text).is_some()).count() > 1
     {
         let message = "an attribute has one definition".to_owned();
         sink.report(codes::SHAPE, place, path, message, None);
@@ -192,7 +193,7 @@ fn type_of(ty: &Scalar, path: &str, sink: &mut Sink) -> Option<AttributeType> {
         "bool" => AttributeType::Bool,
         "time" => AttributeType::Time,
         other => {
-            let hint = did_you_mean(other, ["text", "number", "bool", "time"])
+            let hint = did_you_mean(other, documents::TYPES)
                 .or_else(|| Some("types are text, number, bool and time".to_owned()));
             sink.report(codes::VALUE, ty.place, path, format!("there is no type `{other}`"), hint);
             return None;
@@ -218,7 +219,7 @@ fn moment(call: &Call, scalar: &Scalar, path: &str, scope: &Scope<'_>, sink: &mu
 }
 
 fn date_add(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Option<DateAdd> {
-    let mut map = Mapping::open(node, path, sink)?;
+    let mut map = Mapping::open(node, &documents::DATE_ADD, path, sink)?;
     let from = map.require("from", sink);
     let days = map.require("days", sink);
     map.done(sink);

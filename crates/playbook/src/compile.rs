@@ -14,7 +14,7 @@ use crate::syntax::{self, Expression};
 use crate::tally::Tallied;
 use crate::waits::{Reply, Wait};
 use crate::yaml::{self, Node, NodeKind, Scalar};
-use crate::{attributes, cycles, journeys, metrics, rules, sections};
+use crate::{attributes, cycles, documents, journeys, metrics, rules, sections};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -92,7 +92,7 @@ pub fn compile_with_warnings(
 pub fn playbook_id(yaml: &str) -> Result<String, Vec<Diagnostic>> {
     let mut sink = Sink::new("playbook");
     let id = yaml::parse(yaml, &mut sink).and_then(|root| {
-        let mut map = Mapping::open(&root, "", &mut sink)?;
+        let mut map = Mapping::open(&root, &documents::PLAYBOOK, "", &mut sink)?;
         map.id("playbook", &mut sink).map(|id| id.text.clone())
     });
     id.ok_or_else(|| sink.into_found())
@@ -173,7 +173,7 @@ impl Compiler {
     fn header<'n>(&mut self, source: &PlaybookSource, root: &'n Node) -> Option<Document<'n>> {
         self.sink.enter(&source.id);
         let sink = &mut self.sink;
-        let mut map = Mapping::open(root, "", sink)?;
+        let mut map = Mapping::open(root, &documents::PLAYBOOK, "", sink)?;
         if let Some(kind) = map.text("kind", sink) {
             match kind.text.as_str() {
                 "playbook" => {}
@@ -278,7 +278,7 @@ impl Compiler {
         let sink = &mut self.sink;
         let Some(node) = document.groups else { return };
         for node in reader::list(node, "tag_groups", sink) {
-            let Some(mut map) = Mapping::open(node, "tag_groups", sink) else { continue };
+            let Some(mut map) = Mapping::open(node, &documents::TAG_GROUP, "tag_groups", sink) else { continue };
             let Some(id) = map.id("id", sink) else { continue };
             let exclusive = map.flag("exclusive", sink);
             let ordered = map.flag("ordered", sink);
@@ -331,7 +331,7 @@ impl Compiler {
             if !reader::check_id(name, &path, sink) {
                 continue;
             }
-            let Some(mut map) = Mapping::open(node, &path, sink) else { continue };
+            let Some(mut map) = Mapping::open(node, &documents::KEYWORDS, &path, sink) else { continue };
             let fold = map.take("fold").map_or(Fold::ALL, |node| sections::fold(node, &path, sink));
             let any = map.require("any", sink);
             map.done(sink);
@@ -366,7 +366,7 @@ impl Compiler {
 
     fn board(&mut self, document: &Document<'_>, node: &Node) -> Option<()> {
         let sink = &mut self.sink;
-        let mut map = Mapping::open(node, "boards", sink)?;
+        let mut map = Mapping::open(node, &documents::BOARD, "boards", sink)?;
         let id = map.id("id", sink)?;
         let path = reader::join("boards", &id.text);
         let label = map.text("label", sink).map_or_else(|| id.text.clone(), |label| label.text.clone());
@@ -656,12 +656,12 @@ impl Scope<'_> {
 }
 
 /// A single character is found in words that mean something else.
-const KEYWORD_CHARS_MIN: usize = 2;
+pub(crate) const KEYWORD_CHARS_MIN: usize = 2;
 /// Bounds the recursion from segment to segment.
 const SEGMENT_DEPTH_MAX: usize = 64;
 
 /// What a bundle may have counted and waited for: each is part of every contact.
-const ASKED_MAX: usize = 500;
+pub(crate) const ASKED_MAX: usize = 500;
 
 /// Rules of a circle named in its message.
 const CIRCLE_SHOWN_MAX: usize = 10;

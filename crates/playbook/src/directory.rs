@@ -3,6 +3,7 @@
 use crate::codes;
 use crate::compile::BUNDLE_BYTES_MAX;
 use crate::diagnostic::{Diagnostic, Place, Sink};
+use crate::documents::{self, Keys};
 use crate::reader::{self, Mapping};
 use crate::yaml::{self, Node, Scalar};
 use std::collections::BTreeSet;
@@ -33,7 +34,7 @@ pub fn parse(text: &str) -> Result<Vec<Entry>, Vec<Diagnostic>> {
 }
 
 fn document(root: &Node, sink: &mut Sink) -> Option<Vec<Entry>> {
-    let mut map = Mapping::open(root, "", sink)?;
+    let mut map = Mapping::open(root, &documents::DIRECTORY, "", sink)?;
     let kind = map.require("kind", sink).and_then(|node| reader::text(node, "kind", sink))?;
     if kind.text != "directory" {
         let message = format!("this is no directory but `{}`", kind.text);
@@ -41,12 +42,17 @@ fn document(root: &Node, sink: &mut Sink) -> Option<Vec<Entry>> {
         return None;
     }
     let mut entries = Vec::new();
-    let sections: [(&'static str, Read); 5] =
-        [("staff", staff), ("stores", store), ("groups", group), ("products", product), ("wecom_tags", tag)];
-    for (section, read) in sections {
+    let sections: [(&'static str, &'static Keys, Read); 5] = [
+        ("staff", &documents::STAFF, staff),
+        ("stores", &documents::STORE, store),
+        ("groups", &documents::GROUP, group),
+        ("products", &documents::PRODUCT, product),
+        ("wecom_tags", &documents::WECOM_TAG, tag),
+    ];
+    for (section, keys, read) in sections {
         let Some(node) = map.take(section) else { continue };
         for node in reader::list(node, section, sink) {
-            let Some(mut entry) = Mapping::open(node, section, sink) else { continue };
+            let Some(mut entry) = Mapping::open(node, keys, section, sink) else { continue };
             entries.extend(read(&mut entry, sink));
             entry.done(sink);
         }

@@ -4,6 +4,7 @@ use crate::bundle::{Condition, Goal, Journey, ReEntry, Step, Timing, Trigger};
 use crate::codes;
 use crate::compile::Scope;
 use crate::diagnostic::{Sink, did_you_mean};
+use crate::documents::{self, BACKFILLS, DAY_MAX, PRIORITIES, STEP_PARTS_NOT_YET, TOUCHPOINTS};
 use crate::reader::{self, Mapping};
 use crate::syntax;
 use crate::yaml::{Node, NodeKind, Scalar};
@@ -14,16 +15,12 @@ use touchline_model::time::{ClockTime, Span};
 const LATE_GRACE: Span = Span::hours(6);
 /// An unconfirmed touch is missed after this.
 const EXPIRES_AFTER: Span = Span::hours(24);
-/// Latest day of a step: ten years.
-const DAY_MAX: u32 = 3_650;
-/// Touchpoints that channels and notifiers know.
-const TOUCHPOINTS: [&str; 5] = ["dm", "moments", "group", "call_task", "sms"];
 
 /// Reads all journeys of one playbook.
 pub(crate) fn read(node: &Node, scope: &Scope<'_>, sink: &mut Sink, journeys: &mut Vec<Journey>) {
     let mut seen = BTreeSet::new();
     for node in reader::list(node, "journeys", sink) {
-        let Some(mut map) = Mapping::open(node, "journeys", sink) else { continue };
+        let Some(mut map) = Mapping::open(node, &documents::JOURNEY, "journeys", sink) else { continue };
         let Some(id) = map.id("id", sink) else { continue };
         if !seen.insert(id.text.as_str()) {
             let message = format!("the playbook has another journey `{}`", id.text);
@@ -57,14 +54,12 @@ impl Reader<'_, '_> {
         let late_grace = map.take("late").map_or(Some(LATE_GRACE), |node| self.late(node));
         let priority = map.text("priority", self.sink);
         self.priority(priority);
-        map.not_yet("holdout", codes::NY_HOLDOUT, self.sink);
-        if map.text("backfill", self.sink).is_some_and(|value| value.text != "none") {
-            map.not_yet("backfill", codes::NY_BACKFILL, self.sink);
+        self.backfill(&mut map);
+        for key in ["holdout", "mode", "expect"] {
+            map.not_yet(key, self.sink);
         }
-        map.not_yet("mode", codes::NY_MODE, self.sink);
-        map.not_yet("expect", codes::NY_EXPECT, self.sink);
         let mut ids = BTreeSet::new();
-        let tracks = map.not_yet("tracks", codes::NY_TRACKS, self.sink);
+        let tracks = map.not_yet("tracks", self.sink);
         for (name, node) in tracks.map_or(&[][..], |node| reader::named(node, &self.path, self.sink)) {
             let path = reader::join(&self.path, &name.text);
             self.steps(node, &path, &mut ids);
@@ -92,7 +87,7 @@ impl Reader<'_, '_> {
 
     fn start(&mut self, node: &Node) -> Option<(Vec<Trigger>, Option<Condition>)> {
         let path = self.path("entry");
-        let mut map = Mapping::open(node, &path, self.sink)?;
+        let mut map = Mapping::open(node, &documents::ENTRY, &path, self.sink)?;
         let trigger = map.require("trigger", self.sink);
         let triggers = trigger.and_then(|node| self.scope.triggers(node, &path, self.sink));
         let when = self.when(&mut map, &path);
@@ -102,7 +97,7 @@ impl Reader<'_, '_> {
 
     fn exit(&mut self, node: &Node) -> Option<(Vec<Trigger>, Option<Condition>)> {
         let path = self.path("exit");
-        let mut map = Mapping::open(node, &path, self.sink)?;
+        let mut map = Mapping::open(node, &documents::EXIT, &path, self.sink)?;
         let trigger = map.take("trigger");
         let triggers = trigger.map_or(Some(Vec::new()), |node| self.scope.triggers(node, &path, self.sink));
         let given = map.take("when").is_some();
@@ -116,8 +111,8 @@ impl Reader<'_, '_> {
 
     fn goal(&mut self, node: &Node) -> Option<Goal> {
         let path = self.path("goal");
-        let mut map = Mapping::open(node, &path, self.sink)?;
-        let when = map.not_yet("when", codes::NY_GOAL_WHEN, self.sink);
+        let mut map = Mapping::open(node, &documents::GOAL, &path, self.sink)?;
+        let when = map.not_yet("when", self.sink);
         if let Some(node) = when {
             reader::expression(node, &path, false, self.sink, syntax::condition);
         }
@@ -142,7 +137,7 @@ impl Reader<'_, '_> {
             self.sink.report(codes::VALUE, text.place, &path, message, hint);
             return None;
         }
-        let mut map = Mapping::open(node, &path, self.sink)?;
+        let mut map = Mapping::open(node, &documents::RE_ENTRY, &path, self.sink)?;
         let after = map.text("after_exit", self.sink);
         let each = map.text("each", self.sink);
         let place = map.place();
@@ -161,7 +156,7 @@ impl Reader<'_, '_> {
 
     fn late(&mut self, node: &Node) -> Option<Span> {
         let path = self.path("late");
-        let mut map = Mapping::open(node, &path, self.sink)?;
+        let mut map = Mapping::open(node, &documents::LATE, &path, self.sink)?;
         let grace = map.text("grace", self.sink);
         if let Some(then) = map.text("then", self.sink).filter(|then| then.text != "skip") {
             let message = format!("what is late is skipped, not `{}`", then.text);
@@ -179,11 +174,23 @@ impl Reader<'_, '_> {
 
     /// Read and checked; touches of one contact at one moment are not ordered by it yet.
     fn priority(&mut self, value: Option<&Scalar>) {
-        let known = ["board", "reply", "nurture", "broadcast"];
-        let Some(value) = value.filter(|value| !known.contains(&value.text.as_str())) else { return };
-        let hint = did_you_mean(&value.text, known).or_else(|| Some(format!("priorities are {}", known.join(", "))));
+        let Some(value) = value.filter(|value| !PRIORITIES.contains(&value.text.as_str())) else { return };
+        let hint =
+            did_you_mean(&value.text, PRIORITIES).or_else(|| Some(format!("priorities are {}", PRIORITIES.join(", "))));
         let path = self.path("priority");
         self.sink.report(codes::VALUE, value.place, &path, format!("there is no priority `{}`", value.text), hint);
+    }
+
+    fn backfill(&mut self, map: &mut Mapping<'_>) {
+        let Some((key, node)) = map.entry("backfill") else { return };
+        let path = self.path("backfill");
+        let Some(value) = reader::text(node, &path, self.sink).filter(|value| value.text != "none") else { return };
+        if BACKFILLS.contains(&value.text.as_str()) {
+            reader::not_yet(codes::NY_BACKFILL, key.place, &path, self.sink);
+            return;
+        }
+        let hint = did_you_mean(&value.text, BACKFILLS).or_else(|| Some(format!("it is {}", BACKFILLS.join(", "))));
+        self.sink.report(codes::VALUE, value.place, &path, format!("there is no backfill `{}`", value.text), hint);
     }
 
     fn steps(&mut self, node: &Node, path: &str, ids: &mut BTreeSet<String>) -> Option<Vec<Step>> {
@@ -212,7 +219,7 @@ impl Reader<'_, '_> {
     }
 
     fn step(&mut self, node: &Node, path: &str, ids: &mut BTreeSet<String>) -> Option<Step> {
-        let mut map = Mapping::open(node, path, self.sink)?;
+        let mut map = Mapping::open(node, &documents::STEP, path, self.sink)?;
         let id = map.id("id", self.sink)?;
         let path = reader::join(path, &id.text);
         if !ids.insert(id.text.clone()) {
@@ -220,10 +227,11 @@ impl Reader<'_, '_> {
             self.report(codes::DUPLICATE_ID, id.place, &path, message);
         }
         let refused = self.refused_parts(&mut map, &path, ids);
-        let repeated = map.take("at").is_some_and(|node| matches!(node.kind, NodeKind::List(_)));
-        if repeated {
-            map.not_yet("at", codes::NY_REPEAT, self.sink);
+        let several = map.entry("at").filter(|(_, node)| matches!(node.kind, NodeKind::List(_)));
+        if let Some((key, _)) = several {
+            reader::not_yet(codes::NY_REPEAT, key.place, &reader::join(&path, "at"), self.sink);
         }
+        let repeated = several.is_some();
         let timing = if refused || repeated {
             let _known = (map.take("after"), map.take("day"));
             None
@@ -262,31 +270,23 @@ impl Reader<'_, '_> {
 
     /// Parts of a step that are not evaluated yet; the expressions and steps in them are checked all the same.
     fn refused_parts(&mut self, map: &mut Mapping<'_>, path: &str, ids: &mut BTreeSet<String>) -> bool {
-        let mut refused = false;
-        for (key, code) in [
-            ("every", codes::NY_REPEAT),
-            ("count", codes::NY_REPEAT),
-            ("content_series", codes::NY_REPEAT),
-            ("split", codes::NY_SPLIT),
-            ("from", codes::NY_STEP_TIME),
-            ("window", codes::NY_STEP_TIME),
-            ("min_gap", codes::NY_STEP_TIME),
-            ("late", codes::NY_STEP_TIME),
-            ("mode", codes::NY_MODE),
-        ] {
-            refused |= map.not_yet(key, code, self.sink).is_some();
-        }
-        let wait = map.not_yet("wait_for", codes::NY_WAIT_FOR, self.sink);
-        if let Some(mut map) = wait.and_then(|node| Mapping::open(node, path, self.sink)) {
+        let others = STEP_PARTS_NOT_YET.into_iter().filter(|key| !matches!(*key, "wait_for" | "choose"));
+        let refused = others.filter(|key| map.not_yet(key, self.sink).is_some()).count() > 0;
+        let wait = map.not_yet("wait_for", self.sink);
+        if let Some(mut map) = wait.and_then(|node| Mapping::open(node, &documents::WAIT_FOR, path, self.sink)) {
             if let Some(node) = map.require("trigger", self.sink) {
-                for node in reader::one_or_many(node) {
+                let triggers = reader::one_or_many(node);
+                for node in triggers {
                     reader::expression(node, path, false, self.sink, syntax::trigger);
+                }
+                if triggers.is_empty() {
+                    reader::shape(node, "at least one trigger", path, self.sink);
                 }
             }
             map.text("timeout", self.sink).map(|text| self.span(text, path));
             map.done(self.sink);
         }
-        let choose = map.not_yet("choose", codes::NY_CHOOSE, self.sink);
+        let choose = map.not_yet("choose", self.sink);
         for node in choose.map_or(&[][..], |node| reader::list(node, path, self.sink)) {
             self.choice(node, path);
         }
@@ -305,7 +305,7 @@ impl Reader<'_, '_> {
     }
 
     fn choice(&mut self, node: &Node, path: &str) {
-        let Some(mut map) = Mapping::open(node, path, self.sink) else { return };
+        let Some(mut map) = Mapping::open(node, &documents::CHOICE, path, self.sink) else { return };
         if let Some(node) = map.take("when") {
             reader::expression(node, path, false, self.sink, syntax::condition);
         }

@@ -34,7 +34,7 @@ pub(crate) struct Lexeme {
 }
 
 /// Longest expression, in characters: real ones have a few hundred.
-const EXPRESSION_CHARS_MAX: usize = 16_384;
+pub(crate) const EXPRESSION_CHARS_MAX: usize = 16_384;
 
 /// Splits an expression. Offsets count characters.
 pub(crate) fn lex(text: &str) -> Result<Vec<Lexeme>, SyntaxError> {

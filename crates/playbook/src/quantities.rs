@@ -15,7 +15,7 @@ use touchline_model::time::Span;
 use touchline_model::value::{Number, Value};
 
 /// Longest window of a sum, in days: each is a bucket of every contact that has one.
-const SUM_DAYS_MAX: i64 = 730;
+pub(crate) const SUM_DAYS_MAX: i64 = 730;
 
 impl Resolver<'_> {
     /// A comparison of a quantity; `None` has left its reason.

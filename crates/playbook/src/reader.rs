@@ -2,12 +2,14 @@
 
 use crate::codes::{self, Code};
 use crate::diagnostic::{Place, Sink, did_you_mean};
+use crate::documents::Keys;
 use crate::resolve::lower_first;
 use crate::syntax::SyntaxError;
 use crate::yaml::{Node, NodeKind, Scalar};
 
-/// A mapping of which every key must be taken.
+/// A mapping of which every key must be taken, by the table of keys.
 pub(crate) struct Mapping<'n> {
+    keys: &'static Keys,
     place: Place,
     path: String,
     entries: &'n [(Scalar, Node)],
@@ -15,13 +17,13 @@ pub(crate) struct Mapping<'n> {
 }
 
 impl<'n> Mapping<'n> {
-    pub(crate) fn open(node: &'n Node, path: &str, sink: &mut Sink) -> Option<Self> {
+    pub(crate) fn open(node: &'n Node, keys: &'static Keys, path: &str, sink: &mut Sink) -> Option<Self> {
         let NodeKind::Map(entries) = &node.kind else {
             shape(node, "a mapping", path, sink);
             return None;
         };
         unique_keys(entries, path, sink);
-        Some(Self { place: node.place, path: path.to_owned(), entries, known: Vec::new() })
+        Some(Self { keys, place: node.place, path: path.to_owned(), entries, known: Vec::new() })
     }
 
     pub(crate) fn path(&self, key: &str) -> String {
@@ -39,6 +41,7 @@ impl<'n> Mapping<'n> {
     }
 
     pub(crate) fn entry(&mut self, key: &'static str) -> Option<&'n (Scalar, Node)> {
+        debug_assert!(self.keys.key(key).is_some(), "`{key}` is missing in the table of `{}`", self.keys.name);
         self.known.push(key);
         self.entries.iter().find(|(have, _)| have.text == key)
     }
@@ -78,11 +81,14 @@ impl<'n> Mapping<'n> {
         }
     }
 
-    /// Whether the key is there; then it is refused as not evaluated yet.
-    pub(crate) fn not_yet(&mut self, key: &'static str, code: Code, sink: &mut Sink) -> Option<&'n Node> {
+    /// Whether the key is there; then it is refused as not evaluated yet, with the code of the table.
+    pub(crate) fn not_yet(&mut self, key: &'static str, sink: &mut Sink) -> Option<&'n Node> {
         let path = self.path(key);
+        let code = self.keys.key(key).and_then(|key| key.not_yet);
         let (key, node) = self.entry(key)?;
-        not_yet(code, key.place, &path, sink);
+        if let Some(code) = code {
+            not_yet(code, key.place, &path, sink);
+        }
         Some(node)
     }
 
@@ -145,7 +151,7 @@ pub(crate) fn text<'n>(node: &'n Node, path: &str, sink: &mut Sink) -> Option<&'
 }
 
 /// Longest id, in characters: ids are part of keys and outputs.
-const ID_CHARS_MAX: usize = 100;
+pub(crate) const ID_CHARS_MAX: usize = 100;
 
 pub(crate) fn check_id(scalar: &Scalar, path: &str, sink: &mut Sink) -> bool {
     let id = &scalar.text;

@@ -4,6 +4,7 @@ use crate::bundle::{Action, Assignee, Rule, Trigger};
 use crate::codes;
 use crate::compile::Scope;
 use crate::diagnostic::{Place, Sink, did_you_mean};
+use crate::documents;
 use crate::reader::{self, Mapping};
 use crate::syntax::Word;
 use crate::yaml::{Node, NodeKind, Scalar};
@@ -37,7 +38,7 @@ pub(crate) fn read(
 }
 
 fn rule(node: &Node, scope: &Scope<'_>, seen: &mut BTreeSet<String>, sink: &mut Sink) -> Option<(Rule, Place)> {
-    let mut map = Mapping::open(node, "rules", sink)?;
+    let mut map = Mapping::open(node, &documents::RULE, "rules", sink)?;
     map.take("for_each");
     let id = map.id("id", sink)?;
     let path = reader::join("rules", &id.text);
@@ -74,7 +75,7 @@ fn names_a_store(trigger: &Trigger, scope: &Scope<'_>) -> bool {
 }
 
 /// Most rules that one `for_each` gives.
-const EXPANDED_MAX: usize = 10_000;
+pub(crate) const EXPANDED_MAX: usize = 10_000;
 /// Most bytes of texts that one `for_each` gives, values apart.
 const EXPANDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest value that is put in.
@@ -160,7 +161,7 @@ fn actions(node: &Node, path: &str, scope: &Scope<'_>, sink: &mut Sink) -> Vec<A
     let mut actions = Vec::new();
     let nodes = reader::list(node, path, sink);
     for node in nodes {
-        let Some(mut map) = Mapping::open(node, path, sink) else { continue };
+        let Some(mut map) = Mapping::open(node, &documents::ACTION, path, sink) else { continue };
         let set = map.text("set_tag", sink);
         let unset = map.text("unset_tag", sink);
         let allow = map.text("allow", sink);
@@ -220,7 +221,7 @@ const SLA: Span = Span::hours(24);
 
 /// `{by: round_robin, pool: dcc}`, `{by: store}`.
 fn assign(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {
-    let mut map = Mapping::open(node, path, sink)?;
+    let mut map = Mapping::open(node, &documents::ASSIGN, path, sink)?;
     let by = map.require("by", sink).and_then(|node| reader::text(node, path, sink));
     let pool = map.text("pool", sink);
     let place = map.place();
@@ -242,7 +243,7 @@ fn assign(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {
 
 /// `{to: sales, by: round_robin, sla: 1h, reason: 主动咨询}`.
 fn handoff(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {
-    let mut map = Mapping::open(node, path, sink)?;
+    let mut map = Mapping::open(node, &documents::HANDOFF, path, sink)?;
     let to = map.require("to", sink).and_then(|node| reader::text(node, path, sink));
     let (by, sla, reason) = (map.text("by", sink), map.text("sla", sink), map.text("reason", sink));
     map.done(sink);
@@ -266,7 +267,7 @@ fn task(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {
 }
 
 fn by_what(word: &str, by: &Scalar, path: &str, sink: &mut Sink) -> Option<Action> {
-    let hint = did_you_mean(word, ["round_robin", "store"])
+    let hint = did_you_mean(word, documents::CHOICES)
         .or_else(|| Some("staff are chosen by round_robin (of a pool) or store".to_owned()));
     sink.report(codes::VALUE, by.place, path, format!("nobody is chosen by `{word}`"), hint);
     None

@@ -4,6 +4,7 @@ use crate::bundle::{Content, CustomType, Labelled, TagGroup};
 use crate::codes;
 use crate::compile::Scope;
 use crate::diagnostic::{Sink, did_you_mean};
+use crate::documents;
 use crate::fold::Fold;
 use crate::reader::{self, Mapping};
 use crate::resolve::Resolver;
@@ -14,7 +15,7 @@ use touchline_model::kind::{HANDOFF_CREATED, Kind};
 
 /// `broadcasts` is refused; the expressions in it are checked all the same.
 pub(crate) fn not_yet_sections(map: &mut Mapping<'_>, sink: &mut Sink) {
-    let Some(node) = map.not_yet("broadcasts", codes::NY_BROADCASTS, sink) else { return };
+    let Some(node) = map.not_yet("broadcasts", sink) else { return };
     for item in reader::one_or_many(node) {
         let NodeKind::Map(entries) = &item.kind else { continue };
         for (name, node) in entries.iter().filter(|(name, _)| name.text == "audience") {
@@ -45,11 +46,11 @@ pub(crate) fn step_ids(node: &Node, (playbook, journey): (&str, &str), out: &mut
 /// What contents say beyond their id.
 pub(crate) fn contents(node: &Node, scope: &Scope<'_>, sink: &mut Sink, contents: &mut BTreeMap<String, Content>) {
     for node in reader::list(node, "contents", sink) {
-        let Some(mut map) = Mapping::open(node, "contents", sink) else { continue };
+        let Some(mut map) = Mapping::open(node, &documents::CONTENT, "contents", sink) else { continue };
         let Some(id) = map.id("id", sink) else { continue };
         let path = reader::join("contents", &id.text);
         let product = map.take("match").and_then(|node| {
-            let mut map = Mapping::open(node, &path, sink)?;
+            let mut map = Mapping::open(node, &documents::MATCH, &path, sink)?;
             let product = map.require("product", sink).and_then(|node| reader::text(node, &path, sink));
             map.done(sink);
             product.map(|product| product.text.clone())
@@ -102,7 +103,7 @@ pub(crate) fn events(node: &Node, sink: &mut Sink) -> BTreeMap<String, BTreeMap<
                 "bool" => CustomType::Bool,
                 "time" => CustomType::Time,
                 other => {
-                    let hint = did_you_mean(other, ["text", "number", "bool", "time"])
+                    let hint = did_you_mean(other, documents::TYPES)
                         .or_else(|| Some("types are text, number, bool and time".to_owned()));
                     sink.report(codes::VALUE, ty.place, &path, format!("there is no type `{other}`"), hint);
                     continue;
@@ -144,7 +145,7 @@ pub(crate) fn labelled(node: &Node, path: &str, out: &mut Vec<Labelled>, sink: &
     let mut seen: BTreeSet<String> = out.iter().map(|tag| tag.id.clone()).collect();
     for node in reader::list(node, path, sink) {
         let (id, label) = if let NodeKind::Map(_) = node.kind {
-            let Some(mut map) = Mapping::open(node, path, sink) else { continue };
+            let Some(mut map) = Mapping::open(node, &documents::TAG, path, sink) else { continue };
             let id = map.id("id", sink);
             let label = map.text("label", sink);
             map.done(sink);

@@ -5,7 +5,7 @@ use crate::diagnostic::{Diagnostic, Place, Sink};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 /// Deepest nesting of a document.
-const DEPTH_MAX: usize = 64;
+pub(crate) const DEPTH_MAX: usize = 64;
 
 /// One value of a document.
 #[derive(Debug, Clone)]
