@@ -13,6 +13,7 @@ mod embedded;
 mod json;
 mod listen;
 mod roles;
+mod schemas;
 mod serve;
 mod worlds;
 

@@ -1,5 +1,6 @@
 //! What a process runs, and in which order it starts, listens and stops.
 
+use crate::schemas;
 use anyhow::Context;
 use metrics::gauge;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -90,7 +91,10 @@ impl Roles {
     /// Starts the listeners. A process without ingest answers probes and metrics on `http`; one without ingest and
     /// query answers only health on `grpc`.
     pub(crate) async fn listen(&mut self, http: TcpListener, grpc: TcpListener) {
-        let router = self.intake.as_ref().map_or_else(|| self.probes.router(), Ingest::router);
+        let router = self
+            .intake
+            .as_ref()
+            .map_or_else(|| self.probes.router(), |intake| intake.router().merge(schemas::router()));
         let router = router.into_make_service_with_connect_info::<SocketAddr>();
         let closed = wait_closed(self.close.subscribe());
         self.servers.push(tokio::spawn(async move {

@@ -7,7 +7,8 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use touchline_model::command::{Migration, PlaybookSource};
-use touchline_playbook::{compile, diagnostic, reference};
+use touchline_playbook::documents::DOCUMENTS;
+use touchline_playbook::{compile, diagnostic, reference, schema};
 use touchline_proto::v1;
 use touchline_proto::v1::playbook_service_client::PlaybookServiceClient;
 
@@ -52,9 +53,21 @@ pub(crate) enum Command {
     },
     /// List the playbooks in force
     List,
-    /// Print the reference of the language as Markdown: functions, events, diagnostics
+    /// Print the reference of the language as Markdown: keys, limits, functions, events, diagnostics
     Reference,
+    /// Print a JSON Schema, by which editors complete and check
+    #[command(after_help = SCHEMA)]
+    Schema {
+        /// Of which kind of document
+        #[arg(long, default_value = "playbook", value_parser = ["playbook", "directory"])]
+        kind: String,
+    },
 }
+
+const SCHEMA: &str = "\
+Where an editor's language server for YAML finds it, the first line of a playbook can name it:
+  # yaml-language-server: $schema=playbook.schema.json
+A running server answers the same at /v1/schema/playbook and /v1/schema/directory.";
 
 /// Reads playbook files; the id of a source is the playbook's own, else the file's name.
 pub(crate) fn read(files: &[PathBuf]) -> anyhow::Result<Vec<PlaybookSource>> {
@@ -74,6 +87,11 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
         Command::Validate { files } => validate(server, &files),
         Command::Reference => {
             print_line(reference::markdown().trim_end());
+            Ok(())
+        }
+        Command::Schema { kind } => {
+            let document = DOCUMENTS.iter().find(|document| document.kind == kind).context("no such kind")?;
+            print_line(format!("{:#}", schema::of(document)));
             Ok(())
         }
         Command::Test(_) => unreachable!("handled by the caller"),
@@ -98,32 +116,28 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
 
 fn validate(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
     let sources = read(files)?;
-    match compile::compile(&sources, 0) {
-        Ok(bundle) => {
-            if server.json {
-                print_json(&json!({"valid": true, "diagnostics": []}));
-            } else {
-                let (rules, journeys) = (bundle.rules.len(), bundle.journeys.len());
-                print_line(format!("valid: {} playbooks, {rules} rules, {journeys} journeys", sources.len()));
-            }
-            Ok(())
-        }
-        Err(diagnostics) => {
-            if server.json {
-                let list: Vec<Value> = diagnostics
-                    .iter()
-                    .map(|found| {
-                        json!({
-                            "code": found.code, "playbook": found.source_id, "line": found.line,
-                            "column": found.column, "message": found.message, "hint": found.hint,
-                        })
-                    })
-                    .collect();
-                print_json(&json!({"valid": false, "diagnostics": list}));
-            } else {
-                print_line(diagnostic::render(&diagnostics));
-            }
-            bail!("{} found in {} playbooks", diagnostics.len(), sources.len())
-        }
+    let (bundle, found) = match compile::compile_with_warnings(&sources, 0) {
+        Ok((bundle, warnings)) => (Some(bundle), warnings),
+        Err(found) => (None, found),
+    };
+    if server.json {
+        let list: Vec<Value> = found
+            .iter()
+            .map(|found| {
+                json!({
+                    "code": found.code, "playbook": found.source_id, "line": found.line,
+                    "column": found.column, "message": found.message, "hint": found.hint,
+                })
+            })
+            .collect();
+        print_json(&json!({"valid": bundle.is_some(), "diagnostics": list}));
+    } else if !found.is_empty() {
+        print_line(diagnostic::render(&found));
     }
+    let Some(bundle) = bundle else { bail!("{} found in {} playbooks", found.len(), sources.len()) };
+    if !server.json {
+        let (rules, journeys) = (bundle.rules.len(), bundle.journeys.len());
+        print_line(format!("valid: {} playbooks, {rules} rules, {journeys} journeys", sources.len()));
+    }
+    Ok(())
 }
