@@ -112,6 +112,9 @@ impl ClockTime {
         (hour < 24 && minute < 60).then_some(Self(hour * 60 + minute))
     }
 
+    /// When a day begins, where no clock is changed then.
+    pub const MIDNIGHT: Self = Self(0);
+
     fn naive(self) -> NaiveTime {
         NaiveTime::from_hms_opt(u32::from(self.0) / 60, u32::from(self.0) % 60, 0).expect("checked when parsed")
     }
@@ -147,11 +150,38 @@ impl Zone {
     }
 
     /// The moment of `clock` on the calendar day `day` days after the day of `anchor` in this zone.
-    /// A skipped hour gives the first moment after it, a doubled hour its first passage.
+    /// A clock time that is skipped is later by as much as was skipped; of one that comes twice it is the first.
     pub fn day_at(self, anchor: Time, day: i64, clock: ClockTime) -> Time {
         let date = anchor.utc().with_timezone(&self.0).date_naive();
         let date = date.checked_add_signed(TimeDelta::days(day.clamp(-40_000, 40_000))).unwrap_or(NaiveDate::MAX);
         self.local(date.and_time(clock.naive()))
+    }
+
+    /// The moment of `clock` on a calendar day, given as days since 1970-01-01; as [`Zone::day_at`].
+    pub fn at(self, day: i32, clock: ClockTime) -> Time {
+        self.local(date_of(day).and_time(clock.naive()))
+    }
+
+    /// How many times `clock` comes on a calendar day: once but for changes of the clocks, else never (0) or twice.
+    pub fn passes(self, day: i32, clock: ClockTime) -> usize {
+        match self.0.from_local_datetime(&date_of(day).and_time(clock.naive())) {
+            chrono::MappedLocalTime::None => 0,
+            chrono::MappedLocalTime::Single(_) => 1,
+            chrono::MappedLocalTime::Ambiguous(..) => 2,
+        }
+    }
+
+    /// The calendar days from `from` to before `until` around which clocks are changed: the day itself and the one before
+    /// it, since clocks that are put back at midnight double the evening.
+    pub fn clock_changes(self, from: i32, until: i32) -> Vec<i32> {
+        let offset = |day: i32| {
+            let noon = date_of(day).and_time(NaiveTime::from_hms_opt(12, 0, 0).expect("a time"));
+            self.0.offset_from_utc_datetime(&noon).fix()
+        };
+        let changes = (from..until).filter(|day| offset(*day) != offset(day - 1));
+        let mut days: Vec<i32> = changes.flat_map(|day| [day - 1, day]).collect();
+        days.dedup();
+        days
     }
 
     fn local(self, local: chrono::NaiveDateTime) -> Time {
@@ -170,8 +200,7 @@ impl Zone {
 
     /// The first moment of a calendar day, given as days since 1970-01-01.
     pub fn day_start(self, day: i32) -> Time {
-        let date = NaiveDate::from_epoch_days(day.clamp(-40_000, 400_000)).expect("a day of years 1860 to 3065");
-        self.local(date.and_time(NaiveTime::MIN))
+        self.local(date_of(day).and_time(NaiveTime::MIN))
     }
 
     /// The same clock time so many calendar days later, or earlier.
@@ -236,6 +265,11 @@ impl Zone {
     }
 }
 
+/// A calendar day of the years 1860 to 3065; what lies outside is the first or last of them.
+fn date_of(day: i32) -> NaiveDate {
+    NaiveDate::from_epoch_days(day.clamp(-40_000, 400_000)).expect("a day of years 1860 to 3065")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,6 +296,40 @@ mod tests {
         assert_eq!(berlin.day_at(at("2026-03-28T12:00:00Z"), 1, half_past_two), at("2026-03-29T03:30:00+02:00"));
         // 2026-10-25 03:00 → 02:00: the first passage is still summer time.
         assert_eq!(berlin.day_at(at("2026-10-24T12:00:00Z"), 1, half_past_two), at("2026-10-25T02:30:00+02:00"));
+    }
+
+    #[test]
+    fn clocks_are_changed_around_these_days() {
+        let day = |text: &str| Zone::parse_date(text).expect(text);
+        let changes = |zone: &str| {
+            let zone = Zone::parse(zone).expect("known");
+            zone.clock_changes(day("2026-01-01"), day("2027-01-01"))
+        };
+        assert_eq!(changes("Asia/Shanghai"), []);
+        let berlin = ["2026-03-28", "2026-03-29", "2026-10-24", "2026-10-25"];
+        assert_eq!(changes("Europe/Berlin"), berlin.map(day));
+        let passes = |zone: &str, date: &str, clock: &str| {
+            let clock = ClockTime::parse(clock).expect("valid");
+            Zone::parse(zone).expect("known").passes(day(date), clock)
+        };
+        for (date, clock, times) in [
+            ("2026-03-29", "01:59", 1),
+            ("2026-03-29", "02:00", 0),
+            ("2026-03-29", "02:59", 0),
+            ("2026-03-29", "03:00", 1),
+            ("2026-10-25", "02:00", 2),
+            ("2026-10-25", "02:59", 2),
+            ("2026-10-25", "03:00", 1),
+        ] {
+            assert_eq!(passes("Europe/Berlin", date, clock), times, "{date} {clock}");
+        }
+        // 2026-04-24 00:00 → 01:00; 2026-10-30 00:00 → 2026-10-29 23:00: the evening of the day before is doubled.
+        assert_eq!(passes("Africa/Cairo", "2026-04-24", "00:00"), 0);
+        assert_eq!(passes("Africa/Cairo", "2026-10-29", "23:30"), 2);
+        let cairo = Zone::parse("Africa/Cairo").expect("known");
+        assert!(cairo.clock_changes(day("2026-10-01"), day("2026-12-01")).contains(&day("2026-10-29")));
+        assert_eq!(cairo.day_start(day("2026-04-24")), at("2026-04-24T01:00:00+03:00"));
+        assert_eq!(cairo.at(day("2026-04-24"), ClockTime::MIDNIGHT), at("2026-04-24T01:00:00+03:00"));
     }
 
     #[test]

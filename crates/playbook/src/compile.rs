@@ -4,6 +4,7 @@ use crate::attributes::Attribute;
 use crate::bundle::{
     Board, Bundle, Condition, Content, CustomType, Journey, Metric, Playbook, Rule, TagGroup, Trigger,
 };
+use crate::clocks::Clocks;
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean};
 use crate::fold::Fold;
@@ -103,6 +104,7 @@ pub(crate) struct Document<'n> {
     pub(crate) source_id: String,
     pub(crate) id: String,
     pub(crate) zone: Zone,
+    pub(crate) clocks: Clocks,
     pub(crate) uses: Vec<String>,
     uses_node: Option<&'n Node>,
     groups: Option<&'n Node>,
@@ -151,6 +153,7 @@ macro_rules! names {
             playbook: Some(&$document.id),
             uses: &$document.uses,
             zone: $document.zone,
+            clocks: &$document.clocks,
             groups: &$compiler.groups,
             boards: &$compiler.boards,
             segments: &$compiler.segments,
@@ -223,6 +226,7 @@ impl Compiler {
             source_id: source.id.clone(),
             id: id.text.clone(),
             zone,
+            clocks: Clocks::new(zone),
             uses,
             uses_node,
             groups: map.take("tag_groups"),

@@ -1,7 +1,8 @@
 //! One condition against the names of a bundle: for segments, boards, API and command line.
 
 use crate::bundle::{Bundle, Condition};
-use crate::codes;
+use crate::clocks::Clocks;
+use crate::codes::{self, Severity};
 use crate::diagnostic::{Diagnostic, Place, Sink};
 use crate::resolve::{Names, Owners, Replies, Resolver, Tallies};
 use crate::syntax::{self, SyntaxError};
@@ -42,6 +43,7 @@ pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
         playbook: None,
         uses: &[],
         zone: Zone::SHANGHAI,
+        clocks: &Clocks::new(Zone::SHANGHAI),
         groups: &bundle.groups,
         boards: &bundle.boards,
         segments: &bundle.segments,
@@ -61,7 +63,7 @@ pub fn parse(text: &str, bundle: &Bundle) -> Result<Condition, Diagnostic> {
     match resolver.condition(&expression) {
         Some(condition) => Ok(condition),
         None => {
-            let problem = resolver.problems.into_iter().next();
+            let problem = resolver.problems.into_iter().find(|problem| problem.code.severity == Severity::Error);
             Err(locate(text, problem.expect("without owners and uses every refusal leaves its reason")))
         }
     }

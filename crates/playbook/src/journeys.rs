@@ -332,6 +332,10 @@ impl Reader<'_, '_> {
                     let message = format!("`{}` is not a clock time", at.text);
                     self.sink.report(codes::VALUE, at.place, path, message, hint);
                 }
+                let odd = clock.and_then(|clock| self.scope.document.clocks.warning(clock, 0));
+                if let Some(odd) = odd {
+                    self.sink.report(odd.code, at.place, path, odd.message, odd.hint);
+                }
                 Some(Timing::Day { day: parsed?, at: clock? })
             }
             (after, day, at) => {

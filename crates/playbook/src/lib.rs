@@ -7,12 +7,11 @@
 //! language, names and types are resolved against the bundle, and what the language has but this version does not
 //! evaluate is refused with a code of its own ([`codes`], `NY…`).
 //!
-//! Not checked yet, though the language asks for it: `expect`, caps and vendor ceilings, changed step ids,
-//! clock times that a change of summer time skips or doubles ([`touchline_model::time::Zone::day_at`] gives them one
-//! meaning).
+//! Not checked yet, though the language asks for it: `expect`, caps and vendor ceilings, changed step ids.
 
 pub mod attributes;
 pub mod bundle;
+mod clocks;
 pub mod codes;
 pub mod compile;
 pub mod condition;

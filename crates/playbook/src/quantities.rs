@@ -5,7 +5,7 @@ use crate::bundle::{Condition, FieldTest, GroupMatch, Operator, Pattern, Trigger
 use crate::codes;
 use crate::diagnostic::did_you_mean;
 use crate::matching;
-use crate::measure::{Counted, End, Measure, Quantity, Window};
+use crate::measure::{Counted, End, Measure, Quantity, Reading, Window};
 use crate::resolve::{Replies, Resolver, Tallies, Type};
 use crate::syntax::{Argument, Call, EventPattern, OptionValue, Test, Word};
 use crate::tally::{Kept, Tallied};
@@ -136,9 +136,6 @@ impl Resolver<'_> {
         else {
             return self.wrong(codes::UNEXPECTED, call.at, "a sum is of a field and an event".into(), None);
         };
-        if let Some((wrong, _)) = call.options.iter().find(|(name, _)| name.text != "within") {
-            return self.wrong(codes::OPTION, wrong.at, format!("sum() has no option `{}`", wrong.text), None);
-        }
         let pattern = self.pattern(patterns.first()?)?;
         let (path, ty) = self.field_of(&pattern.event, field)?;
         if !matches!(ty, Type::Number | Type::Untyped) {
@@ -287,6 +284,12 @@ impl Resolver<'_> {
             }
         };
         let (attribute, reading) = (name.text.clone(), found.reading.clone());
+        if let Reading::Kept(kept) = &reading
+            && kept.starts_with("profile.")
+        {
+            // A date of a profile begins with its day.
+            self.problems.extend(self.names.clocks.midnight(name.at));
+        }
         let reached = Reached { attribute, reading, shift, zone: self.names.zone };
         self.waited(Wait::Reached(reached), name.at)
     }

@@ -2,6 +2,7 @@
 
 use crate::attributes::Attribute;
 use crate::bundle::{Board, Condition, CustomType, FieldTest, Operator, Pattern, TagGroup, TagMatch, Trigger};
+use crate::clocks::Clocks;
 use crate::codes::{self, Code};
 use crate::diagnostic::did_you_mean;
 use crate::syntax::{self, Argument, Call, EventPattern, Expression, Happening, SyntaxError, TERMS_MAX, Test, Word};
@@ -22,6 +23,7 @@ pub(crate) struct Names<'a> {
     /// The playbooks whose names it takes over.
     pub(crate) uses: &'a [String],
     pub(crate) zone: Zone,
+    pub(crate) clocks: &'a Clocks,
     pub(crate) groups: &'a BTreeMap<String, TagGroup>,
     pub(crate) boards: &'a BTreeMap<String, Board>,
     /// Segments whose meaning is known.
@@ -486,9 +488,10 @@ impl<'a> Resolver<'a> {
                 other => self.wrong(codes::TYPE, value.at, format!("`{other}` is neither true nor false"), None),
             },
             Type::Time => {
-                let midnight = format!("{} 00:00:00", value.text);
-                let time = Time::parse_rfc3339(&value.text).or_else(|| self.names.zone.parse_local(&midnight));
-                let Some(time) = time else {
+                let day = Zone::parse_date(&value.text);
+                self.problems.extend(day.and_then(|day| self.names.clocks.midnight_of(day, value.at)));
+                let day = || day.map(|day| self.names.zone.day_start(day));
+                let Some(time) = Time::parse_rfc3339(&value.text).or_else(day) else {
                     let hint = Some("write 2026-12-01, or a quoted \"2026-12-01T10:00:00+08:00\"".to_owned());
                     return self.wrong(codes::TYPE, value.at, format!("`{}` is not a time", value.text), hint);
                 };

@@ -213,6 +213,7 @@ pub enum OptionShape {
     Event,
 }
 
+const WITHIN: &[(&str, OptionShape, bool)] = &[("within", OptionShape::Span, false)];
 const WINDOW: &[(&str, OptionShape, bool)] = &[
     ("within", OptionShape::Span, false),
     ("since", OptionShape::Event, false),
@@ -226,8 +227,8 @@ pub const FUNCTIONS: &[Signature] = &[
     function("segment", Stands::Condition, false, Takes::Name, &[]),
     function("attr", Stands::Condition, true, Takes::Name, &[]),
     function("count", Stands::Condition, true, Takes::Pattern, WINDOW),
-    function("sum", Stands::Condition, true, Takes::FieldAndPattern, WINDOW),
-    function("none", Stands::Condition, false, Takes::Pattern, WINDOW),
+    function("sum", Stands::Condition, true, Takes::FieldAndPattern, WITHIN),
+    function("none", Stands::Condition, false, Takes::Pattern, WITHIN),
     function("age", Stands::Condition, true, Takes::Moment, &[]),
     function("in_group", Stands::Condition, false, Takes::NameOrOption, &[("kind", OptionShape::Name, false)]),
     function("replied", Stands::Both, false, Takes::Touch, &[("within", OptionShape::Span, false)]),
@@ -545,7 +546,12 @@ impl Parser {
             return Ok(());
         }
         let Some((_, shape, _)) = signature.options.iter().find(|(option, ..)| *option == name.text) else {
-            let hint = did_you_mean(&name.text, signature.options.iter().map(|(option, ..)| *option));
+            let hint = match (signature.name, name.text.as_str()) {
+                ("none", "since") => Some("write count(…, since=…) = 0".to_owned()),
+                ("none", "distinct") => Some("none is none, however they are told apart: leave it out".to_owned()),
+                ("sum", "since" | "distinct") => Some("a sum is kept by the day: it has only `within`".to_owned()),
+                _ => did_you_mean(&name.text, signature.options.iter().map(|(option, ..)| *option)),
+            };
             let message = format!("{}() has no option `{}`", signature.name, name.text);
             return Err(SyntaxError::new(codes::OPTION, name.at, message).maybe_hint(hint));
         };

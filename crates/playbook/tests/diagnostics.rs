@@ -158,6 +158,9 @@ const TABLE: &[(&str, &str)] = &[
     ("PB035", "rules:\n  - {id: r, trigger: \"▸silence(order.paid, for=60d)\", do: [{set_tag: 兴趣/绿}]}\n"),
     ("PB035", "rules:\n  - {id: r, trigger: \"silence(order.paid, ▸fro=60d)\", do: [{set_tag: 兴趣/绿}]}\n"),
     ("PB035", "segments:\n  s: count(order.paid, within=3d, ▸within=4d) > 3\n"),
+    ("PB035", "segments: {s: \"none(order.paid, ▸since=contact.added)\"}\n"),
+    ("PB035", "segments: {s: \"none(order.paid, ▸distinct=shop)\"}\n"),
+    ("PB035", "segments: {s: \"sum(paid_fen, order.paid, ▸since=contact.added) >= 5\"}\n"),
     ("PB036", "rules:\n  - id: r\n    trigger: order.paid(shop = ▸${sku})\n    do: [{set_tag: 兴趣/绿}]\n"),
     ("PB036", "rules:\n  - id: ▸r-${x}\n    trigger: order.paid\n    do: [{set_tag: 兴趣/绿}]\n"),
     ("PB037", "rules:\n  - {id: r, trigger: reached(▸预计用完日-3d), do: [{set_tag: 兴趣/绿}]}\n"),
@@ -267,6 +270,18 @@ const TABLE: &[(&str, &str)] = &[
     (
         "PW002",
         "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, day: 2, at: \"09:00\", touchpoint: dm, content: c}, ▸{id: t, day: 1, at: \"09:00\", touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "PW003",
+        "playbook: p\ntimezone: Europe/Berlin\njourneys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, day: 1, at: ▸\"02:30\", touchpoint: dm, content: c}]}\n",
+    ),
+    (
+        "PW003",
+        "playbook: p\ntimezone: Africa/Cairo\nattributes: {生日: profile.birthday}\nrules:\n  - {id: r, trigger: reached(▸生日 - 3d), do: [{task: 祝福}]}\n",
+    ),
+    (
+        "PW003",
+        "playbook: p\ntimezone: Africa/Cairo\nattributes: {首单: first(order.paid)}\nsegments: {老客: attr(首单) < ▸2026-04-24}\n",
     ),
     ("NY001", "playbook: p\nkind: ▸policy\n"),
     ("NY013", "rules:\n  - {id: r, trigger: ▸replied(bc1), do: [{set_tag: 兴趣/绿}]}\n"),
@@ -490,6 +505,61 @@ fn warnings_never_crowd_out_an_error() {
     assert_eq!(found.iter().map(|d| d.code).collect::<BTreeSet<_>>(), BTreeSet::from(["PW001"]));
     let found = all("p", &format!("{BASE}{journey}, {{id: late, touchpoint: dm}}]}}]\n"));
     assert_eq!(found.last().map(|d| d.code), Some("PB027"));
+}
+
+/// What the zone does on which day, and what is meant then; days worked out from the zones' rules.
+#[test]
+fn clock_times_that_a_day_does_not_have_once_are_warned_of() {
+    let step = |zone: &str, at: &str| {
+        let steps = format!("[{{id: s, day: 1, at: \"{at}\", touchpoint: dm, content: c}}]");
+        let journey = format!("{{id: j, entry: {{trigger: order.paid}}, steps: {steps}}}");
+        all("p", &format!("playbook: p\ntimezone: {zone}\njourneys: [{journey}]\n"))
+    };
+    for (zone, at) in [
+        ("Asia/Shanghai", "02:30"),
+        ("Asia/Shanghai", "00:00"),
+        ("Europe/Berlin", "01:59"),
+        ("Europe/Berlin", "03:00"),
+        ("America/New_York", "00:30"),
+        ("UTC", "02:30"),
+    ] {
+        assert!(step(zone, at).is_empty(), "{zone} {at}");
+    }
+    for (zone, at, message, hint) in [
+        (
+            "Europe/Berlin",
+            "02:30",
+            "02:30 does not exist in Europe/Berlin on 2026-03-29, and comes twice in Europe/Berlin on 2026-10-25",
+            "there it means 03:30, of two the first is meant; other days are as usual",
+        ),
+        (
+            "America/New_York",
+            "01:15",
+            "01:15 comes twice in America/New_York on 2026-11-01",
+            "of two the first is meant; other days are as usual",
+        ),
+        (
+            "Africa/Cairo",
+            "23:30",
+            "23:30 comes twice in Africa/Cairo on 2026-10-29",
+            "of two the first is meant; other days are as usual",
+        ),
+    ] {
+        let found = step(zone, at);
+        let said: Vec<(&str, &str, Option<&str>)> =
+            found.iter().map(|found| (found.code, found.message.as_str(), found.hint.as_deref())).collect();
+        assert_eq!(said, [("PW003", message, Some(hint))]);
+    }
+    let date = |zone: &str, date: &str| {
+        let segments = format!("attributes: {{首单: first(order.paid)}}\nsegments: {{老客: attr(首单) < {date}}}\n");
+        all("p", &format!("playbook: p\ntimezone: {zone}\n{segments}"))
+    };
+    assert!(date("Africa/Cairo", "2026-04-25").is_empty());
+    assert!(date("Europe/Berlin", "2026-03-29").is_empty());
+    // A day begins at its first moment, so it is no error.
+    let found = date("Africa/Cairo", "2026-04-24");
+    assert_eq!(found[0].message, "00:00 does not exist in Africa/Cairo on 2026-04-24");
+    assert_eq!(found[0].hint.as_deref(), Some("there it means 01:00; other days are as usual"));
 }
 
 /// Errors and warnings of one source.
