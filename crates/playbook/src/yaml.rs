@@ -96,12 +96,12 @@ pub(crate) fn parse(text: &str, sink: &mut Sink) -> Option<Node> {
             Ok(event) => event,
             Err(error) => {
                 let message = format!("not YAML: {}", error.info());
-                sink.report(codes::YAML, place(*error.marker()), "", message, None);
+                sink.report(codes::YAML, within(text, place(*error.marker())), "", message, None);
                 return None;
             }
         };
         if let Err((code, message)) = builder.take(event, span) {
-            sink.report(code, place(span.start), "", message, None);
+            sink.report(code, within(text, place(span.start)), "", message, None);
             return None;
         }
     }
@@ -212,6 +212,17 @@ fn plain(anchor: usize, tagged: bool) -> Result<(), Refusal> {
         (_, true) => Err((codes::YAML_FEATURE, "YAML tags (`!…`) are not accepted".into())),
         _ => Err((codes::YAML_FEATURE, "anchors (`&…`) are not accepted: write the value out".into())),
     }
+}
+
+/// The end of a text that does not end its last line lies on the line after, to the parser; people look on that line.
+fn within(text: &str, at: Place) -> Place {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    let text = text.replace("\r\n", "\n").replace('\r', "\n");
+    let last = number(text.split('\n').count());
+    let line = at.line.min(last);
+    let length = text.split('\n').nth(line as usize - 1).map_or(0, |line| number(line.chars().count()));
+    let column = if at.line > last { length + 1 } else { at.column.min(length + 1) };
+    Place { line, column }
 }
 
 fn place(marker: Marker) -> Place {

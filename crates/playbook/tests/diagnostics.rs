@@ -507,6 +507,14 @@ fn warnings_never_crowd_out_an_error() {
     assert_eq!(found.last().map(|d| d.code), Some("PB027"));
 }
 
+#[test]
+fn where_a_text_ends_too_early_is_inside_it() {
+    for (text, line, column) in [("playbook: [p", 1, 13), ("playbook: p\nrules: [", 2, 9), ("playbook: 'p\n", 1, 11)] {
+        let found = all("p", text);
+        assert_eq!((found[0].code, found[0].line, found[0].column), ("PB001", line, column), "{text:?}");
+    }
+}
+
 /// What the zone does on which day, and what is meant then; days worked out from the zones' rules.
 #[test]
 fn clock_times_that_a_day_does_not_have_once_are_warned_of() {
