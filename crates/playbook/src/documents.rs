@@ -295,13 +295,29 @@ pub static PLAYBOOK: Keys = Keys {
         .not_yet(codes::NY_BROADCASTS),
         key(
             "metrics",
-            Holds::Anything,
-            "Figures per person and month.",
-            "[{id: 人均咨询, count: chat.message, target: \"> 20\"}]",
-        )
-        .not_yet(codes::NY_METRICS),
+            Holds::List(&Holds::Keys(&METRIC), 0),
+            "What is counted, per person and calendar period.",
+            "[{id: 人均咨询, count: chat.message, per: [executor, calendar_month], target: \"> 20\"}]",
+        ),
     ],
 };
+
+pub(crate) static METRIC: Keys = Keys {
+    name: "metric",
+    about: "A number per person and period.",
+    count: Count::Any,
+    keys: &[
+        key("id", Holds::Id, ID, "人均咨询").required(),
+        key("count", Holds::Trigger, "The events that count, each once.", "handoff.created(reason=主动咨询)")
+            .required(),
+        key("per", Holds::OneOrMany(&PER), "What it is divided by: the person, and one period at most.", "executor")
+            .required(),
+        key("target", Holds::Text, "What each number is to be: a comparison.", "> 20"),
+    ],
+};
+
+/// What a metric is divided by.
+const PER: Holds = Holds::Words(&["executor", "calendar_day", "calendar_week", "calendar_month"]);
 
 pub(crate) static TAG_GROUP: Keys = Keys {
     name: "tag group",

@@ -7,6 +7,7 @@ use crate::bundle::{FieldTest, Pattern};
 use crate::codes;
 use crate::compile::Scope;
 use crate::diagnostic::{Place, Sink, did_you_mean};
+use crate::documents;
 use crate::matching::value_fits;
 use crate::reader::{self, Mapping};
 use crate::resolve::{Resolver, Type};
@@ -174,7 +175,7 @@ pub(crate) fn read(node: &Node, scope: &Scope<'_>, sink: &mut Sink, metrics: &mu
 }
 
 fn one(node: &Node, scope: &Scope<'_>, sink: &mut Sink) -> Option<(Place, Metric)> {
-    let mut map = Mapping::open(node, "metrics", sink)?;
+    let mut map = Mapping::open(node, &documents::METRIC, "metrics", sink)?;
     let id = map.id("id", sink);
     let path = id.map_or_else(|| "metrics".to_owned(), |id| reader::join("metrics", &id.text));
     let count = map.require("count", sink).and_then(|node| pattern(node, &path, scope, sink));

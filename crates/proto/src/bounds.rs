@@ -21,7 +21,7 @@ pub const REASON_BYTES_MAX: usize = 2 * 1024;
 /// Most tags of one edit, set and unset together: each of them may be a record of its own.
 pub const EDIT_TAGS_MAX: usize = 100;
 /// Most tags that one activation migrates: whole groups may go at once.
-pub const MIGRATIONS_MAX: usize = 1_000;
+pub(crate) const MIGRATIONS_MAX: usize = 1_000;
 
 /// Public fields that a contact keeps.
 const KEPT_FIELDS: [&str; 2] = ["staff", "state"];
