@@ -312,7 +312,7 @@ pub(crate) static METRIC: Keys = Keys {
             .required(),
         key("per", Holds::OneOrMany(&PER), "What it is divided by: the person, and one period at most.", "executor")
             .required(),
-        key("target", Holds::Text, "What each number is to be: a comparison.", "> 20"),
+        key("target", Holds::Text, "What each number is to be: a comparison.", "\"> 20\""),
     ],
 };
 

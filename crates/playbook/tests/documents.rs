@@ -174,6 +174,9 @@ fn every_word_is_taken_and_another_is_not() {
                 common::at_key(&mut value, "pool", &json!("dcc"), &|map| {
                     drop(map.as_object_mut().expect("a mapping").remove("pool"))
                 });
+                // Whose store it is, the event says.
+                let asks = json!("chat.message(direction=in, text has 价格)");
+                common::at_key(&mut value, "trigger", &asks, &|map| map["trigger"] = json!("store.checked_in"));
             }
             let found = codes(document, &value);
             assert!(accepts(&found), "{}.{} = {word}: {found:?}\n{value}", keys.name, key.name);

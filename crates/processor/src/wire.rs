@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(record, contact_record(contact), "the same bytes each time");
         match decode_contact_record(&record.value).unwrap() {
             ContactRecord::Contact(contact) => *contact,
-            ContactRecord::Progress(_) => panic!("a contact was put in"),
+            ContactRecord::Progress(_) | ContactRecord::Counted(_) => panic!("a contact was put in"),
         }
     }
 
