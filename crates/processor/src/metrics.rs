@@ -39,6 +39,8 @@ pub const RECORDS_CUT_TOTAL: &str = "touchline_records_cut_total";
 pub const TAGS_UNKNOWN_TOTAL: &str = "touchline_tags_unknown_total";
 /// Timers fired.
 pub const TIMERS_FIRED_TOTAL: &str = "touchline_timers_fired_total";
+/// Cells looked at because a bundle came into force; at rest again when all of the tenant's have been.
+pub const CONTACTS_SETTLED_TOTAL: &str = "touchline_contacts_settled_total";
 /// Records of events not applied yet.
 pub const CONSUMER_LAG_RECORDS: &str = "touchline_consumer_lag_records";
 /// How old the partition's clock is while records wait; 0 when none do.
@@ -102,6 +104,9 @@ pub(crate) fn applied(batch: &Applied, live_from: u64, duration: Duration) {
         }
         if notes.tags_unknown > 0 {
             counter!(TAGS_UNKNOWN_TOTAL).increment(u64::from(notes.tags_unknown));
+        }
+        if notes.contacts_settled > 0 {
+            counter!(CONTACTS_SETTLED_TOTAL).increment(u64::from(notes.contacts_settled));
         }
         if notes.timers_fired > 0 {
             counter!(TIMERS_FIRED_TOTAL).increment(u64::from(notes.timers_fired));

@@ -462,7 +462,8 @@ impl Partition {
     fn keep(&mut self, applied: Applied, last: &StoredRecord, now: Time) -> Result<(), Error> {
         for noted in &applied.notes {
             self.clock_refused = noted.wants_tick;
-            self.timers_fired += u64::from(noted.notes.timers_fired);
+            // Either says that the last tick led to something.
+            self.timers_fired += u64::from(noted.notes.timers_fired) + u64::from(noted.notes.contacts_settled);
         }
         let mut changes = applied.writes;
         let published = self.publishing.published();
