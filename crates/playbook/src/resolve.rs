@@ -261,7 +261,12 @@ impl<'a> Resolver<'a> {
             return self.wrong(codes::NOT_ORDERED, column.at, message, None);
         };
         let fits = |column: &&String| group.rank(column).is_some_and(|rank| operator.holds(rank.cmp(&bound)));
-        let columns = board.columns.iter().filter(fits).cloned().collect();
+        let columns: Vec<String> = board.columns.iter().filter(fits).cloned().collect();
+        if columns.is_empty() {
+            let side = if operator == Operator::Less { "before" } else { "behind" };
+            let message = format!("no column of board `{}` is {side} `{}`: this is never true", board.id, column.text);
+            return self.wrong(codes::NOT_ORDERED, column.at, message, None);
+        }
         Some(Condition::Stage { board: board.id.clone(), group: board.group.clone(), columns })
     }
 

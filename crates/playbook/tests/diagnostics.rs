@@ -178,6 +178,10 @@ const TABLE: &[(&str, &str)] = &[
         "PB043",
         "playbook: p\ntag_groups: [{id: g, exclusive: true, ordered: true, tags: [a], off_ladder: [z]}]\nboards: [{id: b, group: g}]\nsegments: {s: stage(b) < ▸z}\n",
     ),
+    (
+        "PB043",
+        "playbook: p\ntag_groups: [{id: g, exclusive: true, ordered: true, tags: [a, b]}]\nboards: [{id: c, group: g}]\nsegments: {s: stage(c) < ▸a}\n",
+    ),
     ("PB043", "playbook: p\ntag_groups: [{id: g, tags: [a], ▸off_ladder: [b]}]\n"),
     ("PB043", "rules:\n  - {id: r, trigger: order.paid, do: [{set_tag: 商机/价格, allow: ▸backward}]}\n"),
     (

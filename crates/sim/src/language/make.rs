@@ -236,6 +236,12 @@ impl Make {
             1 | 2 => {
                 let (group, column) = self.column();
                 let compare = if self.groups[group].ordered { self.compare() } else { Compare::Eq };
+                // What is never true is refused.
+                let compare = match (compare, self.groups[group].tags) {
+                    (Compare::Lt, [first, ..]) if *first == column => Compare::Le,
+                    (Compare::Gt, [.., last]) if *last == column => Compare::Ge,
+                    (compare, _) => compare,
+                };
                 let is_off = self.groups[group].off.contains(&column);
                 let test = match self.random.below(3) {
                     0 => Test::In(vec![column, self.groups[group].tags[0]]),
