@@ -219,12 +219,12 @@ fn settle_one(work: &mut Work<'_, '_>, key: &CellKey, in_force: &InForce) -> Res
 }
 
 /// Tags that have gone give way to what takes their place.
-pub(crate) fn migrate(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, migrations: &Migrations) {
+pub(crate) fn migrate(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) {
     let carried = contact.tags.iter().flat_map(|(group, tags)| tags.keys().map(move |tag| TagRef::new(group, tag)));
     let gone: Vec<TagRef> = carried.filter(|tag| !case.bundle.has_tag(tag)).collect();
     let moves: Vec<(TagRef, Option<TagRef>)> = gone
         .into_iter()
-        .filter_map(|tag| migrations.of(&tag, case.bundle).map(|to| (tag.clone(), to.cloned())))
+        .filter_map(|tag| case.migrations.of(&tag, case.bundle).map(|to| (tag.clone(), to.cloned())))
         .collect();
     rules::migrate(work, case, contact, moves);
 }

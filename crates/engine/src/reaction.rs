@@ -45,7 +45,7 @@ pub(crate) fn settle(
     }
     let cause = work.cause("activation", work.position, in_force.bundle.number);
     let case = Case::new(cell, in_force, as_of, cause);
-    activation::migrate(work, &case, contact, &in_force.migrations);
+    activation::migrate(work, &case, contact);
     let is_known = |segment: &String| in_force.bundle.segments.contains_key(segment);
     contact.past.segments.retain(is_known);
     // Of somebody who has done nothing yet nothing holds yet: the first event judges all segments.
@@ -138,6 +138,8 @@ pub(crate) fn after_merge(
     contact: &mut Contact,
     (pending, over): (&[waits::Due], &BTreeSet<waits::Due>),
 ) -> Result<(), ViewError> {
+    // It may come from where the bundle was not in force yet.
+    activation::migrate(work, case, contact);
     let reached = waits::moments(case, contact);
     let all = case.bundle.segments.keys().map(String::as_str);
     let segments = segments::judge(work, case, contact, all);

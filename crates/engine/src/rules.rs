@@ -4,6 +4,7 @@
 //! see what earlier rules wrote. Per group only the net change is said; rules listening to tags and
 //! stages then see the net changes of the round before.
 
+use crate::activation::Migrations;
 use crate::cell::Contact;
 use crate::keys;
 use crate::observed::{self, Moved};
@@ -72,6 +73,8 @@ impl Changes {
 pub(crate) struct Case<'a> {
     pub(crate) cell: &'a CellKey,
     pub(crate) bundle: &'a Bundle,
+    /// What became of tags that have gone.
+    pub(crate) migrations: &'a Migrations,
     pub(crate) directory: &'a Directory,
     /// Event time.
     pub(crate) at: Time,
@@ -83,7 +86,8 @@ pub(crate) struct Case<'a> {
 
 impl<'a> Case<'a> {
     pub(crate) fn new(cell: &'a CellKey, in_force: &'a InForce, at: Time, cause: Cause) -> Self {
-        Self { cell, bundle: &in_force.bundle, directory: &in_force.directory, at, known_until: at, cause }
+        let InForce { bundle, migrations, directory, .. } = in_force;
+        Self { cell, bundle, migrations, directory, at, known_until: at, cause }
     }
 
     /// A case that is judged when time has come as far as this.

@@ -28,6 +28,8 @@ enum Name {
     State(Local),
     /// From `touchline dev` to the first answer; size of the program.
     Start(Local),
+    /// Timers put in by events, pending beside other work, and due all at once (`-- --events 10000000`), on RocksDB.
+    Timers(Local),
     /// What links, merges and forwards cost the engine, against a plain event.
     Identity(Local),
     /// What rules, keywords, counts and timers cost the engine, against ten rules.
@@ -55,6 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         Name::Replay(local) => run_example("bench", &["replay"], local),
         Name::State(local) => run_example("bench", &["state"], local),
         Name::Start(local) => run_example("bench", &["start"], local),
+        Name::Timers(local) => run_example("bench", &["timers"], local),
         Name::Identity(local) => run_example("bench_identity", &[], local),
         Name::Language(local) => run_example("bench_language", &[], local),
         Name::Kafka(args) => kafka::run(args),

@@ -12,6 +12,7 @@ mod replay;
 mod report;
 mod start;
 mod state;
+mod timers;
 mod workload;
 
 use report::Report;
@@ -33,7 +34,8 @@ struct Options {
     json: bool,
 }
 
-const USAGE: &str = "usage: bench pipeline|replay|state|start [--runs N] [--events N] [--dir DIRECTORY] [--json]";
+const USAGE: &str =
+    "usage: bench pipeline|replay|state|start|timers [--runs N] [--events N] [--dir DIRECTORY] [--json]";
 
 fn main() -> Outcome<()> {
     let mut options = Options { runs: 5, events: None, dir: std::env::temp_dir(), json: false };
@@ -54,6 +56,7 @@ fn main() -> Outcome<()> {
         Some("replay") => replay::run,
         Some("state") => state::run,
         Some("start") => start::run,
+        Some("timers") => timers::run,
         _ => return Err(USAGE.into()),
     };
     let mut report = Report::new(name.as_deref().unwrap_or_default());

@@ -1,5 +1,6 @@
 //! The engine over maps: no log, no store, no processor.
 
+mod activation;
 mod clocks;
 mod corners;
 mod groups;
