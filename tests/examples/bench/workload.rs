@@ -75,7 +75,7 @@ pub(crate) fn activation(yaml: &str, now: Time) -> NewRecord {
         tenant: TENANT.to_owned(),
         actor: "bench".to_owned(),
         received_at: now,
-        body: CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0 },
+        body: CommandBody::Activate { sources, remove: Vec::new(), expected_active: 0, migrations: Vec::new() },
     })))
 }
 
