@@ -24,6 +24,13 @@ const STEPS_MAX: u64 = 10_000_000;
 /// Records read at once when outputs are collected.
 const READ_RECORDS: usize = 4_096;
 
+/// The topic `contacts`, compacted.
+#[derive(Default)]
+struct Public {
+    contacts: BTreeMap<CellKey, Contact>,
+    counted: BTreeMap<CellKey, Counted>,
+}
+
 /// Partitions in memory, stepped in turn.
 pub struct Cluster {
     log: MemoryLog,
@@ -110,31 +117,31 @@ impl Cluster {
 
     /// The public records as `contacts` holds them now, compacted, in key order.
     pub fn contacts(&self) -> Result<Vec<Contact>, Error> {
-        Ok(self.public()?.0.into_values().collect())
+        Ok(self.public()?.contacts.into_values().collect())
     }
 
     /// What partitions have counted, as `contacts` holds it now, in key order.
     pub fn counted(&self) -> Result<Vec<Counted>, Error> {
-        Ok(self.public()?.1.into_values().collect())
+        Ok(self.public()?.counted.into_values().collect())
     }
 
-    fn public(&self) -> Result<(BTreeMap<CellKey, Contact>, BTreeMap<CellKey, Counted>), Error> {
-        let (mut contacts, mut counted) = (BTreeMap::new(), BTreeMap::new());
+    fn public(&self) -> Result<Public, Error> {
+        let mut public = Public::default();
         for partition in 0..self.log.partitions() {
             for record in read_all(&self.log, Topic::Contacts, partition)? {
                 match proto::decode_contact_record(&record.value) {
                     Ok(proto::ContactRecord::Contact(contact)) => {
-                        contacts.insert(contact.key.clone(), *contact);
+                        public.contacts.insert(contact.key.clone(), *contact);
                     }
                     Ok(proto::ContactRecord::Counted(number)) => {
-                        counted.insert(number.key.clone(), number);
+                        public.counted.insert(number.key.clone(), number);
                     }
                     Ok(proto::ContactRecord::Progress(_)) => {}
                     Err(_) => return Err(Error::Residue("the topic contacts")),
                 }
             }
         }
-        Ok((contacts, counted))
+        Ok(public)
     }
 
     /// The log, for the judge and for reading topics.
