@@ -17,7 +17,7 @@ use crate::{keys, reaction};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use touchline_model::command::{Migration, PlaybookSource, TagRef};
+use touchline_model::command::{MIGRATIONS_BYTES_MAX, Migration, PlaybookSource, TagRef};
 use touchline_model::id::CellKey;
 use touchline_model::output::DeadReason;
 use touchline_model::record::LoopBody;
@@ -28,8 +28,6 @@ use touchline_playbook::diff;
 /// Cells looked at per record while contacts come under a new bundle: a few milliseconds, so that what else happens
 /// does not wait for a million of them.
 const SETTLED_PER_RECORD: usize = 64;
-/// Migrations a tenant remembers: whoever is merged in later may still carry what has gone.
-const MIGRATIONS_MAX: usize = 10_000;
 /// Migrations followed from one tag: a tag that was renamed is renamed again.
 const RENAMED_MAX: usize = 64;
 
@@ -147,10 +145,15 @@ fn migrated(now: &Stored, after: &Bundle, new: &[Migration]) -> Result<Vec<Migra
     }
     let kept = now.migrations.iter().filter(|one| !new.iter().any(|new| new.from == one.from));
     let mut all: Vec<Migration> = kept.filter(|one| !after.has_tag(&one.from)).chain(new).cloned().collect();
-    if all.len() > MIGRATIONS_MAX {
-        // The oldest: whoever still carries those tags has not been heard of for as many changes.
-        all.drain(..all.len() - MIGRATIONS_MAX);
-    }
+    // The oldest go: what they were about has long been migrated, but for whoever is merged in from elsewhere.
+    let mut bytes: usize = all.iter().map(Migration::bytes).sum();
+    let surplus = all.iter().take_while(|one| {
+        let is_surplus = bytes > MIGRATIONS_BYTES_MAX;
+        bytes -= if is_surplus { one.bytes() } else { 0 };
+        is_surplus
+    });
+    let surplus = surplus.count();
+    all.drain(..surplus);
     Ok(all)
 }
 

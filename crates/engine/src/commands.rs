@@ -69,10 +69,19 @@ fn on_contact(work: &mut Work<'_, '_>, cell: &CellKey, command: &Command) -> Res
         return Ok(Err(refusal("no_bundle", "no playbook is active for this tenant", "")));
     };
     let bundle = &in_force.bundle;
+    let settled = contact.settled;
     reaction::settle(work, cell, &mut contact, &in_force, work.clock)?;
     let changes = match tag_changes(bundle, &contact, &command.body) {
         Ok(changes) => changes,
-        Err(refusal) => return Ok(Err(refusal)),
+        Err(refusal) => {
+            // What came of the bundle has been said, and stays.
+            if contact.settled == settled {
+                work.keep(cell, Some(Cell::Contact(contact)));
+            } else {
+                work.put_contact(cell, contact);
+            }
+            return Ok(Err(refusal));
+        }
     };
     let (actor, reason) = (command.actor.clone(), command.body.reason().to_owned());
     let cause = Cause { actor, reason, ..work.cause(command.body.name(), work.position, bundle.number) };

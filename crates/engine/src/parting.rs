@@ -15,6 +15,7 @@ use crate::commands::{Refusal, refusal};
 use crate::keys;
 use crate::merging;
 use crate::overlay::ViewError;
+use crate::reaction;
 use crate::rules::{self, Case};
 use crate::segments;
 use crate::work::Work;
@@ -117,9 +118,10 @@ fn part(
     identifier: &IdKey,
     (origin, said): (Position, impl FnOnce(Cause) -> Cause),
 ) -> Result<(), ViewError> {
+    let in_force = merging::in_force(work, cell);
+    reaction::settle(work, cell, contact, &in_force, work.clock)?;
     let gone = subtree(cell, contact, identifier);
     let snapshot = Box::new(split(work, cell, contact, identifier, &gone)?);
-    let in_force = merging::in_force(work, cell);
     let lost: Vec<TagRef> = snapshot.tags.iter().map(|tag| TagRef::new(&tag.group, &tag.tag)).collect();
     let case = merging::case(work, cell, &in_force, (CAUSE, origin));
     let case = Case { cause: said(case.cause.clone()), ..case };
@@ -239,7 +241,8 @@ pub(crate) fn receive(
     let in_force = merging::in_force(work, target);
     let case = merging::case(work, target, &in_force, (CAUSE, origin));
     rules::merge(work, &case, &mut contact, tags);
-    segments::refresh(work, &case, &mut contact);
+    // It may come from where the bundle was not in force yet, or have been passed by as a forward.
+    reaction::settle(work, target, &mut contact, &in_force, work.clock)?;
     work.put_contact(target, contact);
     Ok(())
 }

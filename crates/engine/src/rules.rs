@@ -240,10 +240,13 @@ pub(crate) fn migrate(
     moves: Vec<(TagRef, Option<TagRef>)>,
 ) {
     let mut draft = Draft::default();
+    let mut arriving = Vec::new();
     for (from, to) in moves {
         let set_at = contact.tags.get(&from.group).and_then(|tags| tags.get(&from.tag)).copied().unwrap_or(case.at);
         draft.unset(contact, &from, &case.cause);
-        let Some(to) = to else { continue };
+        arriving.extend(to.map(|to| (to, set_at)));
+    }
+    for (to, set_at) in arriving {
         draft.remember(contact, &to.group);
         let carried = contact.tags.entry(to.group.clone()).or_default();
         // Of an exclusive group the tag that is still there stays.

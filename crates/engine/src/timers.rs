@@ -145,6 +145,10 @@ fn fire(
     name: &str,
 ) -> Result<(), ViewError> {
     work.effects.notes.timers_fired += 1;
+    // What falls due is judged by the bundle in force, whether or not the contact's turn has come.
+    if let Some(in_force) = work.in_force(&cell.tenant()) {
+        reaction::settle(work, cell, contact, &in_force, Time(due.0 - 1))?;
+    }
     match name.split_once('|') {
         Some(("s", journey)) => journeys::step_due(work, cell, contact, journey, due),
         Some(("g", journey)) => journeys::goal_lapsed(contact, journey, due),

@@ -5,7 +5,7 @@ use crate::overlay::ViewError;
 use crate::rules::{self, Case, Changes, Judged};
 use crate::timers;
 use crate::work::Work;
-use crate::{journeys, keys, reaction};
+use crate::{activation, journeys, keys, reaction};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::event::{Event, FieldRef};
 use touchline_model::id::CellKey;
@@ -241,7 +241,8 @@ pub(crate) fn merge(
     pending: &[Due],
     over: &BTreeSet<Due>,
 ) {
-    for (due, key) in pending.iter().filter(|(_, key)| case.bundle.waits.contains_key(key)) {
+    // Also those that the bundle here does not have yet: of one that stays unknown nothing comes when it is over.
+    for (due, key) in pending {
         let name = timer(*key);
         let is_later = contact.timers.iter().all(|(armed, other)| *other != name || armed < due);
         if is_later {
@@ -319,11 +320,16 @@ pub(crate) fn correct(
     let (wrong, right): (Vec<_>, Vec<_>) =
         std::mem::take(&mut contact.concluded).into_iter().partition(|conclusion| is_wrong(conclusion, contact));
     contact.concluded = right;
+    let is_retracted = !wrong.is_empty();
     for conclusion in wrong.into_iter().rev() {
         rules::retract(work, case, contact, &conclusion.changes);
         for (name, number) in &conclusion.entered {
             journeys::retract(work, case, contact, (name, *number), RETRACTED);
         }
+    }
+    if is_retracted {
+        // What is given back may have gone from the playbooks since.
+        activation::migrate(work, case, contact);
     }
 }
 

@@ -138,6 +138,18 @@ pub struct Migration {
     pub to: Option<TagRef>,
 }
 
+/// Longest list of migrations, in bytes: with the largest bundle it still fits a record of the log.
+pub const MIGRATIONS_BYTES_MAX: usize = 256 * 1024;
+
+impl Migration {
+    /// About what it takes in a record.
+    pub fn bytes(&self) -> usize {
+        const ENVELOPE: usize = 32;
+        let tag = |tag: &TagRef| tag.group.len() + tag.tag.len();
+        ENVELOPE + tag(&self.from) + self.to.as_ref().map_or(0, tag)
+    }
+}
+
 /// A tag inside its group.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TagRef {

@@ -220,7 +220,12 @@ impl Past {
         let all = self.observed.iter().flat_map(|(staff, of)| of.iter().map(move |(id, known)| (known, staff, id)));
         let oldest = all.filter(|(known, ..)| !known.carried).min_by_key(|(known, ..)| known.at);
         let Some((staff, id)) = oldest.map(|(_, staff, id)| (staff.clone(), id.clone())) else { return false };
-        self.observed.get_mut(&staff).is_some_and(|of| of.remove(&id).is_some())
+        let Some(of) = self.observed.get_mut(&staff) else { return false };
+        let is_forgotten = of.remove(&id).is_some();
+        if of.is_empty() {
+            self.observed.remove(&staff);
+        }
+        is_forgotten
     }
 
     /// What staff had of the contact up to `at` went with them.

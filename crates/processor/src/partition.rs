@@ -441,6 +441,7 @@ impl Partition {
         }
         self.behind = records.len() == BATCH_RECORDS_MAX;
         let started = Instant::now();
+        let was_settling = !self.engine.meta().settling.is_empty();
         let applied = batch::apply(&mut self.engine, &*self.store, &records)?;
         let last = &records[applied.records - 1];
         self.wall.observed(last.append_time);
@@ -448,7 +449,7 @@ impl Partition {
         metrics::applied(&applied, self.live_from, started.elapsed());
         let timers = applied.timers;
         self.keep(applied, last, now)?;
-        if timers {
+        if timers || was_settling || !self.engine.meta().settling.is_empty() {
             self.next_due = self.engine.next_due(&StoreView(&*self.store))?;
         }
         self.last_record = now;

@@ -186,6 +186,9 @@ fn cut_snapshot(snapshot: &mut Snapshot) {
     snapshot.past.happened.clear();
     snapshot.past.received.clear();
     snapshot.past.sent.clear();
+    snapshot.past.observed.clear();
+    snapshot.past.gone.clear();
+    snapshot.concluded.clear();
     snapshot.identities.truncate(LINKED_MAX);
     snapshot.relations.iter_mut().for_each(|relation| relation.state.clear());
     snapshot.relations.truncate(LINKED_MAX);

@@ -2,7 +2,7 @@
 //! fit the log: what is unbounded at the door would stop a partition later.
 
 use crate::value::undecodable;
-use touchline_model::command::{Command, CommandBody, TagRef};
+use touchline_model::command::{Command, CommandBody, MIGRATIONS_BYTES_MAX, Migration, TagRef};
 use touchline_model::event::{Actor, Event};
 use touchline_model::record::Undecodable;
 use touchline_model::value::{Fields, Value};
@@ -20,8 +20,6 @@ pub const TEXT_BYTES_MAX: usize = 16 * 1024;
 pub const REASON_BYTES_MAX: usize = 2 * 1024;
 /// Most tags of one edit, set and unset together: each of them may be a record of its own.
 pub const EDIT_TAGS_MAX: usize = 100;
-/// Most tags that one activation migrates: whole groups may go at once.
-pub(crate) const MIGRATIONS_MAX: usize = 1_000;
 
 /// Public fields that a contact keeps.
 const KEPT_FIELDS: [&str; 2] = ["staff", "state"];
@@ -73,8 +71,9 @@ pub(crate) fn check_command_texts(command: &Command) -> Result<(), Undecodable> 
         CommandBody::Activate { sources, remove, expected_active: _, migrations } => {
             let mut ids = sources.iter().map(|source| &source.id).chain(remove);
             ids.try_for_each(|id| fits("playbook id", id, NAME_BYTES_MAX))?;
-            if migrations.len() > MIGRATIONS_MAX {
-                return Err(undecodable(format!("migrations name more than {MIGRATIONS_MAX} tags")));
+            let bytes: usize = migrations.iter().map(Migration::bytes).sum();
+            if bytes > MIGRATIONS_BYTES_MAX {
+                return Err(undecodable(format!("migrations take more than {MIGRATIONS_BYTES_MAX} bytes")));
             }
             let mut tags = migrations.iter().flat_map(|one| std::iter::once(&one.from).chain(&one.to));
             tags.try_for_each(|TagRef { group, tag }| {

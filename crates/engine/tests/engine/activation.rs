@@ -5,12 +5,16 @@ use touchline_engine::Engine;
 use touchline_model::command::{CommandBody, Migration, PlaybookSource, TagRef};
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::kind::Kind;
+use touchline_model::output::TouchState;
 use touchline_model::record::{Input, Record};
 use touchline_model::time::Time;
 
 const BEFORE: &str = "playbook: price-consideration
 tag_groups: [{id: g, exclusive: true, tags: [a, b]}, {id: h, tags: [x]}]
 rules: [{id: r, trigger: order.paid, do: [{set_tag: g/a}]}]
+boards: [{id: board, group: g}]
+journeys:
+  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, after: 1h, touchpoint: dm, content: n, when: tag(g/a)}]}
 ";
 /// a is called c now; who is c for another reason is told apart by h/x.
 const AFTER: &str = "playbook: price-consideration
@@ -18,6 +22,9 @@ tag_groups: [{id: g, exclusive: true, tags: [b, c]}, {id: h, tags: [x]}]
 rules:
   - {id: r, trigger: order.paid, do: [{set_tag: g/b}]}
   - {id: s, trigger: tag_set(g/c), do: [{set_tag: h/x}]}
+boards: [{id: board, group: g}]
+journeys:
+  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, after: 1h, touchpoint: dm, content: n, when: tag(g/c)}]}
 ";
 /// So many cells per record.
 const PER_RECORD: usize = 64;
@@ -79,7 +86,10 @@ fn each_record_brings_some_contacts_under_the_bundle_and_each_once() {
     let mut engines = engines();
     migrate(&mut engines);
     let before = engines.tag_changes().len();
-    let due = |engines: &Engines| engines.parts[1].engine.next_due(&engines.parts[1].map).expect("in memory");
+    let due = |engines: &Engines| {
+        let due = engines.parts[1].engine.next_due(&engines.parts[1].map).expect("in memory");
+        due.filter(|due| *due <= engines.now)
+    };
     let (mut dirty, mut looked, mut ticks) = (Vec::new(), 0, 0);
     while due(&engines).is_some() {
         assert_eq!(due(&engines), Some(start()), "it wants a tick at once");
@@ -124,6 +134,39 @@ fn whoever_has_something_to_do_comes_under_it_first() {
     assert_eq!(of_last(&engines), expected);
     engines.advance(start());
     assert_eq!(of_last(&engines), expected, "and not again");
+}
+
+#[test]
+fn a_refused_command_keeps_what_came_of_the_bundle() {
+    let mut engines = engines();
+    migrate(&mut engines);
+    let last = customers().pop().expect("some");
+    let cell = CellKey::of(TENANT, &last);
+    let drag = |contact: CellKey| CommandBody::MoveCard {
+        contact,
+        board: "board".to_owned(),
+        expected_stage: Some("a".to_owned()),
+        to: Some("b".to_owned()),
+        reason: String::new(),
+    };
+    for request in ["1", "2"] {
+        engines.command(request, drag(cell.clone()));
+        assert_eq!(engines.answers().last().map(String::as_str), Some("stale_stage:c"));
+        assert_eq!(tags(&engines, &last), ["g/c"]);
+    }
+    let said = engines.tag_changes().into_iter().filter(|change| change.contact == cell).count();
+    assert_eq!(said, 2, "set once and migrated once");
+}
+
+#[test]
+fn what_falls_due_before_its_turn_is_judged_by_the_bundle_in_force() {
+    let mut engines = engines();
+    migrate(&mut engines);
+    // The first record after the activation finds everybody's step due.
+    engines.now = start().plus(touchline_model::time::Span::hours(1));
+    tick(&mut engines);
+    let due = engines.touches().iter().filter(|touch| touch.state == TouchState::Due).count();
+    assert_eq!(due, CUSTOMERS, "{:?}", engines.touch_lines().first());
 }
 
 #[test]
