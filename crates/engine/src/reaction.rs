@@ -92,7 +92,7 @@ pub(crate) fn on_timer(
     known_until: Time,
 ) -> Result<(), ViewError> {
     let Some(in_force) = work.in_force(&cell.tenant()) else { return Ok(()) };
-    settle(work, cell, contact, &in_force, Time(due.0 - 1))?;
+    settle(work, cell, contact, &in_force, Time(due.0.saturating_sub(1)))?;
     let cause = work.cause("timer", work.position, in_force.bundle.number);
     let case = Case::new(cell, &in_force, due, cause).known_until(known_until);
     let reached = waits::moments(&case, contact);

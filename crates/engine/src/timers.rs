@@ -147,7 +147,7 @@ fn fire(
     work.effects.notes.timers_fired += 1;
     // What falls due is judged by the bundle in force, whether or not the contact's turn has come.
     if let Some(in_force) = work.in_force(&cell.tenant()) {
-        reaction::settle(work, cell, contact, &in_force, Time(due.0 - 1))?;
+        reaction::settle(work, cell, contact, &in_force, Time(due.0.saturating_sub(1)))?;
     }
     match name.split_once('|') {
         Some(("s", journey)) => journeys::step_due(work, cell, contact, journey, due),
