@@ -247,7 +247,6 @@ impl World for Live {
                 return Err("a contact cannot be read".to_owned());
             };
             cells.push(contact.key.clone());
-            cells.extend(contact.identities.iter().map(|identity| CellKey::of(tenant, &identity.id)));
             return Ok((Some(*contact), cells));
         }
         Ok((None, cells))
