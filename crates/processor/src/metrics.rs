@@ -74,6 +74,7 @@ pub fn describe() {
     describe_counter!(DEEP_FORWARDS_TOTAL, "Events that passed eight forwards or more");
     describe_counter!(RECORDS_CUT_TOTAL, "Records that did not fit the log and lost words or lists");
     describe_counter!(TAGS_UNKNOWN_TOTAL, "Tags on phones that the directory does not map to a tag of a playbook");
+    describe_counter!(CONTACTS_SETTLED_TOTAL, "Cells looked at because a bundle came into force");
     describe_counter!(TIMERS_FIRED_TOTAL, "Timers fired");
     describe_gauge!(CONSUMER_LAG_RECORDS, "Records of events not applied yet");
     describe_gauge!(CONSUMER_LAG_SECONDS, Unit::Seconds, "How old the clock of the partition is while records wait");
