@@ -89,6 +89,9 @@ fn tenant(line: &Value) -> String {
 
 /// Bundles are numbered over all tenants: here each tenant's from 1. Lines that are there several times are numbered.
 fn renumbered(mut lines: Vec<Value>) -> BTreeSet<String> {
+    // An answer names the latest bundle of the partition, whoever's it is.
+    let answers = lines.iter_mut().filter(|line| line["topic"] == "command-results");
+    answers.for_each(|line| line["bundle"] = Value::Null);
     let mut numbers = BTreeSet::new();
     lines.iter_mut().for_each(|line| bundles(line, &mut |number| numbers.extend([number.as_u64()])));
     let numbers: Vec<Option<u64>> = numbers.into_iter().collect();
