@@ -9,6 +9,8 @@ use touchline_model::taxonomy;
 use touchline_model::time::Time;
 use touchline_model::value::{Fields, Value};
 
+pub(crate) use touchline_model::id::basis;
+
 /// What one payload of a channel became.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decoded {
@@ -133,17 +135,6 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |half: u8| char::from_digit(u32::from(half), 16).expect("below 16");
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
-}
-
-/// Parts one after the other with their lengths, so that no two lists of parts give the same bytes.
-pub(crate) fn basis(parts: &[&[u8]]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for part in parts {
-        let length = u32::try_from(part.len()).expect("payloads are bounded far below 4 GiB");
-        out.extend_from_slice(&length.to_le_bytes());
-        out.extend_from_slice(part);
-    }
-    out
 }
 
 /// Sets a text field unless it is absent or empty.

@@ -8,16 +8,16 @@
 //! A contact that has something to do before its turn comes under it by itself ([`reaction::settle`]). Nothing is
 //! triggered by what already holds.
 
-use crate::cell::{self, Cell, Contact};
+use crate::cell::{Cell, Contact};
 use crate::commands::{Refusal, refusal};
 use crate::overlay::ViewError;
 use crate::rules::{self, Case};
 use crate::work::{InForce, Work};
 use crate::{keys, reaction};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use touchline_model::command::{MIGRATIONS_BYTES_MAX, Migration, PlaybookSource, TagRef};
+use touchline_model::command::{MIGRATIONS_BYTES_MAX, Migration, PlaybookSource, TagRef, replaced};
 use touchline_model::id::CellKey;
 use touchline_model::output::DeadReason;
 use touchline_model::record::LoopBody;
@@ -25,8 +25,8 @@ use touchline_playbook::bundle::Bundle;
 use touchline_playbook::compile::compile_shared;
 use touchline_playbook::diff;
 
-/// Cells looked at per record while contacts come under a new bundle: a few milliseconds, so that what else happens
-/// does not wait for a million of them.
+/// Cells looked at per record while contacts come under a new bundle: few, so that what else happens does not wait for a
+/// million of them.
 const SETTLED_PER_RECORD: usize = 64;
 /// Migrations followed from one tag: a tag that was renamed is renamed again.
 const RENAMED_MAX: usize = 64;
@@ -90,14 +90,7 @@ pub(crate) fn order(
         let detail = format!("bundle {} is active, not {expected_active}", now.number);
         return Ok(Err(refusal("stale_bundle", detail, now.number.to_string())));
     }
-    let mut after: Vec<PlaybookSource> =
-        now.sources.iter().filter(|known| !remove.contains(&known.id)).cloned().collect();
-    for source in sources {
-        match after.iter_mut().find(|known| known.id == source.id) {
-            Some(known) => known.clone_from(source),
-            None => after.push(source.clone()),
-        }
-    }
+    let after = replaced(&now.sources, sources, remove);
     let number = assigned.number + 1;
     let bundle = match compile_shared(&after, number) {
         Ok(bundle) => bundle,
@@ -133,8 +126,8 @@ fn migrated(now: &Stored, after: &Bundle, new: &[Migration]) -> Result<Vec<Migra
     // What does not compile in this version any more cannot say which tags it had.
     let before = compile_shared(&now.sources, now.number).ok();
     let gone = before.map(|before| diff::orphans(&before, after)).unwrap_or_default();
-    let orphans: Vec<String> =
-        gone.iter().filter(|tag| !new.iter().any(|one| one.from == **tag)).map(ToString::to_string).collect();
+    let named: BTreeSet<&TagRef> = new.iter().map(|one| &one.from).collect();
+    let orphans: Vec<String> = gone.iter().filter(|tag| !named.contains(tag)).map(ToString::to_string).collect();
     if !orphans.is_empty() {
         let detail = format!(
             "these tags go, and whoever carries one would keep it for good: {}\nhint: say what takes the place of each, or \
@@ -143,22 +136,21 @@ fn migrated(now: &Stored, after: &Bundle, new: &[Migration]) -> Result<Vec<Migra
         );
         return Err(refusal("orphaned_tag", detail, current));
     }
-    let kept = now.migrations.iter().filter(|one| !new.iter().any(|new| new.from == one.from));
-    let mut all: Vec<Migration> = kept.filter(|one| !after.has_tag(&one.from)).chain(new).cloned().collect();
+    let is_needed = |one: &&Migration| !named.contains(&one.from) && !after.has_tag(&one.from);
+    let mut all: Vec<Migration> = now.migrations.iter().filter(is_needed).chain(new).cloned().collect();
     // The oldest go: what they were about has long been migrated, but for whoever is merged in from elsewhere.
-    let mut bytes: usize = all.iter().map(Migration::bytes).sum();
-    let surplus = all.iter().take_while(|one| {
-        let is_surplus = bytes > MIGRATIONS_BYTES_MAX;
-        bytes -= if is_surplus { one.bytes() } else { 0 };
-        is_surplus
+    let mut bytes = 0;
+    let newest = all.iter().rev().take_while(|one| {
+        bytes += one.bytes();
+        bytes <= MIGRATIONS_BYTES_MAX
     });
-    let surplus = surplus.count();
-    all.drain(..surplus);
+    let kept = newest.count();
+    all.drain(..all.len() - kept);
     Ok(all)
 }
 
 /// A bundle comes into force in this partition.
-pub(crate) fn in_force(
+pub(crate) fn put_in_force(
     work: &mut Work<'_, '_>,
     number: u64,
     tenant: &str,
@@ -179,7 +171,7 @@ pub(crate) fn in_force(
 }
 
 /// From the next record on contacts are settled anew: what they are judged by has changed.
-pub(crate) fn begin_settling(work: &mut Work<'_, '_>, tenant: &str) {
+fn begin_settling(work: &mut Work<'_, '_>, tenant: &str) {
     work.meta.settling.retain(|settling| settling.tenant != tenant);
     work.meta.settling.push(Settling { tenant: tenant.to_owned(), from: keys::cells(tenant) });
 }
@@ -230,9 +222,4 @@ pub(crate) fn migrate(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Co
         .filter_map(|tag| case.migrations.of(&tag, case.bundle).map(|to| (tag.clone(), to.cloned())))
         .collect();
     rules::migrate(work, case, contact, moves);
-}
-
-/// Reads what [`in_force`] has stored.
-pub(crate) fn stored(bytes: &[u8]) -> Result<Stored, ViewError> {
-    cell::decode(bytes)
 }

@@ -83,7 +83,7 @@ impl Engine {
         let mut tenants = Tenants::default();
         for (key, bytes) in view.scan(keys::BUNDLES, keys::BUNDLES_END, usize::MAX)? {
             let tenant = String::from_utf8_lossy(&key[keys::BUNDLES.len()..]).into_owned();
-            let Stored { number, sources, migrations } = activation::stored(&bytes)?;
+            let Stored { number, sources, migrations } = cell::decode(&bytes)?;
             let bundle = compile_shared(&sources, number)
                 .map_err(|_| ViewError(format!("bundle {number} in force does not compile in this version")))?;
             tenants.bundles.insert(tenant, (bundle, Arc::new(Migrations::new(&migrations))));
@@ -489,7 +489,7 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
         }
         LoopBody::Release { target, from } => links::release(work, target, from),
         LoopBody::Activation { number, tenant, sources, migrations } => {
-            activation::in_force(work, *number, tenant, sources, migrations);
+            activation::put_in_force(work, *number, tenant, sources, migrations);
             Ok(())
         }
         LoopBody::Directory { tenant, yaml } => {

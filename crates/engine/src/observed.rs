@@ -62,10 +62,7 @@ pub(crate) fn learn(
         if known.as_ref().is_some_and(|known| known.at > at) {
             continue;
         }
-        let is_in_force = |tag: &&TagRef| {
-            let group = bundle.and_then(|bundle| bundle.groups.get(&tag.group));
-            group.is_some_and(|group| group.tags.iter().any(|known| known.id == tag.tag))
-        };
+        let is_in_force = |tag: &&TagRef| bundle.is_some_and(|bundle| bundle.has_tag(tag));
         let listed = directory.tags.get(&word.native_id);
         let before = known.as_ref().filter(|known| known.carried);
         let shown = listed.filter(is_in_force).or_else(|| before.and_then(|before| before.tag.as_ref()));

@@ -83,7 +83,7 @@ pub(crate) fn on_event(
 
 /// A timer of the contact that is no journey's: a segment may have changed by time alone, or a wait is over. Everything
 /// is known that time alone has changed until `known_until`: that is when it was due, unless that had passed before it
-/// became known.
+/// became known. The contact has come under the bundle in force.
 pub(crate) fn on_timer(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
@@ -92,7 +92,6 @@ pub(crate) fn on_timer(
     known_until: Time,
 ) -> Result<(), ViewError> {
     let Some(in_force) = work.in_force(&cell.tenant()) else { return Ok(()) };
-    settle(work, cell, contact, &in_force, Time(due.0.saturating_sub(1)))?;
     let cause = work.cause("timer", work.position, in_force.bundle.number);
     let case = Case::new(cell, &in_force, due, cause).known_until(known_until);
     let reached = waits::moments(&case, contact);

@@ -129,6 +129,18 @@ impl CommandBody {
     }
 }
 
+/// What is in force after a change: sources of a known id take its place, others come last.
+pub fn replaced(now: &[PlaybookSource], sources: &[PlaybookSource], remove: &[String]) -> Vec<PlaybookSource> {
+    let mut after: Vec<PlaybookSource> = now.iter().filter(|known| !remove.contains(&known.id)).cloned().collect();
+    for source in sources {
+        match after.iter_mut().find(|known| known.id == source.id) {
+            Some(known) => known.clone_from(source),
+            None => after.push(source.clone()),
+        }
+    }
+    after
+}
+
 /// What becomes of a tag that no playbook has any more, at whoever carries it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Migration {

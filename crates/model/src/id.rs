@@ -335,13 +335,7 @@ impl EventId {
 
     /// The id of what came in by the open door: its source's own id makes it, whatever else it says.
     pub fn of_source(tenant: &str, channel: &str, account: &str, source: &str, id: &str) -> Self {
-        let mut basis = Vec::new();
-        for part in [source, id] {
-            let length = u32::try_from(part.len()).expect("an event is far smaller than 4 GiB");
-            basis.extend_from_slice(&length.to_le_bytes());
-            basis.extend_from_slice(part.as_bytes());
-        }
-        Self::derive(tenant, channel, account, "api", &basis)
+        Self::derive(tenant, channel, account, "api", &basis(&[source.as_bytes(), id.as_bytes()]))
     }
 
     /// Lower-case hex, 32 characters.
@@ -354,6 +348,18 @@ impl EventId {
         let bytes = data_encoding::HEXLOWER.decode(text.as_bytes()).ok()?;
         bytes.try_into().ok().map(Self)
     }
+}
+
+/// Parts one after the other, each behind its length (u32 little-endian), so that no two lists of parts give the same
+/// bytes.
+pub fn basis(parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for part in parts {
+        let length = u32::try_from(part.len()).expect("payloads are bounded far below 4 GiB");
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(part);
+    }
+    out
 }
 
 impl fmt::Debug for EventId {

@@ -419,6 +419,16 @@ mod tests {
     }
 
     #[test]
+    fn staff_of_whom_nothing_is_kept_take_no_room() {
+        let mut past = Past::default();
+        for number in 0..2 * OBSERVED_MAX {
+            let at = Time(i64::try_from(number).unwrap());
+            past.observe(&format!("s{number}"), "et1", Observed { at, carried: false, tag: None, ours: false });
+        }
+        assert_eq!(past.observed.len(), OBSERVED_MAX);
+    }
+
+    #[test]
     fn the_newest_are_kept_and_one_value_counts_once() {
         let mut newest = Vec::new();
         for occurrence in [at(5, Some(1)), at(3, None), at(9, Some(1)), at(7, Some(2)), at(1, None), at(8, Some(1))] {

@@ -171,7 +171,7 @@ fn cut_rest(input: &mut Input) {
         | LoopBody::Grant { exclusive: ids, .. }
         | LoopBody::Redeem { exclusive: ids, .. } => ids.truncate(LINKED_MAX),
         LoopBody::MergeIn { snapshot, .. } | LoopBody::Part { snapshot, .. } => cut_snapshot(snapshot),
-        // Their parts are bounded: commands on decoding, bundles by the compiler.
+        // Their parts are bounded: commands on decoding, bundles by the compiler, migrations by `MIGRATIONS_BYTES_MAX`.
         LoopBody::ForwardCommand { .. }
         | LoopBody::Activation { .. }
         | LoopBody::Directory { .. }

@@ -228,7 +228,17 @@ fn commands_that_the_log_must_not_hold_are_refused() {
         expected_active: 0,
         migrations: Vec::new(),
     };
+    let migrates = |tag: usize, count| CommandBody::Activate {
+        sources: vec![],
+        remove: vec![],
+        expected_active: 0,
+        migrations: vec![Migration { from: TagRef::new("g", text(tag)), to: None }; count],
+    };
+    // Each takes its texts and 32 bytes: 606 of them are more than 256 KiB.
+    assert_eq!(check_command(&command("a", migrates(400, 605))), Ok(()));
     for (command, why) in [
+        (command("a", migrates(400, 606)), "migrations take more than 262144 bytes"),
+        (command("a", migrates(401, 1)), "tag is longer than 400 bytes"),
         (command("a", moves(401, 1, 1, 1)), "board is longer than 400 bytes"),
         (command("a", moves(1, 401, 1, 1)), "expected_stage is longer than 400 bytes"),
         (command("a", moves(1, 1, 401, 1)), "to is longer than 400 bytes"),

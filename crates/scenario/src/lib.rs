@@ -43,4 +43,4 @@ mod world;
 pub use format::{Proof, Scenario, Sources};
 pub use report::{Failure, Finding, Outcome, Report};
 pub use run::{Play, run, run_as};
-pub use world::{Broken, Refusal, World, answer};
+pub use world::{Broken, Refusal, World, answer, follow};

@@ -1,13 +1,13 @@
 //! Engines over maps in memory, with what they tell each other delivered at once, and a clock that stops at every due
 //! moment: no log, no store, no processor.
 
-use crate::world::{Broken, Refusal, World, answer};
+use crate::world::{Broken, Refusal, World, answer, follow};
 use std::collections::{BTreeMap, VecDeque};
 use touchline_engine::{Effects, Engine, Map, Public};
 use touchline_model::command::Command;
 use touchline_model::counted::Counted;
 use touchline_model::event::Event;
-use touchline_model::id::{CellKey, IdKey, IdKind};
+use touchline_model::id::{CellKey, IdKind};
 use touchline_model::output::{Contact, Numbered};
 use touchline_model::record::{Input, Record};
 use touchline_model::time::Time;
@@ -19,8 +19,6 @@ pub(crate) const PARTITIONS: u32 = 4;
 pub(crate) const PARTITIONS_MAX: u32 = 16;
 /// Ticks per stretch of time: a timer that never goes away must not hang the run.
 const TICKS_MAX: usize = 100_000;
-/// Forwards followed to find a contact: no real chain is that long.
-const FORWARDS_MAX: usize = 64;
 
 /// Everything there is.
 pub(crate) struct Memory {
@@ -133,29 +131,11 @@ impl World for Memory {
         Ok(self.parts[0].engine.bundle(tenant).map_or(0, |bundle| bundle.number))
     }
 
-    fn contact(
-        &mut self,
-        _tenant: &str,
-        _ids: &[IdKey],
-        mut cells: Vec<CellKey>,
-    ) -> Result<(Option<Contact>, Vec<CellKey>), Broken> {
-        let mut found = None;
-        for mut cell in cells.clone() {
-            for _ in 0..FORWARDS_MAX {
-                let part = &self.parts[cell.partition(self.partitions()) as usize];
-                let contact = part.engine.public_contact(&part.map, &cell).map_err(|error| error.to_string())?;
-                let Some(contact) = contact else { break };
-                let Some(to) = contact.merged_into.clone() else {
-                    found.get_or_insert(contact);
-                    break;
-                };
-                cells.push(to.clone());
-                cell = to;
-            }
-        }
-        cells.sort();
-        cells.dedup();
-        Ok((found, cells))
+    fn contact(&mut self, cells: Vec<CellKey>) -> Result<(Option<Contact>, Vec<CellKey>), Broken> {
+        follow(cells, |cell| {
+            let part = &self.parts[cell.partition(self.partitions()) as usize];
+            part.engine.public_contact(&part.map, cell).map_err(|error| error.to_string())
+        })
     }
 
     fn numbers(&mut self, tenant: &str, metric: &Metric) -> Result<Vec<Row>, Broken> {

@@ -6,7 +6,7 @@ use crate::memory::Memory;
 use crate::report::{Failure, Finding, Outcome, Report};
 use crate::world::{Broken, Refusal, World};
 use crate::{counts, found, read, values};
-use touchline_model::command::{Command, CommandBody, Migration, PlaybookSource};
+use touchline_model::command::{Command, CommandBody, Migration, PlaybookSource, replaced};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{CellKey, EventId, IdKey, IdKind};
 use touchline_model::kind::Kind;
@@ -310,20 +310,15 @@ impl<'s> Play<'s> {
             let body = CommandBody::Activate { sources, remove, expected_active, migrations };
             let answer = self.command(world, OPERATOR, body)?;
             if answer.is_ok() {
-                self.activated(playbooks);
+                self.activated(&playbooks);
             }
             self.answered(place, "the playbooks", refused, answer);
         }
         Ok(())
     }
 
-    fn activated(&mut self, playbooks: Vec<PlaybookSource>) {
-        for source in playbooks {
-            match self.active.iter_mut().find(|known| known.id == source.id) {
-                Some(known) => *known = source,
-                None => self.active.push(source),
-            }
-        }
+    fn activated(&mut self, playbooks: &[PlaybookSource]) {
+        self.active = replaced(&self.active, playbooks, &[]);
         self.bundle = compile(&self.active, 1).ok();
     }
 
@@ -346,7 +341,7 @@ impl<'s> Play<'s> {
     /// The contact that these identifiers stand for, if anything is known of it, and every cell that does.
     fn contact(&self, world: &mut dyn World, ids: &[IdKey]) -> Result<(Option<Contact>, Vec<CellKey>), Broken> {
         let cells: Vec<CellKey> = ids.iter().map(|id| CellKey::of(&self.tenant, id)).collect();
-        world.contact(&self.tenant, ids, cells)
+        world.contact(cells)
     }
 
     fn by_hand(&mut self, world: &mut dyn World, place: Place, by_hand: &ByHand) -> Result<(), Broken> {

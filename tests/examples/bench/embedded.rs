@@ -4,9 +4,11 @@ use crate::{Outcome, workload};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use touchline_engine::{Pair, View, ViewError};
 use touchline_log::{Log, NewRecord, SystemWall, Topic, Wall, wait};
 use touchline_processor::{Handle, Options, Processor};
 use touchline_rocks::{EmbeddedLog, Links, NewLog, RocksStore, RocksStores, SharedCache};
+use touchline_store::Store;
 use touchline_store::memory::MemoryStores;
 use touchline_tests::Start;
 
@@ -119,4 +121,17 @@ pub(crate) fn fresh(parent: &Path) -> Outcome<tempfile::TempDir> {
 pub(crate) fn records(count: u64) -> impl Iterator<Item = Outcome<(u32, NewRecord)>> {
     let now = SystemWall.now();
     (0..count).map(move |number| workload::record(&workload::event(number, count / 8), PARTITIONS, now))
+}
+
+/// A store as the engine sees it.
+pub(crate) struct StoreView<'a>(pub(crate) &'a dyn Store);
+
+impl View for StoreView<'_> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
+        self.0.get(key).map_err(|error| ViewError(error.to_string()))
+    }
+
+    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Pair>, ViewError> {
+        self.0.scan(from, until, limit).map_err(|error| ViewError(error.to_string()))
+    }
 }

@@ -1,11 +1,11 @@
 //! How fast a lost state comes back: a partition over its log and an empty store, nothing published again.
 
-use crate::embedded::{self, PARTITIONS, Pipeline, Stores};
+use crate::embedded::{self, PARTITIONS, Pipeline, StoreView, Stores};
 use crate::report::Report;
 use crate::{Options, Outcome, workload};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use touchline_engine::{Engine, Overlay, Pair, View, ViewError};
+use touchline_engine::{Engine, Overlay};
 use touchline_log::{Log, StoredRecord, SystemWall, Topic, wait};
 use touchline_model::record::Record;
 use touchline_processor::{Options as ProcessorOptions, Partition};
@@ -121,17 +121,4 @@ fn outputs(log: &EmbeddedLog) -> Outcome<u64> {
         outputs += log.published(partition)?.sequences.iter().sum::<u64>();
     }
     Ok(outputs)
-}
-
-/// A store as the engine sees it.
-struct StoreView<'a>(&'a MemoryStore);
-
-impl View for StoreView<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        self.0.get(key).map_err(|error| ViewError(error.to_string()))
-    }
-
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Pair>, ViewError> {
-        self.0.scan(from, until, limit).map_err(|error| ViewError(error.to_string()))
-    }
 }

@@ -1,11 +1,11 @@
 //! Timers by the million: put in by events, pending beside other work, and due all at once; on RocksDB, without a log.
 
-use crate::embedded;
+use crate::embedded::{self, StoreView};
 use crate::report::Report;
 use crate::{Options, Outcome};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use touchline_engine::{Engine, Overlay, Pair, View, ViewError};
+use touchline_engine::{Engine, Overlay};
 use touchline_model::command::{Command, CommandBody, PlaybookSource};
 use touchline_model::event::{Actor, Channel, Event, EventCause, Native, Precision, Private};
 use touchline_model::id::{EventId, IdKey, IdKind};
@@ -160,18 +160,5 @@ fn event(kind: Kind, contacts: &str, number: u64) -> Event {
         cause: EventCause::default(),
         fields: Fields::new(),
         private: Private::Plain { fields: Fields::new(), raw: Vec::new() },
-    }
-}
-
-/// A store as the engine sees it.
-struct StoreView<'a>(&'a RocksStore);
-
-impl View for StoreView<'_> {
-    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, ViewError> {
-        self.0.get(key).map_err(|error| ViewError(error.to_string()))
-    }
-
-    fn scan(&self, from: &[u8], until: &[u8], limit: usize) -> Result<Vec<Pair>, ViewError> {
-        self.0.scan(from, until, limit).map_err(|error| ViewError(error.to_string()))
     }
 }

@@ -2,11 +2,11 @@
 
 use crate::support::*;
 use touchline_engine::Engine;
-use touchline_model::command::{CommandBody, Migration, PlaybookSource, TagRef};
+use touchline_model::command::{CommandBody, MIGRATIONS_BYTES_MAX, Migration, PlaybookSource, TagRef};
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::kind::Kind;
 use touchline_model::output::TouchState;
-use touchline_model::record::{Input, Record};
+use touchline_model::record::{Input, LoopBody, Record};
 use touchline_model::time::Time;
 
 const BEFORE: &str = "playbook: price-consideration
@@ -184,6 +184,59 @@ fn who_is_merged_in_late_brings_no_tag_that_has_gone() {
     engines.all_arrive();
     engines.advance(start());
     assert_eq!(tags(&engines, &higher), ["g/c"]);
+}
+
+#[test]
+fn who_is_parted_late_takes_no_tag_along_that_has_gone() {
+    let (lower, higher) = (on(1, youzan), on(2, wecom));
+    let mut engines = Engines::new(BEFORE, start());
+    engines.event(event(Kind::PageViewed, "2", start(), vec![higher.clone()], &[]));
+    let ids = vec![lower.clone(), higher.clone()];
+    engines.event(event(Kind::IdentityLinked, "link", start(), ids, &[("evidence", "strong")]));
+    paid(&mut engines, &lower, "1");
+    assert_eq!(tags(&engines, &higher), ["g/a"]);
+    engines.slow(&higher, &lower);
+    let contact = CellKey::of(TENANT, &higher);
+    engines.command("part", CommandBody::Unlink { contact, identifier: lower.clone(), reason: String::new() });
+    // While it is on its way, the cells of its partition are passed: it is a forward there.
+    migrate(&mut engines);
+    engines.advance(start());
+    engines.all_arrive();
+    assert_eq!(tags(&engines, &lower), ["g/c"]);
+}
+
+#[test]
+fn migrations_are_remembered_as_far_as_they_fit_a_record() {
+    let playbook = |tags: &str| {
+        let yaml = format!("playbook: price-consideration\ntag_groups: [{{id: g, tags: [{tags}]}}]\n");
+        vec![PlaybookSource { id: "price-consideration".to_owned(), yaml }]
+    };
+    // Each activation takes four hundred long names away; of six the oldest no longer fit.
+    let names = |round: usize| (0..400).map(|n| format!("{round}x{n:03}{}", "y".repeat(90))).collect::<Vec<_>>();
+    let mut engines = Engines::new(BEFORE, start());
+    let mut gone = vec![Migration { from: TagRef::new("g", "b"), to: None }];
+    gone.push(Migration { from: TagRef::new("h", "x"), to: None });
+    let mut before: Vec<String> = vec!["a".to_owned()];
+    for round in 0..7 {
+        let mut migrations: Vec<Migration> = std::mem::take(&mut gone);
+        migrations.extend(before.iter().map(|tag| Migration { from: TagRef::new("g", tag), to: None }));
+        before = names(round);
+        let (sources, expected_active) = (playbook(&before.join(", ")), round as u64 + 1);
+        let body = CommandBody::Activate { sources, remove: Vec::new(), expected_active, migrations };
+        engines.command(&format!("round-{round}"), body);
+        assert_eq!(engines.answers().last().map(String::as_str), Some("accepted"), "round {round}");
+    }
+    let last = engines.parts[1].log.iter().rev().find_map(|record| match &record.input {
+        Ok(Input::Loop(told)) => match &told.body {
+            LoopBody::Activation { migrations, .. } => Some(migrations.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let kept = last.expect("an activation");
+    let bytes: usize = kept.iter().map(Migration::bytes).sum();
+    assert!(bytes <= MIGRATIONS_BYTES_MAX && bytes > MIGRATIONS_BYTES_MAX - 200, "{bytes}");
+    assert_eq!(kept.last().map(|one| one.from.clone()), Some(TagRef::new("g", names(5).pop().expect("some"))));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::error;
 use crate::names;
 use crate::server::{Server, answer};
 use tonic::{Request, Response, Status};
-use touchline_model::command::{CommandBody, PlaybookSource};
+use touchline_model::command::{CommandBody, PlaybookSource, replaced};
 use touchline_playbook::codes::Severity;
 use touchline_playbook::compile::{compile_with_warnings, playbook_id};
 use touchline_playbook::diagnostic::Diagnostic;
@@ -45,7 +45,7 @@ impl PlaybookService for Server {
             }
             let sources = identified(&request.sources).map_err(|errors| error::playbook(&errors))?;
             let now = self.in_force(&tenant).1;
-            let after = replaced(now, &sources, &request.remove);
+            let after = replaced(&now, &sources, &request.remove);
             // Everything wrong is said here, with its place, before anything is written.
             let warnings = self
                 .read(move |_| compile_with_warnings(&after, 0).map_err(|errors| error::playbook(&errors)))
@@ -137,18 +137,6 @@ fn identified(texts: &[String]) -> Result<Vec<PlaybookSource>, Vec<Diagnostic>> 
         }
     }
     if errors.is_empty() { Ok(sources) } else { Err(errors) }
-}
-
-/// What would be in force, as partition 0 decides it: removed ones out, known ids replaced, new ones at the end.
-fn replaced(mut now: Vec<PlaybookSource>, sources: &[PlaybookSource], remove: &[String]) -> Vec<PlaybookSource> {
-    now.retain(|known| !remove.contains(&known.id));
-    for source in sources {
-        match now.iter_mut().find(|known| known.id == source.id) {
-            Some(known) => known.clone_from(source),
-            None => now.push(source.clone()),
-        }
-    }
-    now
 }
 
 /// Errors first, otherwise in order.

@@ -284,8 +284,8 @@ fn print_contact(contact: &v1::Contact) {
     print_line(format!("  seen       {} to {}", local(contact.first_seen_ms), local(contact.last_seen_ms)));
     print_line(format!("  owner      {}", contact.owner.as_deref().unwrap_or("-")));
     for tag in &contact.tags {
-        let rule = tag.cause.as_ref().map(|cause| format!("{}/{}", cause.playbook, cause.rule)).unwrap_or_default();
-        print_line(format!("  tag        {}/{} since {} by {rule}", tag.group, tag.tag, local(tag.set_at_ms)));
+        let by = tag.cause.as_ref().map(decided_by).unwrap_or_default();
+        print_line(format!("  tag        {}/{} since {} by {by}", tag.group, tag.tag, local(tag.set_at_ms)));
     }
     for stage in &contact.stages {
         print_line(format!("  stage      {}: {} since {}", stage.board, stage.column, local(stage.entered_at_ms)));
@@ -342,12 +342,21 @@ pub(crate) async fn explain(server: &Server, options: ExplainOptions) -> anyhow:
     Ok(())
 }
 
+/// The rule, or what else it was and who did it.
+fn decided_by(cause: &v1::Cause) -> String {
+    if !cause.rule.is_empty() {
+        return format!("{}/{}", cause.playbook, cause.rule);
+    }
+    let words = [&cause.kind, &cause.actor, &cause.reason];
+    words.into_iter().filter(|word| !word.is_empty()).map(String::as_str).collect::<Vec<_>>().join(" ")
+}
+
 fn print_cause(cause: &v1::Cause) {
     let at = |position: &v1::Position| format!("{}@{}", position.partition, position.offset);
     if cause.rule.is_empty() {
-        print_line(format!("  by         {} {} {}", cause.kind, cause.actor, cause.reason));
+        print_line(format!("  by         {}", decided_by(cause)));
     } else {
-        print_line(format!("  rule       {}/{} in bundle {}", cause.playbook, cause.rule, cause.bundle));
+        print_line(format!("  rule       {} in bundle {}", decided_by(cause), cause.bundle));
     }
     print_line(format!("  because of {} at {}", cause.kind, cause.position.as_ref().map(at).unwrap_or_default()));
     let logged_at = cause.origin.as_ref().or(cause.position.as_ref());

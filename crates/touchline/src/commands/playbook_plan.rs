@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use tonic::transport::Channel;
-use touchline_model::command::{Migration, PlaybookSource, TagRef};
+use touchline_model::command::{Migration, PlaybookSource, TagRef, replaced};
 use touchline_playbook::bundle::Bundle;
 use touchline_playbook::diff::{Change, Difference};
 use touchline_playbook::{compile, diagnostic, diff};
@@ -108,18 +108,6 @@ async fn in_force(server: &Server, channel: &Channel) -> anyhow::Result<(Vec<Pla
     Ok((playbooks.into_iter().map(|source| PlaybookSource { id: source.id, yaml: source.yaml }).collect(), bundle))
 }
 
-/// What would be in force.
-fn replaced(now: &[PlaybookSource], sources: Vec<PlaybookSource>, remove: &[String]) -> Vec<PlaybookSource> {
-    let mut after: Vec<PlaybookSource> = now.iter().filter(|source| !remove.contains(&source.id)).cloned().collect();
-    for source in sources {
-        match after.iter_mut().find(|known| known.id == source.id) {
-            Some(known) => *known = source,
-            None => after.push(source),
-        }
-    }
-    after
-}
-
 /// Shows what would change; against files no server is asked.
 pub(crate) async fn diff(
     server: &Server,
@@ -132,7 +120,7 @@ pub(crate) async fn diff(
         Some(channel) => in_force(server, channel).await?.0,
         None => read(with)?,
     };
-    let plan = Plan::new(server, channel.as_ref(), &now, &replaced(&now, read(files)?, remove)).await?;
+    let plan = Plan::new(server, channel.as_ref(), &now, &replaced(&now, &read(files)?, remove)).await?;
     if server.json {
         let (differences, orphans) = plan.json();
         print_json(&json!({"differences": differences, "orphans": orphans}));
@@ -163,7 +151,7 @@ pub(crate) async fn activate(
     let sources = read(files)?;
     let channel = server.connect().await?;
     let (now, bundle) = in_force(server, &channel).await?;
-    let plan = Plan::new(server, Some(&channel), &now, &replaced(&now, sources.clone(), &remove)).await?;
+    let plan = Plan::new(server, Some(&channel), &now, &replaced(&now, &sources, &remove)).await?;
     let unnamed: Vec<&(TagRef, Option<u64>)> =
         plan.orphans.iter().filter(|(tag, _)| !migrate.iter().any(|one| one.from == *tag)).collect();
     let carried: Vec<String> = unnamed

@@ -1,11 +1,13 @@
 //! `touchline playbook test`: scenarios, without a server or on a running one.
 
-use crate::client::{Server, print_json, print_line};
+use crate::client::{Server, local, print_json, print_line};
 use crate::worlds::Live;
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use touchline_model::time::Time;
 use touchline_scenario::{Finding, Outcome, Play, Report, Scenario, Sources, run as play};
 
@@ -62,6 +64,9 @@ pub(crate) struct Options {
     #[arg(long, requires = "live", value_name = "HOST:PORT")]
     ingest: Option<String>,
 }
+
+/// Between two words on how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
 /// How many scenarios came to what.
 #[derive(Default)]
@@ -164,15 +169,26 @@ fn play_live(server: &Server, options: &Options, cases: &[Case], totals: &mut To
     let before = plays.len();
     plays.retain(|(_, play)| play.partitions() == partitions);
     totals.elsewhere = before - plays.len();
+    let mut told_at = Instant::now();
     while let Some((_, play)) =
         plays.iter_mut().filter(|(_, play)| play.next_at().is_some()).min_by_key(|(_, play)| play.next_at())
     {
         play.step(&mut live);
+        if told_at.elapsed() > PROGRESS_EVERY {
+            told_at = Instant::now();
+            let over = plays.iter().filter(|(_, play)| play.next_at().is_none()).count();
+            progress(&format!("{over} of {} are over, the clock stands at {}", plays.len(), local(live.now().0)));
+        }
     }
     for (tenant, play) in plays {
         told.push(totals.count(play.report(), Some((&tenant, live.now())))?);
     }
     Ok(told)
+}
+
+/// For whoever waits; nothing depends on its being read.
+fn progress(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
 }
 
 /// Reads one file and those that it names; the inner error is what is wrong with it as a scenario.

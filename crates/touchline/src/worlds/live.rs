@@ -225,17 +225,12 @@ impl World for Live {
         Ok(listed.into_inner().bundle)
     }
 
-    fn contact(
-        &mut self,
-        tenant: &str,
-        ids: &[IdKey],
-        mut cells: Vec<CellKey>,
-    ) -> Result<(Option<Contact>, Vec<CellKey>), Broken> {
+    fn contact(&mut self, mut cells: Vec<CellKey>) -> Result<(Option<Contact>, Vec<CellKey>), Broken> {
         let mut client = ContactServiceClient::new(self.channel.clone());
-        for id in ids {
-            let IdKey { kind, scope, value } = id.clone();
+        for cell in &cells {
+            let IdKey { kind, scope, value } = cell.id();
             let id = Some(v1::IdKey { kind: kind.name().to_owned(), scope, value });
-            let by = v1::get_contact_request::By::Identifier(v1::TenantIdentifier { tenant: tenant.to_owned(), id });
+            let by = v1::get_contact_request::By::Identifier(v1::TenantIdentifier { tenant: cell.tenant(), id });
             let request = v1::GetContactRequest { by: Some(by), read: full() };
             let wire = match self.runtime.block_on(client.get_contact(request)) {
                 Ok(answer) => answer.into_inner().contact.unwrap_or_default(),

@@ -3,16 +3,13 @@
 use super::Heard;
 use touchline_model::command::Command;
 use touchline_model::event::Event;
-use touchline_model::id::{CellKey, IdKey};
+use touchline_model::id::CellKey;
 use touchline_model::output::{Contact, Numbered};
 use touchline_model::time::Time;
 use touchline_playbook::metrics::{Metric, Row, table};
 use touchline_processor::Error;
 use touchline_processor::cluster::Cluster;
-use touchline_scenario::{Broken, Refusal, World, answer};
-
-/// Merges followed to find a contact: no real chain is that long.
-const MERGES_MAX: usize = 64;
+use touchline_scenario::{Broken, Refusal, World, answer, follow};
 
 /// A cluster on one thread.
 pub(crate) struct Replayed {
@@ -68,27 +65,9 @@ impl World for Replayed {
         Ok(self.cluster.partitions().first().map_or(0, |partition| partition.meta().bundle))
     }
 
-    fn contact(
-        &mut self,
-        _tenant: &str,
-        _ids: &[IdKey],
-        mut cells: Vec<CellKey>,
-    ) -> Result<(Option<Contact>, Vec<CellKey>), Broken> {
+    fn contact(&mut self, cells: Vec<CellKey>) -> Result<(Option<Contact>, Vec<CellKey>), Broken> {
         let contacts = self.cluster.contacts().map_err(broken)?;
-        let of = |cell: &CellKey| contacts.iter().find(|contact| contact.key == *cell);
-        let mut found = None;
-        for mut cell in cells.clone() {
-            for _ in 0..MERGES_MAX {
-                let Some(contact) = of(&cell) else { break };
-                let Some(to) = contact.merged_into.clone() else {
-                    found.get_or_insert(contact);
-                    break;
-                };
-                cells.push(to.clone());
-                cell = to;
-            }
-        }
-        Ok((found.cloned(), cells))
+        follow(cells, |cell| Ok(contacts.iter().find(|contact| contact.key == *cell).cloned()))
     }
 
     fn numbers(&mut self, tenant: &str, metric: &Metric) -> Result<Vec<Row>, Broken> {
