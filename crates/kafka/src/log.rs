@@ -11,6 +11,8 @@ use crate::reader::Reader;
 use crate::topics;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 use touchline_log::lane::{LanePoint, Mode};
 use touchline_log::{
     Ack, Appended, Error as LogError, Log, Marker, NewRecord, Signal, StoredRecord, TakenOver, Topic, Wall,
@@ -201,6 +203,12 @@ impl Shared {
         self.ends.check(partition)?;
         let end = self.reader.end(Topic::Contacts, partition)?;
         let mut last = self.markers[partition as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        if end <= last.looked_to {
+            return Ok(last.marker.clone());
+        }
+        // A commit is answered before the markers that end its transaction lie in the topics: a scan would stop short
+        // of its records, and they would count as looked at.
+        self.wait_for_stable(Topic::Contacts, partition, end)?;
         let found = self.last_marker(partition, last.looked_to, end)?;
         if let Some(marker) = found.filter(|marker| marker.offset >= last.marker.offset) {
             if marker.sequences != last.marker.sequences {
@@ -208,7 +216,7 @@ impl Shared {
             }
             last.marker = marker;
         }
-        last.looked_to = last.looked_to.max(end);
+        last.looked_to = end;
         Ok(last.marker.clone())
     }
 
@@ -232,17 +240,23 @@ impl Shared {
     /// Waits until everything that lies in the output topics now can be read.
     fn wait_for_outputs(&self, partition: u32) -> Result<(), LogError> {
         let raw_partition = self.ends.check(partition)?;
-        let deadline = std::time::Instant::now() + crate::reader::READ_WAIT;
         for topic in touchline_log::lane::OUTPUTS {
             let high = crate::ends::watermarks(&self.admin, self.names.of(topic), raw_partition);
             let high = high.map_err(|error| crate::error::io(&error))?.1;
-            while self.reader.stable(topic, partition)? < high {
-                if std::time::Instant::now() > deadline {
-                    return Err(LogError::Unavailable("a transaction stays open".to_owned()));
-                }
-                std::thread::sleep(std::time::Duration::from_millis(1));
-            }
+            self.wait_for_stable(topic, partition, high)?;
             self.reader.ask_now(topic, partition)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until everything below `end` can be read.
+    fn wait_for_stable(&self, topic: Topic, partition: u32, end: u64) -> Result<(), LogError> {
+        let deadline = Instant::now() + crate::reader::READ_WAIT;
+        while self.reader.stable(topic, partition)? < end {
+            if Instant::now() > deadline {
+                return Err(LogError::Unavailable("a transaction stays open".to_owned()));
+            }
+            thread::sleep(STABLE_PAUSE);
         }
         Ok(())
     }
@@ -250,3 +264,5 @@ impl Shared {
 
 /// Records of `contacts` looked at first when its last marker is wanted.
 const LAST_MARKER_MIN: u64 = 16;
+/// Between two looks at a transaction that is being ended.
+const STABLE_PAUSE: Duration = Duration::from_millis(1);

@@ -1,8 +1,9 @@
 //! Reading besides the contract: what others append, what retention removed, what came before.
 
 use crate::support::{
-    PARTITIONS, PATIENCE, cluster, connect, eventually, fresh, publication, record, settings, touches,
+    PARTITIONS, PATIENCE, cluster, connect, eventually, fresh, marker, publication, record, settings, touches,
 };
+use rdkafka::producer::Producer as _;
 use std::time::{Duration, Instant};
 use touchline_broker::Options;
 use touchline_kafka::{Publish, topics};
@@ -54,6 +55,35 @@ fn the_end_is_that_of_the_last_record_not_of_the_transaction() {
     assert_eq!((offsets(0), offsets(2), offsets(4), offsets(5)), (vec![0, 1, 3], vec![3], vec![], vec![]));
     let last = last_record(&other, Topic::Touches, 0, &|_| true).unwrap().unwrap();
     assert_eq!(last.offset, 3);
+}
+
+#[test]
+fn the_marker_of_a_publication_that_was_acknowledged_is_found_however_late_it_becomes_readable() {
+    let Some(cluster) = cluster() else { return };
+    let settings = fresh(cluster, Publish::Transactional);
+    let log = connect(&settings);
+    let mut taken = wait(log.take_over(0)).unwrap();
+    // Somebody else's open transaction: nothing behind it can be read, as while the markers of a commit are on their way.
+    let other: rdkafka::producer::BaseProducer = rdkafka::ClientConfig::new()
+        .set("bootstrap.servers", &settings.brokers)
+        .set("transactional.id", format!("{}-other", settings.role))
+        .create()
+        .unwrap();
+    other.init_transactions(PATIENCE).unwrap();
+    other.begin_transaction().unwrap();
+    let contacts = settings.topic(Topic::Contacts);
+    other.send(rdkafka::producer::BaseRecord::to(&contacts).partition(0).key("k").payload("x")).unwrap();
+    other.flush(PATIENCE).unwrap();
+    wait(taken.publisher.publish(publication(7, 1..=2))).unwrap();
+    std::thread::scope(|scope| {
+        let published = scope.spawn(|| log.published(0));
+        std::thread::park_timeout(Duration::from_millis(300));
+        if published.is_finished() {
+            panic!("it did not wait: {:?}", published.join());
+        }
+        other.commit_transaction(PATIENCE).unwrap();
+        assert_eq!(published.join().unwrap().unwrap(), marker(7, 2));
+    });
 }
 
 #[test]
