@@ -1,5 +1,6 @@
 //! Runs cargo and test programs: where things lie, progress while they run, totals of what they passed.
 
+use crate::results::{Ran, Reader};
 use anyhow::{Context, Result, bail};
 use serde_json::Value as Json;
 use std::io::{BufRead, BufReader};
@@ -48,66 +49,15 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
-/// How many tests ran, as libtest reports it; it knows no skipped test, so those say it themselves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Totals {
-    pub(crate) passed: u64,
-    pub(crate) failed: u64,
-    pub(crate) skipped: u64,
-}
-
-/// What a test prints, at the start of a line, that cannot run here (`touchline_broker::skip`). It passes all the same.
-const SKIPPED: &str = "SKIPPED: ";
-
-impl std::ops::AddAssign for Totals {
-    fn add_assign(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.skipped += other.skipped;
-    }
-}
-
-impl Totals {
-    fn count(&mut self, line: &str) {
-        if line.starts_with(SKIPPED) {
-            self.skipped += 1;
-        } else if let Some(more) = totals_of(line) {
-            *self += more;
-        }
-    }
-
-    /// Skipped tests are no passed ones.
-    fn settled(self) -> Self {
-        Self { passed: self.passed.saturating_sub(self.skipped), ..self }
-    }
-}
-
-/// Reads `test result: ok. 5 passed; 0 failed; …`; anything else is `None`.
-fn totals_of(line: &str) -> Option<Totals> {
-    let (_, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
-    let count = |word: &str| {
-        let part = counts.split(';').find_map(|part| part.trim().strip_suffix(word))?;
-        part.trim().parse::<u64>().ok()
-    };
-    Some(Totals { passed: count("passed")?, failed: count("failed")?, skipped: 0 })
-}
-
-/// Whether a finished command succeeded, and what it passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ran {
-    pub(crate) success: bool,
-    pub(crate) totals: Totals,
-}
-
 /// Runs a command to its end, passing its output on and counting test results. Says every half minute that it is
 /// still running, and whether RocksDB is what takes so long. Errors: it cannot be started.
 pub(crate) fn watch(command: &mut Command) -> Result<Ran> {
-    let mut totals = Totals::default();
+    let mut reader = Reader::default();
     let success = watch_lines(command, |line| {
         println!("{line}");
-        totals.count(line);
+        reader.read(line);
     })?;
-    Ok(Ran { success, totals: totals.settled() })
+    Ok(reader.conclude(success))
 }
 
 /// Like [`watch`], but hands every line of stdout to `each` instead of printing it.
@@ -266,24 +216,7 @@ fn package_name(package_id: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn test_results_are_counted() {
-        let line = "test result: FAILED. 12 passed; 3 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s";
-        assert_eq!(totals_of(line), Some(Totals { passed: 12, failed: 3, skipped: 0 }));
-        let one = Totals { passed: 1, ..Totals::default() };
-        assert_eq!(totals_of("test result: ok. 1 passed; 0 failed; 0 ignored"), Some(one));
-        assert_eq!(totals_of("test id::tests::murmur2 ... ok"), None);
-        assert_eq!(totals_of("test result: odd"), None);
-    }
-
-    #[test]
-    fn a_test_that_says_so_was_skipped_and_did_not_pass() {
-        let lines = ["running 2 tests", "SKIPPED: no Java", "test a ... ok", "test result: ok. 2 passed; 0 failed; x"];
-        let mut totals = Totals::default();
-        lines.iter().for_each(|line| totals.count(line));
-        assert_eq!(totals.settled(), Totals { passed: 1, failed: 0, skipped: 1 });
-    }
+    use crate::results::Totals;
 
     #[test]
     fn test_programs_are_read_from_cargos_messages() {
@@ -303,7 +236,8 @@ mod tests {
     #[test]
     fn a_command_that_fails_is_no_success() {
         let ran = watch(Command::new("sh").args(["-c", "echo 'test result: FAILED. 1 passed; 2 failed; x'; exit 3"]));
-        assert_eq!(ran.unwrap(), Ran { success: false, totals: Totals { passed: 1, failed: 2, skipped: 0 } });
+        let ran = ran.unwrap();
+        assert_eq!((ran.success, ran.totals), (false, Totals { passed: 1, failed: 2, skipped: 0 }));
         assert!(watch(&mut Command::new("/no/such/program")).is_err());
     }
 

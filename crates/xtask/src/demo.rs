@@ -5,8 +5,9 @@ mod outputs;
 pub(crate) mod payloads;
 pub(crate) mod story;
 
-use crate::cargo::{self, Ran, Totals};
+use crate::cargo;
 use crate::live::{self, Kafka, Server, touchline};
+use crate::results::{Ran, Totals};
 use crate::setup::{self, Need};
 use anyhow::{Context, Result};
 use checks::Checks;
@@ -62,12 +63,12 @@ pub(crate) fn check_on_kafka() -> Result<Ran> {
     let (success, mut totals) = (true, Totals::default());
     if !available_or_skip() {
         totals.skipped = 1;
-        return Ok(Ran { success, totals });
+        return Ok(Ran::of(success, totals));
     }
     cargo::build_programs()?;
     live::end_gracefully()?;
     totals.passed = in_fresh_directory(false, |directory| on_kafka(directory, false))? as u64;
-    Ok(Ran { success, totals })
+    Ok(Ran::of(success, totals))
 }
 
 /// Removes the directory when the work is done; whoever wants to know why it failed, finds it.

@@ -13,6 +13,7 @@ mod http;
 mod kafka;
 mod live;
 mod metrics_test;
+mod results;
 mod setup;
 mod soak;
 mod suites;

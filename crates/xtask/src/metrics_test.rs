@@ -1,10 +1,11 @@
 //! Suite `metrics`: a real Prometheus scrapes a live run, then every dashboard and alert query is asked.
 
-use crate::cargo::{Ran, Totals, root, touchline_bin};
+use crate::cargo::{root, touchline_bin};
 use crate::demo::checks::Checks;
 use crate::demo::payloads::{TENANT, post_event};
 use crate::demo::{fresh_directory, story};
 use crate::live::{LOOK_AGAIN, Server};
+use crate::results::{Ran, Totals};
 use crate::{http, setup};
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::{Value as Json, json};
@@ -63,7 +64,7 @@ pub(crate) fn run() -> Result<Ran> {
     drop(prometheus);
     story.server.stop()?;
     std::fs::remove_dir_all(&directory).ok();
-    Ok(Ran { success: totals.failed == 0, totals })
+    Ok(Ran::of(totals.failed == 0, totals))
 }
 
 struct Tools {

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: the suites, cheapest first, so that a red run is a fast one.
 
-use crate::cargo::{self, Ran, TestProgram, Totals, cargo, clock, watch};
+use crate::cargo::{self, TestProgram, cargo, clock, watch};
+use crate::results::{Ran, Totals};
 use crate::setup::{self, Need};
 use crate::{demo, metrics_test, tidy};
 use anyhow::{Result, bail};
@@ -143,7 +144,7 @@ impl Report {
     /// One skipped test makes the suite a skipped one: whoever reads only this must not think that all of it ran.
     fn word(&self) -> &'static str {
         match &self.outcome {
-            Ok(Ran { success: true, totals }) if totals.skipped > 0 => "skipped",
+            Ok(Ran { success: true, totals, .. }) if totals.skipped > 0 => "skipped",
             Ok(Ran { success: true, .. }) => "passed",
             _ => "FAILED",
         }
@@ -172,7 +173,7 @@ fn run_all(suites: &[&Suite], no_fail_fast: bool) -> Vec<Report> {
 }
 
 fn run_suite(suite: &Suite, built: &mut Vec<TestProgram>) -> Result<Ran> {
-    let passed = Ran { success: true, totals: Totals::default() };
+    let passed = Ran::of(true, Totals::default());
     match &suite.work {
         Work::Cargo(arguments) => watch(&mut cargo(arguments)),
         Work::Pure => {
@@ -211,16 +212,18 @@ fn run_packages(built: &[TestProgram], packages: &[&str]) -> Result<Ran> {
             bail!("no test program of package {name}");
         }
     }
-    let mut all = Ran { success: true, totals: Totals::default() };
+    let mut all = Ran::of(true, Totals::default());
     for test in chosen {
-        let ran = test.run(&["--show-output"])?;
-        all.success &= ran.success;
-        all.totals += ran.totals;
+        all += test.run(&["--show-output"])?;
     }
     Ok(all)
 }
 
 fn conclude(reports: &[Report], planned: usize) -> Result<()> {
+    // Again, at the end: whoever reads only that must learn why it failed.
+    for failure in reports.iter().filter_map(|report| report.outcome.as_ref().ok()).flat_map(|ran| &ran.failures) {
+        println!("\n{failure}");
+    }
     let mut totals = Totals::default();
     let mut took = Duration::ZERO;
     println!("\n{:<10} {:<8} {:>9} {:>8} {:>8} {:>8}", "suite", "result", "took", "passed", "failed", "skipped");
@@ -251,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_failed_suite_fails_the_run() {
-        let ran = |success| Ok(Ran { success, totals: Totals { passed: 1, failed: u64::from(!success), skipped: 0 } });
+        let ran = |success| Ok(Ran::of(success, Totals { passed: 1, failed: u64::from(!success), skipped: 0 }));
         assert!(conclude(&[report("fmt", ran(true)), report("tidy", ran(true))], 2).is_ok());
         let failed = conclude(&[report("fmt", ran(true)), report("pure", ran(false))], 3);
         assert_eq!(failed.unwrap_err().to_string(), "failed: pure");
@@ -260,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_suite_with_a_skipped_test_is_not_called_passed() {
-        let ran = |success, skipped| Ok(Ran { success, totals: Totals { passed: 5, failed: 0, skipped } });
+        let ran = |success, skipped| Ok(Ran::of(success, Totals { passed: 5, failed: 0, skipped }));
         let words = [ran(true, 0), ran(true, 1), ran(false, 1)].map(|outcome| report("kafka", outcome).word());
         assert_eq!(words, ["passed", "skipped", "FAILED"]);
     }
