@@ -9,7 +9,7 @@ use crate::public::{self, Public};
 use crate::rules::{Case, Judged};
 use crate::work::{Finished, Memory, Tenants, Work};
 use crate::{
-    DEDUPE_HORIZON, HOPS_MAX, Meta, clock, groups, journeys, keys, observed, orders, parting, reaction, timers, tokens,
+    DEDUPE_HORIZON, HOPS_MAX, Meta, clock, groups, keys, observed, orders, parting, reaction, timers, tokens, touches,
 };
 use std::sync::Arc;
 use touchline_model::command::Command;
@@ -404,9 +404,9 @@ fn learn(contact: &mut Contact, event: &Event, at: Time) {
             let named = event.fields.text("touch_id").or(event.cause.touch_id.as_deref());
             if let Some(touch_id) = named {
                 if event.kind == Kind::TouchSent {
-                    journeys::touch_sent(contact, touch_id, at);
+                    touches::sent(contact, touch_id, at);
                 }
-                journeys::touch_reported(contact, touch_id, at);
+                touches::reported(contact, touch_id, at);
             }
         }
         _ => {}

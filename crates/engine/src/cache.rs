@@ -75,7 +75,8 @@ fn bytes_of(cell: Option<&Cell>) -> usize {
     const ENTRY: usize = 256;
     const ALLOCATED: usize = 48;
     let Some(Cell::Contact(contact)) = cell else { return ENTRY };
-    let Contact { identities, apart, reserved, tags, relations, past, enrolments, touches, timers, .. } = &**contact;
+    let Contact { identities, apart, reserved, tags, relations, past, enrolments, touches, renamed, timers, .. } =
+        &**contact;
     let flat = (2 * identities.len() + apart.len() + timers.len()) * 4 * ALLOCATED + reserved.len() * ENTRY;
     let tagged = tags.values().map(|set| map_bytes(set) + ALLOCATED).sum::<usize>();
     let maps = map_bytes(tags)
@@ -83,6 +84,7 @@ fn bytes_of(cell: Option<&Cell>) -> usize {
         + map_bytes(&past.happened)
         + map_bytes(&past.attributes)
         + map_bytes(&past.groups);
+    let maps = maps + map_bytes(renamed) + renamed.len() * 2 * ALLOCATED;
     let tallied = (past.tallies.len() + past.segments.len() + past.silences.len()) * 2 * ENTRY;
     let journeys = map_bytes(enrolments) + enrolments.len() * (size_of::<Enrolment>() + 2 * ALLOCATED);
     let touches = map_bytes(touches) + touches.len() * (size_of::<Touch>() + 16 * ALLOCATED);

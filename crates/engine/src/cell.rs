@@ -91,6 +91,8 @@ pub(crate) struct Contact {
     pub(crate) enrolments: BTreeMap<String, Box<Enrolment>>,
     /// Touch id → due and not yet confirmed.
     pub(crate) touches: BTreeMap<String, Box<Touch>>,
+    /// Name that one of those had in a merged contact → its name here.
+    pub(crate) renamed: BTreeMap<String, String>,
     /// Armed timers in due order; what the index holds beyond these is stale.
     pub(crate) timers: Vec<(Time, String)>,
 }

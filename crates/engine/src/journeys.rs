@@ -5,16 +5,19 @@ mod merge;
 use crate::cell::Contact;
 use crate::rules::{Case, Changes, Judged, change_fits, event_fits, segment_fits, wait_fits};
 use crate::timers;
+use crate::touches;
 use crate::work::Work;
 use touchline_model::id::{CellKey, IdKind, Position};
 use touchline_model::output::{Cause, Output, Touch, TouchState};
-use touchline_model::past::Sent;
 use touchline_model::snapshot::{Enrolment, GoalUntil, Next};
 use touchline_model::time::{Span, Time, Zone};
 use touchline_playbook::bundle::{Journey, ReEntry, Step, Timing, Trigger};
 use touchline_playbook::measure::Now;
 
 pub(crate) use merge::{leave, merge};
+
+/// Why an enrolment ended whose next step has gone from the playbooks. What it has made due waits on.
+const REMOVED: &str = "removed";
 
 /// `playbook/journey`: how state and timers name a journey.
 pub(crate) fn name(journey: &Journey) -> String {
@@ -162,7 +165,7 @@ fn enter(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journe
         if let Some(step) = journey.steps.first() {
             let planned = plan(journey, step, case.at, case.at);
             let touch = touch(case.cell, contact, journey, &enrolment, step, planned, case_cause(case, journey, step));
-            work.say(Output::Touch(Touch { state: TouchState::Skipped, reason: reason.to_owned(), ..touch }));
+            touches::skip(work, touch, reason);
         }
         contact.enrolments.insert(journey_name, Box::new(enrolment));
         return;
@@ -204,8 +207,7 @@ fn end(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, journey:
         .cloned()
         .collect();
     for touch in unconfirmed {
-        contact.touches.remove(&touch.id);
-        timers::disarm(contact, &timers::expiry(&touch.id));
+        touches::take(contact, &touch.id);
         let (state, reason, cause) = (TouchState::Cancelled, reason.to_owned(), cause.clone());
         work.say(Output::Touch(Touch { state, reason, cause, ..*touch }));
     }
@@ -300,14 +302,8 @@ pub(crate) fn step_due(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Co
         None
     };
     match skipped {
-        Some(reason) => {
-            work.say(Output::Touch(Touch { state: TouchState::Skipped, reason: reason.to_owned(), ..touch }));
-        }
-        None => {
-            timers::arm(work, cell, contact, touch.expires_at, &timers::expiry(&touch.id));
-            contact.touches.insert(touch.id.clone(), Box::new(touch.clone()));
-            work.say(Output::Touch(touch));
-        }
+        Some(reason) => touches::skip(work, touch, reason),
+        None => touches::give(work, cell, contact, touch),
     }
     if let Some(following) = journey.steps.get(at + 1) {
         let planned = plan(journey, following, enrolment.entered_at, next.planned);
@@ -329,12 +325,12 @@ fn remove(
     (mut enrolment, next): (Enrolment, Next),
     bundle: u64,
 ) {
-    enrolment.ended = Some(("removed".to_owned(), next.planned));
+    enrolment.ended = Some((REMOVED.to_owned(), next.planned));
     timers::disarm(contact, &timers::goal(journey_name));
     let (playbook, id) = journey_name.split_once('/').unwrap_or((journey_name, ""));
     let cause = timer_cause(work.position, enrolment.entered_by, (playbook, id, &next.step), bundle);
     let journey = journey.cloned().unwrap_or_else(|| gone(journey_name));
-    cancel_from(work, cell, contact, &journey, &enrolment, &next, ("removed", &cause));
+    cancel_from(work, cell, contact, &journey, &enrolment, &next, (REMOVED, &cause));
     contact.enrolments.insert(journey_name.to_owned(), Box::new(enrolment));
 }
 
@@ -364,62 +360,9 @@ pub(crate) fn goal_lapsed(contact: &mut Contact, journey_name: &str, due: Time) 
     complete(contact, journey_name, due);
 }
 
-/// Nobody confirmed the touch in time.
-pub(crate) fn touch_expired(work: &mut Work<'_, '_>, contact: &mut Contact, touch_id: &str, due: Time) {
-    let Some(touch) = contact.touches.remove(touch_id) else { return };
-    let journey_name = format!("{}/{}", touch.playbook, touch.journey);
-    let origin = Some(touch.cause.position);
-    let cause = Cause { position: work.position, origin, ..touch.cause.clone() };
-    work.say(Output::Touch(Touch { state: TouchState::Missed, reason: "expired".to_owned(), cause, ..*touch }));
-    complete(contact, &journey_name, due);
-}
-
-/// Longest name of a touch that is kept, in bytes: tenant, journey and step have bounds of their own.
-const TOUCH_ID_BYTES_MAX: usize = 1_200;
-
-/// A touch was sent: it is what a reply answers, and its content was received.
-pub(crate) fn touch_sent(contact: &mut Contact, touch_id: &str, at: Time) {
-    let waiting = contact
-        .touches
-        .get(touch_id)
-        .or_else(|| contact.touches.values().find(|touch| touch.replaces.as_deref() == Some(touch_id)));
-    let (touch, touchpoint) = match waiting {
-        // What staff were given to do is nothing that the contact was sent.
-        Some(touch) if touch.journey.is_empty() => return,
-        Some(touch) => {
-            contact.past.receive(&touch.content, at);
-            (format!("{}/{}", touch.journey, touch.step), touch.touchpoint.clone())
-        }
-        // Reported late: its name still says which step it was.
-        None => {
-            let parts: Vec<&str> = touch_id.split('/').collect();
-            let [_, _, journey, number, step] = parts[..] else { return };
-            if number.parse::<u32>().is_err() || touch_id.len() > TOUCH_ID_BYTES_MAX {
-                return;
-            }
-            let step = step.split_once('#').map_or(step, |(step, _)| step);
-            (format!("{journey}/{step}"), String::new())
-        }
-    };
-    contact.past.send(Sent { at, touch, touchpoint });
-}
-
-/// A channel or a person reported on a touch: it is no longer waiting.
-pub(crate) fn touch_reported(contact: &mut Contact, touch_id: &str, at: Time) {
-    // A report may name the touch of a merged contact that this one stands for.
-    let stands_for = || contact.touches.values().find(|touch| touch.replaces.as_deref() == Some(touch_id));
-    let id = match contact.touches.contains_key(touch_id) {
-        true => Some(touch_id.to_owned()),
-        false => stands_for().map(|touch| touch.id.clone()),
-    };
-    let Some(touch) = id.and_then(|id| contact.touches.remove(&id)) else { return };
-    timers::disarm(contact, &timers::expiry(&touch.id));
-    complete(contact, &format!("{}/{}", touch.playbook, touch.journey), at);
-}
-
 /// An enrolment is complete when no step is left, no touch waits for its confirmation (an exit would still cancel
 /// it), and no window of a goal is open.
-fn complete(contact: &mut Contact, journey_name: &str, at: Time) {
+pub(crate) fn complete(contact: &mut Contact, journey_name: &str, at: Time) {
     let of_journey =
         |touch: &Touch| journey_name.split_once('/') == Some((touch.playbook.as_str(), touch.journey.as_str()));
     let Some(enrolment) = contact.enrolments.get(journey_name) else { return };

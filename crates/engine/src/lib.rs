@@ -37,6 +37,7 @@ mod segments;
 mod staff;
 mod timers;
 mod tokens;
+mod touches;
 mod waits;
 mod work;
 
@@ -63,4 +64,4 @@ pub const HOPS_MAX: u8 = 64;
 pub const HOPS_ALARM: u8 = 8;
 
 /// Version of the encoding of state values: the first byte of each. A store with another one is rebuilt from the log.
-pub const STATE_SCHEMA: u8 = 5;
+pub const STATE_SCHEMA: u8 = 6;

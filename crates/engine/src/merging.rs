@@ -49,6 +49,7 @@ pub(crate) fn export(
         settled: _,
         enrolments,
         touches,
+        renamed,
         // Of enrolments and touches: they follow from those. Waits do not: `waits`.
         timers: _,
     } = *held;
@@ -75,6 +76,7 @@ pub(crate) fn export(
         assigned,
         enrolments: enrolments.into_iter().map(|(name, enrolment)| (name, *enrolment)).collect(),
         touches: touches.into_values().map(|touch| *touch).collect(),
+        renamed: renamed.into_iter().collect(),
         waits,
         concluded,
     })
@@ -109,6 +111,7 @@ pub(crate) fn import(
         assigned,
         enrolments,
         touches,
+        renamed,
         waits,
         concluded,
     } = snapshot;
@@ -152,7 +155,7 @@ pub(crate) fn import(
     rules::merge(work, &case, contact, tags);
     observed::after_merge(&case, contact);
     // One enrolment of each journey, and each unconfirmed touch once.
-    journeys::merge(work, &case, contact, enrolments.clone(), touches);
+    journeys::merge(work, &case, contact, enrolments.clone(), (touches, renamed));
     // Both may still be disproved.
     waits::merge_concluded(contact, concluded, &had, &enrolments);
     // A condition may hold for both together that held for neither, and waits begin with the later of both.

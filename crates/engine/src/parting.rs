@@ -162,6 +162,7 @@ fn split(
         // Nobody gets a touch twice, and what is planned stays with the contact that somebody chose to keep.
         enrolments: _,
         touches: _,
+        renamed: _,
         timers: _,
     } = contact;
     let mut moved = Vec::new();
@@ -230,6 +231,7 @@ pub(crate) fn receive(
         assigned: _,
         enrolments: _,
         touches: _,
+        renamed: _,
         waits: _,
         concluded: _,
     } = snapshot;

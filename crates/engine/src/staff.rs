@@ -6,13 +6,13 @@ use crate::keys;
 use crate::metrics;
 use crate::overlay::ViewError;
 use crate::rules::{Case, Judged};
-use crate::timers;
+use crate::touches;
 use crate::waits::GRACE;
 use crate::work::Work;
 use touchline_model::event::{Actor, Channel, Event, EventCause, FieldRef, Native, Precision, Private};
 use touchline_model::id::{EventId, IdKind};
 use touchline_model::kind::{HANDOFF_CREATED, HANDOFF_FIELDS, Kind};
-use touchline_model::output::{Cause, Output, Touch, TouchState};
+use touchline_model::output::{Cause, Touch, TouchState};
 use touchline_model::time::Span;
 use touchline_model::value::{Fields, Value};
 use touchline_playbook::bundle::{Action, Assignee, Rule};
@@ -40,9 +40,13 @@ pub(crate) fn act(
         Action::SetTag { .. } | Action::UnsetTag(_) | Action::SetAttribute { .. } => return Ok(None),
     };
     // Decision 9: what is history calls nobody. Whose contact it is, is a fact.
-    let is_history = case.at.plus(GRACE) < work.clock;
+    let refused = match () {
+        () if case.at.plus(GRACE) < work.clock => Some(HISTORIC),
+        () if touches::is_full(contact) => Some(touches::TOO_MANY),
+        () => None,
+    };
     let executor = match &rule.actions[index] {
-        Action::Handoff { .. } if is_history => None,
+        Action::Handoff { .. } if refused.is_some() => None,
         Action::Assign(assignee) | Action::Handoff { to: assignee, .. } => choose(work, case, assignee, event)?,
         _ => contact.owner().map(str::to_owned),
     };
@@ -50,11 +54,7 @@ pub(crate) fn act(
         contact.assigned = Some((staff.clone(), case.now(contact).at));
     }
     let needs_staff = touchpoint != "task";
-    let (state, reason) = match &executor {
-        _ if is_history => (TouchState::Skipped, HISTORIC.to_owned()),
-        None if needs_staff => (TouchState::Skipped, NO_STAFF.to_owned()),
-        _ => (TouchState::Due, String::new()),
-    };
+    let refused = refused.or((needs_staff && executor.is_none()).then_some(NO_STAFF));
     let own = case.cell.id();
     let reachable = contact.identities.iter().map(|identity| &identity.id).chain([&own]);
     let recipient = reachable.min_by_key(|id| (id.kind != IdKind::WecomExternalUserid, id.kind)).cloned();
@@ -63,8 +63,8 @@ pub(crate) fn act(
     let touch = Touch {
         // What a record says is numbered: a rule may act more than once in it.
         id: format!("{tenant}/{id}/{}/{}/{position}#{}", rule.playbook, rule.id, work.effects.outputs.len() + 1),
-        state,
-        reason,
+        state: TouchState::Due,
+        reason: String::new(),
         contact: case.cell.clone(),
         recipient: recipient.unwrap_or(own),
         playbook: rule.playbook.clone(),
@@ -81,15 +81,14 @@ pub(crate) fn act(
         replaces: None,
         cause: cause.clone(),
     };
-    if state == TouchState::Due {
-        timers::arm(work, case.cell, contact, touch.expires_at, &timers::expiry(&touch.id));
-        contact.touches.insert(touch.id.clone(), Box::new(touch.clone()));
-    }
     let handoff = handoff(case, &rule.actions[index], &touch);
     if let Some(event) = &handoff {
         metrics::on_event(work, case, contact, &mut Judged::new(event, case.bundle, case.directory))?;
     }
-    work.say(Output::Touch(touch));
+    match refused {
+        Some(reason) => touches::skip(work, touch, reason),
+        None => touches::give(work, case.cell, contact, touch),
+    }
     Ok(handoff)
 }
 

@@ -7,7 +7,7 @@
 use crate::cell::{Cell, Contact};
 use crate::overlay::ViewError;
 use crate::work::Work;
-use crate::{TIMERS_PER_RECORD_MAX, groups, journeys, keys, orders, reaction};
+use crate::{TIMERS_PER_RECORD_MAX, groups, journeys, keys, orders, reaction, touches};
 use touchline_model::id::CellKey;
 use touchline_model::time::{Span, Time};
 
@@ -152,7 +152,7 @@ fn fire(
     match name.split_once('|') {
         Some(("s", journey)) => journeys::step_due(work, cell, contact, journey, due),
         Some(("g", journey)) => journeys::goal_lapsed(contact, journey, due),
-        Some(("e", touch)) => journeys::touch_expired(work, contact, touch, due),
+        Some(("e", touch)) => touches::expired(work, contact, touch, due),
         _ => return reaction::on_timer(work, cell, contact, (due, name), due),
     }
     Ok(())

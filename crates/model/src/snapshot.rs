@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub enrolments: Vec<(String, Enrolment)>,
     /// Touches that were due and not confirmed, by id.
     pub touches: Vec<Touch>,
+    /// Names they had in contacts merged before, each with the name here.
+    pub renamed: Vec<(String, String)>,
     /// Waits that were not over: when each would have been, and the key of what is waited for.
     pub waits: Vec<(Time, u64)>,
     /// What waits have concluded lately, and a late event may disprove.

@@ -81,12 +81,13 @@ const SAID: &str = "
 
 fn limits(page: &mut String) {
     page.push_str("\n## Limits\n| what | at most |\n|---|---|\n");
-    let rows: [(&str, String); 12] = [
+    let rows: [(&str, String); 13] = [
         ("bytes of all playbooks of a bundle, or of a directory", BUNDLE_BYTES_MAX.to_string()),
         ("nesting of a document, of a condition with its segments", yaml::DEPTH_MAX.to_string()),
         ("characters of an expression", lexer::EXPRESSION_CHARS_MAX.to_string()),
         ("terms of a condition, with its segments", syntax::TERMS_MAX.to_string()),
         ("characters of an id", reader::ID_CHARS_MAX.to_string()),
+        ("characters of a `task`, of the `reason` of a `handoff`", rules::FOR_STAFF_CHARS_MAX.to_string()),
         ("characters of a keyword", format!("at least {}", compile::KEYWORD_CHARS_MIN)),
         ("what a count in a window is compared with", KEEP_MAX.to_string()),
         ("days of a sum's `within`", quantities::SUM_DAYS_MAX.to_string()),

@@ -80,6 +80,8 @@ pub(crate) const EXPANDED_MAX: usize = 10_000;
 const EXPANDED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Longest value that is put in.
 const VALUE_BYTES_MAX: usize = 400;
+/// Characters of a task, or of the reason of a hand-over.
+pub(crate) const FOR_STAFF_CHARS_MAX: usize = 1_000;
 
 /// The rule once for each entry of its `for_each`, with `${key}` replaced; `None` when it has none.
 fn for_each(node: &Node, sink: &mut Sink) -> Option<Vec<Node>> {
@@ -258,12 +260,26 @@ fn handoff(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {
             None
         })?,
     };
-    let reason = reason.map(|reason| reason.text.clone()).unwrap_or_default();
+    let reason = match reason {
+        Some(reason) => for_staff(reason, path, sink)?,
+        None => String::new(),
+    };
     Some(Action::Handoff { to: Assignee::Pool(to?.text.clone()), sla: span, reason })
 }
 
 fn task(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {
-    reader::text(node, path, sink).map(|text| Action::Task(text.text.clone()))
+    let text = reader::text(node, path, sink)?;
+    for_staff(text, path, sink).map(Action::Task)
+}
+
+/// What staff read of a touch: it lies in the state of every contact that has one.
+fn for_staff(text: &Scalar, path: &str, sink: &mut Sink) -> Option<String> {
+    if text.text.chars().nth(FOR_STAFF_CHARS_MAX).is_none() {
+        return Some(text.text.clone());
+    }
+    let message = format!("a text for staff of more than {FOR_STAFF_CHARS_MAX} characters");
+    sink.report(codes::VALUE, text.place, path, message, Some("name the content that says it all".to_owned()));
+    None
 }
 
 fn by_what(word: &str, by: &Scalar, path: &str, sink: &mut Sink) -> Option<Action> {

@@ -399,6 +399,20 @@ fn several_problems_come_at_once_and_say_what_to_do() {
 }
 
 #[test]
+fn texts_for_staff_are_bounded() {
+    let found = |text: &str, action: &str| {
+        let action = action.replace('T', text);
+        let yaml = format!("{BASE}rules:\n  - {{id: r, trigger: order.paid, do: [{action}]}}\n");
+        all("p", &yaml).iter().map(|d| (d.code, d.column)).collect::<Vec<_>>()
+    };
+    let (most, more) = ("字".repeat(1_000), "字".repeat(1_001));
+    for (action, column) in [("{task: T}", 46), ("{handoff: {to: a, reason: T}}", 65)] {
+        assert_eq!(found(&most, action), []);
+        assert_eq!(found(&more, action), [("PB009", column)], "{action}");
+    }
+}
+
+#[test]
 fn names_of_other_playbooks_need_uses() {
     let base = PlaybookSource { id: "p".into(), yaml: BASE.into() };
     let with = |yaml: &str| {

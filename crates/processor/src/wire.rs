@@ -40,7 +40,7 @@ pub(crate) fn input_record(input: &Input) -> NewRecord {
 /// A loopback record that fits the log. What was cut of a forwarded event stays readable where it lies.
 pub(crate) fn loop_record(told: Loop) -> NewRecord {
     let encode = |input: &Input| input_record(input);
-    let cuts: [fn(&mut Input); 3] = [cut_raw, cut_private, cut_rest];
+    let cuts: [fn(&mut Input); 4] = [cut_raw, cut_private, cut_rest, cut_to_identity];
     fitting(Topic::Events, Input::Loop(Box::new(told)), encode, &cuts)
 }
 
@@ -181,19 +181,65 @@ fn cut_rest(input: &mut Input) {
     }
 }
 
-/// A contact whose record was cut is one that merges cut: what it has to do and who it is stay.
+/// A contact whose record was cut is one that merges cut: what it has to do and who it is stay. Names every field:
+/// whoever adds one says here what bounds it.
 fn cut_snapshot(snapshot: &mut Snapshot) {
-    snapshot.past.happened.clear();
-    snapshot.past.received.clear();
-    snapshot.past.sent.clear();
-    snapshot.past.observed.clear();
-    snapshot.past.gone.clear();
-    snapshot.concluded.clear();
-    snapshot.identities.truncate(LINKED_MAX);
-    snapshot.relations.iter_mut().for_each(|relation| relation.state.clear());
-    snapshot.relations.truncate(LINKED_MAX);
-    snapshot.tags.iter_mut().for_each(|tag| cut_cause(&mut tag.cause));
-    snapshot.touches.iter_mut().for_each(|touch| cut_cause(&mut touch.cause));
+    let Snapshot {
+        seen: _,
+        identities,
+        // Links and partings bound them, as identities.
+        reserved: _,
+        apart: _,
+        tags,
+        relations,
+        past,
+        assigned: _,
+        // The playbooks bound them: journeys, and waits.
+        enrolments: _,
+        waits: _,
+        // The engine does.
+        touches,
+        renamed: _,
+        concluded,
+    } = snapshot;
+    let Past {
+        happened,
+        received,
+        sent,
+        observed,
+        gone,
+        // What playbooks count and know.
+        tallies: _,
+        attributes: _,
+        groups: _,
+        silences: _,
+        segments: _,
+        consents: _,
+    } = past;
+    happened.clear();
+    received.clear();
+    sent.clear();
+    observed.clear();
+    gone.clear();
+    concluded.clear();
+    identities.truncate(LINKED_MAX);
+    relations.iter_mut().for_each(|relation| relation.state.clear());
+    relations.truncate(LINKED_MAX);
+    tags.iter_mut().for_each(|tag| cut_cause(&mut tag.cause));
+    touches.iter_mut().for_each(|touch| cut_cause(&mut touch.cause));
+}
+
+/// Playbooks of half a megabyte can have a contact remember more than a record holds. Who it is stays, so that its
+/// events reach the contact it has become.
+fn cut_to_identity(input: &mut Input) {
+    let Input::Loop(told) = input else { return };
+    if let LoopBody::MergeIn { snapshot, .. } | LoopBody::Part { snapshot, .. } = &mut told.body {
+        let Snapshot { seen, identities, mut reserved, mut apart, assigned, .. } = std::mem::take(&mut **snapshot);
+        reserved.truncate(KEPT_MAX);
+        reserved.iter_mut().for_each(|(_, exclusive)| exclusive.truncate(KEPT_MAX));
+        apart.truncate(LINKED_MAX);
+        **snapshot = Snapshot { seen, identities, reserved, apart, assigned, ..Snapshot::default() };
+    }
 }
 
 fn forwarded(input: &mut Input) -> Option<&mut touchline_model::event::Event> {
@@ -238,7 +284,7 @@ mod tests {
     use touchline_model::event::Event;
     use touchline_model::id::{CellKey, EventId, IdKey, IdKind, Position};
     use touchline_model::output::{CommandResult, DeadLetter, Enrolment, Hit, Identity, Relation, Tag, TagChange};
-    use touchline_model::past::Past;
+    use touchline_model::past::{Attribute, Past};
     use touchline_model::record::Evidence;
     use touchline_model::time::Time;
     use touchline_proto::{ContactRecord, decode_contact_record, decode_input, decode_output};
@@ -453,10 +499,34 @@ mod tests {
         });
         check(&forward(plain(5, 5), fields), &forward(Private::default(), Fields::new()));
         let (evidence, origin) = (Evidence::Strong, HERE);
-        let identities = (0..8_000).map(|number| Identity { id: id(number), evidence, joined: None }).collect();
-        let snapshot = Box::new(Snapshot { identities, ..Snapshot::default() });
-        let body = LoopBody::MergeIn { target: key(), from: key(), into: key(), snapshot, evidence, origin };
-        let told = Loop { body, ..forward(plain(1, 1), Fields::new()) };
-        assert!(loop_record(told).bytes() <= RECORD_BYTES_MAX);
+        let text = "x".repeat(RECORD_BYTES_MAX);
+        let identities: Vec<Identity> =
+            (0..8_000).map(|number| Identity { id: id(number), evidence, joined: None }).collect();
+        let of = |past: Past| Snapshot { identities: identities[..3].to_vec(), past, ..Snapshot::default() };
+        let attribute = Attribute { value: touchline_model::value::Value::text(&*text), at: Time(1) };
+        // Each of what a contact remembers, larger than a record by itself.
+        let snapshots = [
+            Snapshot { identities: identities.clone(), ..Snapshot::default() },
+            Snapshot {
+                reserved: vec![(key(), identities.iter().map(|one| one.id.clone()).collect())],
+                ..of(Past::default())
+            },
+            Snapshot { apart: identities.iter().map(|one| one.id.clone()).collect(), ..of(Past::default()) },
+            Snapshot { renamed: vec![(text.clone(), "a".into())], ..of(Past::default()) },
+            Snapshot { waits: (0..200_000).map(|key| (Time(1), key)).collect(), ..of(Past::default()) },
+            of(Past { attributes: [("a".to_owned(), attribute)].into(), ..Past::default() }),
+            of(Past { segments: [text].into(), ..Past::default() }),
+            of(Past { silences: (0..200_000).map(|key| (key, Time(1))).collect(), ..Past::default() }),
+        ];
+        for (nth, snapshot) in snapshots.into_iter().enumerate() {
+            let kept = snapshot.identities.len().min(LINKED_MAX);
+            let (target, from, into) = (key(), key(), key());
+            let body = LoopBody::MergeIn { target, from, into, snapshot: Box::new(snapshot), evidence, origin };
+            let record = loop_record(Loop { body, ..forward(plain(1, 1), Fields::new()) });
+            assert!(record.bytes() <= RECORD_BYTES_MAX, "snapshot {nth}: {}", record.bytes());
+            let Ok(Input::Loop(told)) = decode_input(&record.value) else { panic!("snapshot {nth}") };
+            let LoopBody::MergeIn { snapshot, .. } = told.body else { panic!("snapshot {nth}") };
+            assert_eq!(snapshot.identities.len(), kept, "snapshot {nth}: who it is stays");
+        }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
         assigned,
         enrolments,
         touches,
+        renamed,
         waits,
         concluded,
     } = snapshot;
@@ -48,6 +49,7 @@ pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
         assigned_at_ms: assigned.as_ref().map_or(0, |(_, at)| at.0),
         enrolments: enrolments.iter().map(enrolment_to).collect(),
         touches: touches.collect(),
+        renamed: renamed.iter().map(renamed_to).collect(),
         waits: waits.iter().map(|(due, key)| v1::HeldWait { key: *key, due_ms: due.0 }).collect(),
         concluded: concluded.iter().map(conclusion_to).collect(),
     }
@@ -67,6 +69,7 @@ pub(crate) fn snapshot_in(wire: v1::Snapshot) -> Result<Snapshot, Undecodable> {
         assigned: (!wire.assigned.is_empty()).then_some((wire.assigned, Time(wire.assigned_at_ms))),
         enrolments: enrolments.collect::<Result<_, _>>()?,
         touches: touches.collect::<Result<_, _>>()?,
+        renamed: wire.renamed.into_iter().map(|wire| (wire.former, wire.touch_id)).collect(),
         waits: wire.waits.into_iter().map(|wire| (Time(wire.due_ms), wire.key)).collect(),
         concluded: wire.concluded.into_iter().map(conclusion_in).collect(),
     })
@@ -96,6 +99,10 @@ fn conclusion_in(wire: v1::HeldConclusion) -> Conclusion {
         changes: wire.changes.into_iter().map(change).collect(),
         entered: wire.entered.into_iter().map(|wire| (wire.journey, wire.number)).collect(),
     }
+}
+
+fn renamed_to((former, id): &(String, String)) -> v1::RenamedTouch {
+    v1::RenamedTouch { former: former.clone(), touch_id: id.clone() }
 }
 
 fn promise_to((cell, exclusive): &(CellKey, Vec<IdKey>)) -> v1::Promise {

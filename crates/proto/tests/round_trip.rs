@@ -563,6 +563,7 @@ fn snapshot(promised: Vec<IdKey>) -> Snapshot {
             ("p/c".to_owned(), enrolment(None, None, Some(("exit".to_owned(), NOW)))),
         ],
         touches: touch.into_iter().collect(),
+        renamed: vec![("acme/a/w/1/p1#1".to_owned(), "acme/b/w/1/p1#1".to_owned())],
         waits: vec![(NOW, 7), (NOW.plus(Span::days(1)), u64::MAX)],
         concluded: vec![snapshot::Conclusion {
             wait: 9,

@@ -5,15 +5,16 @@
 //! an entry after the other's end is a new round and the other one is history. That alone depends on what has merged
 //! before: a round that an end of a third contact would have divided from the one before it is taken for the same.
 
-use super::{cancel_between, complete, end, gone, name, touch};
+use super::{REMOVED, cancel_between, complete, dropped, end, gone, name, touch};
 use crate::cell::Contact;
 use crate::rules::Case;
-use crate::timers;
 use crate::work::Work;
+use crate::{timers, touches};
+use touchline_model::id::CellKey;
 use touchline_model::output::{Output, Touch};
-use touchline_model::snapshot::{Enrolment, GoalUntil};
+use touchline_model::snapshot::{Enrolment, GoalUntil, Next};
 use touchline_model::time::Time;
-use touchline_playbook::bundle::{Journey, ReEntry};
+use touchline_playbook::bundle::{Journey, ReEntry, Step};
 
 /// Why a touch of a merged contact does not go out: its journey goes on where the contact does.
 const MERGED: &str = "merged";
@@ -24,6 +25,7 @@ pub(crate) fn leave(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Cont
     for journey_name in names {
         end(work, case, contact, &of_bundle(case, &journey_name), MERGED);
     }
+    contact.renamed.clear();
     for (_, touch) in std::mem::take(&mut contact.touches) {
         let cause = case.decided_by(&touch.playbook, format!("journeys/{}/{MERGED}", touch.journey), None);
         let state = touchline_model::output::TouchState::Cancelled;
@@ -31,35 +33,31 @@ pub(crate) fn leave(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Cont
     }
 }
 
-/// Unites the journeys of a merged contact with those here. `touches`: what was due there and not confirmed.
+/// Unites the journeys of a merged contact with those here. `touches`: what was due there and not confirmed, and names
+/// it had before.
 pub(crate) fn merge(
     work: &mut Work<'_, '_>,
     case: &Case<'_>,
     contact: &mut Contact,
     theirs: Vec<(String, Enrolment)>,
-    touches: Vec<Touch>,
+    (touches, renamed): (Vec<Touch>, Vec<(String, String)>),
 ) {
     for theirs in touches.iter().filter(|touch| touch.journey.is_empty()) {
         // What a rule gave somebody to do is still to be done, under a name of the contact that goes on.
-        let replaces = theirs.replaces.clone().unwrap_or_else(|| theirs.id.clone());
         let (tenant, contact_id) = (case.cell.tenant(), case.cell.contact_id());
         let name = theirs.id.splitn(3, '/').nth(2).unwrap_or_default();
         let cause = case.decided_by(&theirs.playbook, format!("rules/{}/{MERGED}", theirs.step), None);
         let own = Touch {
             id: format!("{tenant}/{contact_id}/{name}"),
-            contact: case.cell.clone(),
             executor: contact
                 .owner()
                 .map(str::to_owned)
                 .filter(|_| theirs.touchpoint == "task")
                 .or_else(|| theirs.executor.clone()),
-            replaces: Some(replaces),
             cause,
             ..theirs.clone()
         };
-        timers::arm(work, case.cell, contact, own.expires_at, &timers::expiry(&own.id));
-        contact.touches.insert(own.id.clone(), Box::new(own.clone()));
-        work.say(Output::Touch(own));
+        stand_for(work, case.cell, contact, theirs, own);
     }
     for (journey_name, theirs) in theirs {
         let journey = of_bundle(case, &journey_name);
@@ -70,6 +68,21 @@ pub(crate) fn merge(
             Some(mine) => merging.unite(contact, mine, theirs),
         }
     }
+    for (former, theirs) in renamed {
+        if let Some(own) = contact.renamed.get(&theirs).cloned() {
+            touches::rename(contact, former, &own);
+        }
+    }
+}
+
+/// Gives `own`, which is to be done in the place of `theirs`: reports may name either.
+fn stand_for(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact, theirs: &Touch, own: Touch) {
+    let id = own.id.clone();
+    let (due_at, expires_at) = (theirs.due_at, theirs.expires_at);
+    // Consumers know it by the first name of all.
+    let replaces = Some(theirs.replaces.clone().unwrap_or_else(|| theirs.id.clone()));
+    touches::give(work, cell, contact, Touch { contact: cell.clone(), due_at, expires_at, replaces, ..own });
+    touches::rename(contact, theirs.id.clone(), &id);
 }
 
 struct Merging<'m, 'w, 'v> {
@@ -100,8 +113,8 @@ impl Merging<'_, '_, '_> {
         let over = [mine, &theirs].into_iter().filter_map(left).min();
         // Of one position the earlier moment: that of the earlier entry.
         let planned = |enrolment: &Enrolment| enrolment.next.as_ref().map(|next| std::cmp::Reverse(next.planned));
-        let further = (position(&theirs), planned(&theirs)) > (position(mine), planned(mine));
-        let behind = position(mine);
+        let (behind, ahead) = (self.position(mine), self.position(&theirs));
+        let further = (ahead, planned(&theirs)) > (behind, planned(mine));
         let first = if entry(&theirs) < entry(mine) { &theirs } else { mine };
         let goal_reached = mine.goal_reached || theirs.goal_reached;
         let (entered_at, entered_by, goal_until) = (first.entered_at, first.entered_by, first.goal_until);
@@ -115,11 +128,10 @@ impl Merging<'_, '_, '_> {
         }
         if let Some(next) = mine.next.as_ref().filter(|_| further) {
             // What they have behind them is not done again.
-            let until = theirs.next.as_ref().map_or(usize::MAX, |next| next.index as usize);
             let rule = format!("journeys/{}/{MERGED}", self.journey.id);
             let cause = self.case.decided_by(&self.journey.playbook, rule, None);
             let (cell, why) = (self.case.cell, (MERGED, &cause));
-            cancel_between(self.work, cell, contact, self.journey, mine, (next, until), why);
+            cancel_between(self.work, cell, contact, self.journey, mine, (next, ahead), why);
         }
         let next = if further { theirs.next.clone() } else { mine.next.clone() };
         // Both complete: the later end. One of them: it goes on, as nothing is complete while the other is not.
@@ -131,8 +143,22 @@ impl Merging<'_, '_, '_> {
         self.place(contact, united, behind);
     }
 
+    /// How far it is in the journey as it is now: the index of the next step, beyond all where none is left, and nowhere
+    /// where the journey lost the step.
+    fn position(&self, enrolment: &Enrolment) -> usize {
+        match &enrolment.next {
+            // Where it stood when the step was planned says nothing of a journey that has changed since.
+            Some(next) => {
+                let known = self.journey.steps.iter().position(|step| step.id == next.step);
+                known.unwrap_or(next.index as usize)
+            }
+            None if is_removed(enrolment) => 0,
+            None => usize::MAX,
+        }
+    }
+
     /// Puts an enrolment in, arms what it waits for, and says its unconfirmed touches under their new names.
-    fn place(&mut self, contact: &mut Contact, enrolment: Enrolment, behind: u32) {
+    fn place(&mut self, contact: &mut Contact, enrolment: Enrolment, behind: usize) {
         let is_active = enrolment.is_active();
         if is_active {
             if let Some(next) = &enrolment.next {
@@ -141,7 +167,9 @@ impl Merging<'_, '_, '_> {
             if let Some(GoalUntil::Moment(until)) = enrolment.goal_until {
                 timers::arm(self.work, self.case.cell, contact, until, &timers::goal(self.journey_name));
             }
-            self.stand_for(contact, &enrolment, behind);
+        }
+        if is_active || is_removed(&enrolment) {
+            self.stand_for_all(contact, &enrolment, behind);
         }
         contact.enrolments.insert(self.journey_name.to_owned(), Box::new(enrolment));
         if is_active {
@@ -149,28 +177,31 @@ impl Merging<'_, '_, '_> {
         }
     }
 
-    fn stand_for(&mut self, contact: &mut Contact, enrolment: &Enrolment, behind: u32) {
+    fn stand_for_all(&mut self, contact: &mut Contact, enrolment: &Enrolment, behind: usize) {
         let journey = self.journey;
         let of_journey = |touch: &&Touch| touch.playbook == journey.playbook && touch.journey == journey.id;
         for theirs in self.touches.iter().filter(of_journey) {
-            // Steps that this contact has behind it wait here already, or are done.
-            let at = journey.steps.iter().position(|step| step.id == theirs.step);
-            let Some(at) = at.filter(|at| *at >= behind as usize) else { continue };
-            let step = &journey.steps[at];
-            let known = contact.touches.values().any(|mine| of_journey(&&**mine) && mine.step == theirs.step);
-            if known {
+            let here = contact.touches.values().find(|mine| of_journey(&&***mine) && mine.step == theirs.step);
+            if let Some(id) = here.map(|mine| mine.id.clone()) {
+                // It waits here already: whoever does the other one has done it.
+                touches::rename(contact, theirs.id.clone(), &id);
                 continue;
             }
+            // Of a step that the journey does not have any more nobody knows where it stood: it is still to be done.
+            let at = journey.steps.iter().position(|step| step.id == theirs.step);
+            if at.is_some_and(|at| at < behind) {
+                continue;
+            }
+            let gone = Step {
+                touchpoint: theirs.touchpoint.clone(),
+                content: theirs.content.clone(),
+                ..dropped(&Next { step: theirs.step.clone(), index: 0, planned: theirs.planned_at })
+            };
+            let step = at.map_or(&gone, |at| &journey.steps[at]);
             let rule = format!("journeys/{}/{MERGED}", journey.id);
             let cause = self.case.decided_by(&journey.playbook, rule, None);
             let own = touch(self.case.cell, contact, journey, enrolment, step, theirs.planned_at, cause);
-            // Somebody may have been told of the first one of all under its first name.
-            let replaces = theirs.replaces.clone().unwrap_or_else(|| theirs.id.clone());
-            let (due_at, expires_at) = (theirs.due_at, theirs.expires_at);
-            let own = Touch { due_at, expires_at, replaces: Some(replaces), ..own };
-            timers::arm(self.work, self.case.cell, contact, expires_at, &timers::expiry(&own.id));
-            contact.touches.insert(own.id.clone(), Box::new(own.clone()));
-            self.work.say(Output::Touch(own));
+            stand_for(self.work, self.case.cell, contact, theirs, own);
         }
     }
 }
@@ -211,9 +242,9 @@ fn is_refused(enrolment: &Enrolment) -> bool {
     enrolment.ended.as_ref().is_some_and(|(reason, _)| reason.starts_with("not_entered"))
 }
 
-/// How far it is: the index of the next step, or beyond all.
-fn position(enrolment: &Enrolment) -> u32 {
-    enrolment.next.as_ref().map_or(u32::MAX, |next| next.index)
+/// The journey lost its next step: it is neither left nor complete.
+fn is_removed(enrolment: &Enrolment) -> bool {
+    enrolment.ended.as_ref().is_some_and(|(reason, _)| reason == REMOVED)
 }
 
 /// When and how the person left; having every step behind them is not leaving.

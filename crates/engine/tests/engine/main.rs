@@ -13,3 +13,4 @@ mod phones;
 mod support;
 mod tokens;
 mod total;
+mod touches;
