@@ -11,7 +11,7 @@ use touchline_model::time::{Span, Time};
 use touchline_processor::check::{self, judge};
 use touchline_rocks::{EmbeddedLog, NewLog, RocksStore, SharedCache};
 use touchline_tests::copied::{Taking, copy};
-use touchline_tests::load::Load;
+use touchline_tests::load::{CONTACTS, Load};
 use touchline_tests::{Seeded, Server, Start, binary, repository, wait_for};
 
 /// Counted points and how many passages to let go by at most: rarer points get small counts.
@@ -77,10 +77,13 @@ fn kills_lose_nothing_and_repeat_nothing() {
     let log = open(directory.path());
     let report = judge(&log, &acknowledged).expect("readable");
     eprintln!("kills per point: {kills:?}");
-    eprintln!("acknowledged {}, records {}, outputs {}", acknowledged.len(), report.records, report.outputs);
+    let (records, outputs, merges) = (report.records, report.outputs, report.merges);
+    eprintln!("acknowledged {}, records {records}, outputs {outputs}, merges {merges}", acknowledged.len());
     assert_eq!(report.differences, [] as [String; 0]);
     assert_eq!(report.gaps_repaired, 0, "an append is there whole or not at all");
     assert!(report.outputs > 100, "the load has to say something: {}", report.outputs);
+    // Everybody's first identifier of the shop was linked long before the end.
+    assert!(report.merges >= CONTACTS, "contacts have to merge: {}", report.merges);
     live_state_equals_the_replayed(directory.path(), &report.state_hashes);
     the_judge_sees_one_output_removed_or_doubled(&log, &acknowledged);
 }

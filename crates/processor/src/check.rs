@@ -3,8 +3,12 @@
 //! The events of every partition are replayed into an empty store (recorded loopback is read like any
 //! other record, nothing is appended). Then the published topics are compared record by record,
 //! `contacts` by its compacted view, and every acknowledged event id is looked for. What each partition
-//! tells another in its replay has to be what the other accepted, in the same order.
+//! tells another in its replay has to be what the other accepted, in the same order. Of one identifier no event may
+//! arrive at a cell behind a newer one.
 
+mod forwards;
+
+use self::forwards::Forwards;
 use crate::batch;
 use crate::cluster::read_all;
 use crate::error::Error;
@@ -39,6 +43,8 @@ pub struct Report {
     pub outputs: u64,
     /// Contacts compared.
     pub contacts: u64,
+    /// Merges carried out: contacts that became part of another.
+    pub merges: u64,
     /// Loopback records that arrived behind a gap which was repaired by sending again. Embedded there are none; on Kafka
     /// a lane may lose an append.
     pub gaps_repaired: u64,
@@ -149,13 +155,18 @@ struct Loops {
     /// Loopback records behind a gap. On Kafka a lane may lose an append and repair it by sending again, so that a gap
     /// is only worth telling where what was accepted is not what was sent.
     gaps: Vec<String>,
+    forwards: Forwards,
+    /// Events that overtook others.
+    overtaken: Vec<String>,
     /// Loopback records that no partition of ours sent.
     forgeries: Vec<String>,
 }
 
 impl Loops {
     fn compare(mut self, report: &mut Report) {
+        report.merges = self.forwards.merges;
         let mut differences = std::mem::take(&mut self.forgeries);
+        differences.append(&mut self.overtaken);
         let pairs: BTreeSet<_> = self.sent.keys().chain(self.accepted.keys()).copied().collect();
         for pair in pairs {
             let (sent, accepted) = (self.sent.remove(&pair), self.accepted.remove(&pair));
@@ -211,6 +222,9 @@ fn replay(log: &dyn Log, partition: u32, applied: &mut Applied, loops: &mut Loop
             if let Some(source) = noted.accepted_from {
                 let hash = hash_of(stored.key.as_deref(), &stored.headers, &stored.value);
                 loops.accepted.entry((source, partition)).or_default().push(hash);
+                if let Err(overtaken) = loops.forwards.accept(stored) {
+                    loops.overtaken.push(format!("events/{partition}: {overtaken}"));
+                }
             }
             if let Some(reason) = noted.loop_alarm {
                 let alarm = format!("events/{partition}: {} at {}", reason.name(), noted.offset);

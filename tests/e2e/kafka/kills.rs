@@ -103,9 +103,11 @@ fn conclude(finished: Finished, kills: u64) {
     // Transactions: the log itself is right. Without them it is for whoever follows the consumer rule.
     let report =
         if transactional { judge(&fleet.log, &acknowledged).expect("readable") } else { copied(&|_, _, _| {}) };
-    eprintln!("acknowledged {}, records {}, outputs {}", acknowledged.len(), report.records, report.outputs);
+    let (records, outputs, merges) = (report.records, report.outputs, report.merges);
+    eprintln!("acknowledged {}, records {records}, outputs {outputs}, merges {merges}", acknowledged.len());
     assert_eq!(report.differences, [] as [String; 0]);
     assert!(report.outputs > 100, "the load has to say something: {}", report.outputs);
+    assert!(report.merges >= CONTACTS, "contacts have to merge: {}", report.merges);
 
     live_state_equals_the_replayed(&fleet, &stores, &report);
     query_shows_everybody(&fleet);
