@@ -3,9 +3,10 @@
 
 use serde_json::{Value, json};
 use std::path::Path;
+use std::process::Command;
 use touchline_channels::account::{Secret, Wecom, Youzan};
 use touchline_channels::{wecom, youzan};
-use touchline_tests::{Server, Start, get, post, repository};
+use touchline_tests::{Server, Start, binary, get, post, repository};
 
 const TENANT: &str = "school";
 const CORP: &str = "wwSchool01";
@@ -61,6 +62,7 @@ fn another_playbook_on_other_payloads_in_another_order() {
     let server = Server::start(&directory.path().join("data"), &Start::with(&start)).expect("starts");
     let playbook = repository("tests/playbooks/second.yaml");
     server.json(TENANT, &["playbook", "activate", playbook.to_str().expect("text")]);
+    a_refused_activation_has_shown_what_it_would_change(&server, directory.path());
 
     // The question comes before the callback that adds the contact. 2026-05-10T20:00:00+08:00 in milliseconds.
     says(&server, "s-1", 1_778_414_400_000, "请问一节课多少？");
@@ -124,6 +126,23 @@ fn another_playbook_on_other_payloads_in_another_order() {
     assert_eq!(contact["identities"].as_array().expect("a list").len(), 2);
     assert_eq!(server.json(TENANT, &["dead-letters"]), [] as [Value; 0]);
     assert!(server.stop().success());
+}
+
+fn a_refused_activation_has_shown_what_it_would_change(server: &Server, directory: &Path) {
+    let file = directory.join("more.yaml");
+    let yaml = "playbook: more\ntag_groups: [{id: 回访, tags: [已约]}]\nrules:\n  - {id: night, trigger: chat.message, do: [{task: 回访}]}\n";
+    std::fs::write(&file, yaml).expect("writable");
+    let ran = Command::new(binary())
+        .args(["--server", &server.grpc, "--tenant", TENANT, "playbook", "activate", "--expect", "7"])
+        .arg(&file)
+        .output()
+        .expect("the binary runs");
+    assert!(!ran.status.success(), "bundle 7 is not in force");
+    let shown = String::from_utf8(ran.stdout).expect("text");
+    for line in ["added    group 回访", "added    rule more/night"] {
+        assert!(shown.lines().any(|shown| shown.starts_with(line)), "{line}\n{shown}");
+    }
+    assert!(!shown.contains("is in force"), "{shown}");
 }
 
 #[test]

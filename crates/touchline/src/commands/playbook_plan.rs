@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use tonic::transport::Channel;
 use touchline_model::command::{Migration, PlaybookSource, TagRef, replaced};
 use touchline_playbook::bundle::Bundle;
+use touchline_playbook::diagnostic::Diagnostic;
 use touchline_playbook::diff::{Change, Difference};
 use touchline_playbook::{compile, diagnostic, diff};
 use touchline_proto::v1::playbook_service_client::PlaybookServiceClient;
@@ -35,6 +36,8 @@ struct Plan {
     differences: Vec<(Difference, Option<u64>)>,
     /// Tags that go, and how many carry each.
     orphans: Vec<(TagRef, Option<u64>)>,
+    /// What the compiler warns of.
+    warnings: Vec<Diagnostic>,
 }
 
 impl Plan {
@@ -46,9 +49,10 @@ impl Plan {
         after: &[PlaybookSource],
     ) -> anyhow::Result<Self> {
         let compiled = |sources: &[PlaybookSource]| {
-            compile::compile(sources, 0).map_err(|found| anyhow::anyhow!("{}", diagnostic::render(&found)))
+            let compiled = compile::compile_with_warnings(sources, 0);
+            compiled.map_err(|found| anyhow::anyhow!("{}", diagnostic::render(&found)))
         };
-        let (old, new) = (compiled(now)?, compiled(after)?);
+        let ((old, _), (new, warnings)) = (compiled(now)?, compiled(after)?);
         let (mut differences, mut orphans) = (Vec::new(), Vec::new());
         for one in diff::between(&old, &new) {
             let concerned = match (concerning(&old, &one), channel) {
@@ -64,10 +68,16 @@ impl Plan {
             };
             orphans.push((tag, carried));
         }
-        Ok(Self { differences, orphans })
+        Ok(Self { differences, orphans, warnings })
     }
 
     fn print(&self) {
+        if !self.warnings.is_empty() {
+            print_line(diagnostic::render(&self.warnings));
+        }
+        if self.differences.is_empty() {
+            print_line("nothing changes");
+        }
         for (one, concerned) in &self.differences {
             let concerned = concerned.map(|count| format!("  ({count} contacts)")).unwrap_or_default();
             print_line(format!("{:<8} {} {}{concerned}", one.change.name(), one.what, one.id));
@@ -126,9 +136,6 @@ pub(crate) async fn diff(
         print_json(&json!({"differences": differences, "orphans": orphans}));
         return Ok(());
     }
-    if plan.differences.is_empty() {
-        print_line("nothing changes");
-    }
     plan.print();
     for (tag, carried) in &plan.orphans {
         match carried {
@@ -140,7 +147,7 @@ pub(crate) async fn diff(
     Ok(())
 }
 
-/// Shows what changes and puts it in force. A tag that somebody carries only goes where `migrate` says what becomes of
+/// Shows what changes, then puts it in force. A tag that somebody carries only goes where `migrate` says what becomes of
 /// it; what nobody carries is taken off whoever should get it in this moment.
 pub(crate) async fn activate(
     server: &Server,
@@ -152,6 +159,10 @@ pub(crate) async fn activate(
     let channel = server.connect().await?;
     let (now, bundle) = in_force(server, &channel).await?;
     let plan = Plan::new(server, Some(&channel), &now, &replaced(&now, &sources, &remove)).await?;
+    if !server.json {
+        // Before anything is asked for: it says what a refusal is about, too.
+        plan.print();
+    }
     let unnamed: Vec<&(TagRef, Option<u64>)> =
         plan.orphans.iter().filter(|(tag, _)| !migrate.iter().any(|one| one.from == *tag)).collect();
     let carried: Vec<String> = unnamed
@@ -184,7 +195,6 @@ pub(crate) async fn activate(
         print_json(&json!({"bundle": answer.bundle, "differences": differences, "diagnostics": diagnostics}));
         return Ok(());
     }
-    plan.print();
     for one in &migrate {
         let to = one.to.as_ref().map_or_else(|| NONE.to_owned(), ToString::to_string);
         print_line(format!("migrated {} to {to}", one.from));
