@@ -13,7 +13,7 @@ use touchline_model::event::Event;
 use touchline_model::id::{IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
 use touchline_model::output::{
-    Cause, DeadLetter, DeadReason, Hit, Identity, Joined, Numbered, Output, TagChange, TouchState,
+    Cause, Contact, DeadLetter, DeadReason, Hit, Identity, Joined, Numbered, Output, TagChange, TouchState,
 };
 use touchline_model::record::{Evidence, Input, Loop, LoopBody};
 use touchline_model::time::Time;
@@ -385,6 +385,37 @@ async fn a_timeline_lists_events_once_with_what_followed() {
             ("chat.message", "chat.message over wecom_archive"),
         ]
     );
+}
+
+#[tokio::test]
+async fn after_a_merge_one_timeline_has_both_histories_under_either_name() {
+    let world = World::new().await;
+    let at = |name: &str| Position { partition: partition(name), offset: 0 };
+    let mine = vec![change("a", "商机", Some("初步沟通"), None, cause(at("a")))];
+    let theirs = vec![
+        change("native", "兴趣", Some("奶粉"), None, cause(at("native"))),
+        touch("native", "p1", TouchState::Cancelled),
+    ];
+    let mut a = contact("a", 1, &[("商机/初步沟通", 0), ("兴趣/奶粉", 0)]);
+    a.identities.push(Identity::own(id("native")));
+    let merged = Contact { merged_into: Some(key("a")), ..contact("native", 1, &[]) };
+    // Both partitions publish once, whether or not they are the same.
+    let of = |number: u32| {
+        let both = [("a", mine.clone(), a.clone()), ("native", theirs.clone(), merged.clone())];
+        both.into_iter().filter(move |(name, ..)| partition(name) == number)
+    };
+    for number in 0..PARTITIONS {
+        let outputs = of(number).flat_map(|(_, outputs, _)| outputs).collect();
+        world.publish(number, outputs, of(number).map(|(.., contact)| contact).collect());
+    }
+    let mut client = ContactServiceClient::new(world.channel.clone());
+    for asked in ["a", "native"] {
+        let request = v1::ListTimelineRequest { name: name(asked), read: full(), ..Default::default() };
+        let entries = client.list_timeline(request).await.unwrap().into_inner().entries;
+        let mut said: Vec<_> = entries.iter().map(|entry| entry.summary.as_str()).collect();
+        said.sort_unstable();
+        assert_eq!(said, ["sop/p1: dm 报价说明 cancelled", "兴趣: + 奶粉", "商机: + 初步沟通"], "asked for {asked}");
+    }
 }
 
 #[tokio::test]
