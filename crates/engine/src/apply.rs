@@ -488,6 +488,7 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
             parting::receive(work, target, (**snapshot).clone(), *origin)
         }
         LoopBody::Release { target, from } => links::release(work, target, from),
+        LoopBody::Again { target, from } => links::again(work, target, from),
         LoopBody::Activation { number, tenant, sources, migrations } => {
             activation::put_in_force(work, *number, tenant, sources, migrations);
             Ok(())

@@ -67,10 +67,20 @@ pub fn result(tenant: &str, request_id: &str) -> Vec<u8> {
     format!("r|{}|{tenant}|{request_id}", tenant.len()).into_bytes()
 }
 
-/// `n|key|other`: the cell has told `other` that they may be the same person, on this evidence. Beside the hot
-/// value, because a good customer names thousands of orders.
+/// `n|key|other`: the cell has told `other` that they may be the same person: on which evidence, and how often.
+/// Beside the hot value, because a good customer names thousands of orders.
 pub fn told(key: &CellKey, other: &CellKey) -> Vec<u8> {
     format!("n|{key}|{other}").into_bytes()
+}
+
+/// `a|key|other`: `other` has named the cell, which was a forward.
+pub fn asker(key: &CellKey, other: &CellKey) -> Vec<u8> {
+    format!("a|{key}|{other}").into_bytes()
+}
+
+/// The first of these keys of a cell, and the first key behind them.
+pub fn askers(key: &CellKey) -> (Vec<u8>, Vec<u8>) {
+    (format!("a|{key}|").into_bytes(), format!("a|{key}}}").into_bytes())
 }
 
 /// `h|key|n`: the n-th event that waits for the buyer of the order.

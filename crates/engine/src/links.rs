@@ -12,6 +12,7 @@ use crate::orders;
 use crate::overlay::ViewError;
 use crate::parting;
 use crate::work::Work;
+use serde::{Deserialize, Serialize};
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
@@ -32,7 +33,19 @@ pub(crate) struct Link {
 /// Identifiers joined to one contact: more than any person has, fewer than would crowd its record.
 const IDENTITIES_MAX: usize = 256;
 
-/// First sight of a further identifier: its cell is told, once per evidence.
+/// Cells a forward remembers that have named it: more than share anything but a mistake.
+const ASKERS_MAX: usize = 64;
+
+/// What a cell has told another, and how often it was to tell it while the two were not one.
+#[derive(Serialize, Deserialize)]
+struct Told {
+    evidence: Evidence,
+    named: u32,
+}
+
+/// An event names a further identifier: its cell is told at first sight, on better evidence, and whenever that is all
+/// the event says. What was refused may hold later: it is told again at once when the other was parted ([`again`]), and
+/// otherwise, since nobody says when, less and less often.
 pub(crate) fn on_event(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
@@ -49,15 +62,21 @@ pub(crate) fn on_event(
             orders::tell(work, cell, event, (target, origin))?;
             continue;
         }
-        if target == *cell || !id.kind.is_contact() {
+        if target == *cell || !id.kind.is_contact() || contact.identities.iter().any(|known| known.id == *id) {
             continue;
         }
         let evidence = said.unwrap_or_else(|| evidence_of(id.kind).min(evidence_of(cell.kind())));
-        let told: Option<Evidence> = work.get(&keys::told(cell, &target))?;
-        if told.is_some_and(|told| told >= evidence) {
+        let key = keys::told(cell, &target);
+        let told: Option<Told> = work.get(&key)?;
+        let named = told.as_ref().map_or(0, |told| told.named).saturating_add(1);
+        let is_new = told.as_ref().is_none_or(|told| told.evidence < evidence);
+        let best = told.map_or(evidence, |told| told.evidence.max(evidence));
+        work.put(key, &Told { evidence: best, named });
+        // Weak evidence joins nobody, however often.
+        let is_again = evidence > Evidence::Weak && (said.is_some() || is_due(named));
+        if !is_new && !is_again {
             continue;
         }
-        work.put(keys::told(cell, &target), &evidence);
         if evidence == Evidence::Weak {
             work.dead_link(DeadReason::LinkWeak, format!("{} evidence does not merge", evidence.name()), cell, &target);
             continue;
@@ -84,12 +103,23 @@ pub(crate) fn by_hand(
     };
     if let (None, Some(Cell::Contact(contact))) = (&refused, &found) {
         let (target, evidence) = (CellKey::of(&cell.tenant(), identifier), Evidence::Manual);
-        work.put(keys::told(cell, &target), &evidence);
+        remember_told(work, cell, &target, evidence);
         let (exclusive, origin) = (contact.exclusive(cell), work.position);
         work.tell(LoopBody::Link { target, from: cell.clone(), exclusive, evidence, origin });
     }
     work.keep(cell, found);
     Ok(refused.map_or(Ok(()), Err))
+}
+
+/// The cell need not tell `target` any more what it is told of it by others.
+pub(crate) fn remember_told(work: &mut Work<'_, '_>, cell: &CellKey, target: &CellKey, evidence: Evidence) {
+    work.put(keys::told(cell, target), &Told { evidence, named: 1 });
+}
+
+/// Whether what was told in vain is told again when it comes up for the `named`-th time: the first, second, fourth,
+/// eighth time, so that a family's shared phone in every event is a handful of refusals and not one for each.
+pub(crate) const fn is_due(named: u32) -> bool {
+    named.is_power_of_two()
 }
 
 /// How well two identifiers in one payload of a channel are known to be one person.
@@ -105,7 +135,9 @@ pub(crate) fn link(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewError>
     if link.target.kind() == IdKind::Order {
         return orders::claimed(work, link);
     }
-    let Some(contact) = resident(work, &link, pass_link)? else { return Ok(()) };
+    let Some(contact) = resident(work, &link, pass_link)? else {
+        return remember_asker(work, &link.target, &link.from);
+    };
     if link.from == link.target || refused(work, &contact, &link) {
         return Ok(());
     }
@@ -115,6 +147,41 @@ pub(crate) fn link(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewError>
         work.tell(LoopBody::Link { target: from, from: target, exclusive, evidence, origin });
     } else {
         work.tell(LoopBody::Ask { target: from, from: target, exclusive, evidence, origin });
+    }
+    Ok(())
+}
+
+/// A forward that becomes a contact again tells who named it.
+fn remember_asker(work: &mut Work<'_, '_>, cell: &CellKey, from: &CellKey) -> Result<(), ViewError> {
+    let (first, end) = keys::askers(cell);
+    if work.scan_keys(&first, &end, ASKERS_MAX)?.len() < ASKERS_MAX {
+        work.put(keys::asker(cell, from), from);
+    }
+    Ok(())
+}
+
+/// The cell is no forward any more, or one to a cell that is none: who named it may ask again.
+pub(crate) fn parted(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), ViewError> {
+    let (first, end) = keys::askers(cell);
+    for key in work.scan_keys(&first, &end, ASKERS_MAX)? {
+        let asker: Option<CellKey> = work.get(&key)?;
+        work.delete(key);
+        if let Some(target) = asker {
+            work.tell(LoopBody::Again { target, from: cell.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// `from` has been parted from whom it was part of; so has a cell that hears it of itself.
+pub(crate) fn again(work: &mut Work<'_, '_>, cell: &CellKey, from: &CellKey) -> Result<(), ViewError> {
+    if cell == from {
+        return parted(work, cell);
+    }
+    let key = keys::told(cell, from);
+    let told: Option<Told> = if from.kind().is_contact() { work.get(&key)? } else { None };
+    if told.is_some() {
+        work.delete(key);
     }
     Ok(())
 }

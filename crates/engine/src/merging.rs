@@ -11,7 +11,7 @@ use crate::keys;
 use crate::overlay::ViewError;
 use crate::rules::{self, Case};
 use crate::work::{InForce, Work};
-use crate::{journeys, observed, reaction, waits};
+use crate::{journeys, links, observed, reaction, waits};
 use std::sync::Arc;
 use touchline_model::id::{CellKey, IdKey, Position};
 use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
@@ -128,7 +128,7 @@ pub(crate) fn import(
     let own = Identity { id: from.id(), evidence, joined: Some(joined) };
     for mut identity in std::iter::once(own).chain(identities) {
         identity.evidence = identity.evidence.min(evidence);
-        work.put(keys::told(cell, &CellKey::of(&cell.tenant(), &identity.id)), &identity.evidence);
+        links::remember_told(work, cell, &CellKey::of(&cell.tenant(), &identity.id), identity.evidence);
         contact.add_identity(identity);
     }
     // Whom either is apart from; but what was parted and is joined again is not.

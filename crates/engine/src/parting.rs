@@ -13,6 +13,7 @@
 use crate::cell::{Cell, Contact, Promise};
 use crate::commands::{Refusal, refusal};
 use crate::keys;
+use crate::links;
 use crate::merging;
 use crate::overlay::ViewError;
 use crate::reaction;
@@ -236,6 +237,7 @@ pub(crate) fn receive(
         concluded: _,
     } = snapshot;
     contact.seen = seen;
+    let going: Vec<CellKey> = identities.iter().map(|known| CellKey::of(&target.tenant(), &known.id)).collect();
     contact.identities = identities;
     contact.apart = apart;
     contact.past.observed = past.observed;
@@ -246,6 +248,11 @@ pub(crate) fn receive(
     // It may come from where the bundle was not in force yet, or have been passed by as a forward.
     reaction::settle(work, target, &mut contact, &in_force, work.clock)?;
     work.put_contact(target, contact);
+    // Of whom it was part stood in the way of others, perhaps.
+    links::parted(work, target)?;
+    for cell in going {
+        work.tell(LoopBody::Again { from: cell.clone(), target: cell });
+    }
     Ok(())
 }
 

@@ -7,6 +7,7 @@
 use crate::cell::{Cell, Contact};
 use crate::commands::{Refusal, refusal};
 use crate::keys;
+use crate::links;
 use crate::overlay::ViewError;
 use crate::work::Work;
 use touchline_model::event::Event;
@@ -36,7 +37,8 @@ pub(crate) fn mint(
     Ok(Ok(()))
 }
 
-/// An event that carries a token: the token is told who brings it, once.
+/// An event that carries a token: the token is told who brings it. Who adds or joins does so on purpose and may bring
+/// again what was refused; a link is opened often, and told less and less often.
 pub(crate) fn on_event(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
@@ -53,9 +55,10 @@ pub(crate) fn on_event(
     // The identifier that brought it, not the contact it is part of by now: brought twice it is the same one.
     let from = event.key();
     let key = keys::told(&from, &target);
-    let told: Option<()> = work.get(&key)?;
-    if told.is_none() {
-        work.put(key, &());
+    let told: Option<u32> = work.get(&key)?;
+    let brought = told.unwrap_or_default().saturating_add(1);
+    work.put(key, &brought);
+    if event.kind != Kind::ContentClicked || links::is_due(brought) {
         let exclusive = contact.exclusive(cell);
         work.tell(LoopBody::Redeem { target, from, exclusive, at, origin });
     }
@@ -73,10 +76,8 @@ pub(crate) fn redeem(
     let found = work.cell(token)?;
     let refused = match &found {
         Some(Cell::Token { used_by: Some(other), .. }) if other != from => Some("it was used by somebody else"),
-        Some(Cell::Token { used_by: Some(_), .. }) => {
-            work.keep(token, found);
-            return Ok(());
-        }
+        // What it proved still holds: said again, for it may have been refused.
+        Some(Cell::Token { used_by: Some(_), .. }) => None,
         Some(Cell::Token { expires_at, .. }) if at > *expires_at => Some("it has expired"),
         Some(Cell::Token { .. }) => None,
         _ => Some("there is no such token"),

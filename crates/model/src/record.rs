@@ -187,6 +187,13 @@ pub enum LoopBody {
         /// The cell that went elsewhere.
         from: CellKey,
     },
+    /// `from` has been parted: what the target said of it may be said again.
+    Again {
+        /// Who has named it; or `from` itself, where it was parted with the cell that it is a forward to.
+        target: CellKey,
+        /// Who was parted.
+        from: CellKey,
+    },
     /// Bundle `number` of `tenant` is in force from here on.
     Activation {
         /// Global and dense.
@@ -221,6 +228,7 @@ impl LoopBody {
             | Self::Bought { target, .. }
             | Self::Member { target, .. }
             | Self::Redeem { target, .. }
+            | Self::Again { target, .. }
             | Self::Release { target, .. } => Some(target),
             Self::Activation { .. } | Self::Directory { .. } => None,
         }
@@ -240,6 +248,7 @@ impl LoopBody {
             Self::Member { .. } => "member",
             Self::Redeem { .. } => "redeem",
             Self::Release { .. } => "release",
+            Self::Again { .. } => "again",
             Self::Activation { .. } => "activation",
             Self::Directory { .. } => "directory",
         }

@@ -175,7 +175,8 @@ fn cut_rest(input: &mut Input) {
         LoopBody::ForwardCommand { .. }
         | LoopBody::Activation { .. }
         | LoopBody::Directory { .. }
-        | LoopBody::Release { .. } => {}
+        | LoopBody::Release { .. }
+        | LoopBody::Again { .. } => {}
         // Lines are those of an event that fits a record.
         LoopBody::Bought { .. } | LoopBody::Member { .. } => {}
     }

@@ -270,6 +270,9 @@ fn loop_to(told: &Loop) -> v1::Loop {
         LoopBody::Release { target, from } => {
             LoopWire::Release(v1::Release { target: target.to_string(), from: from.to_string() })
         }
+        LoopBody::Again { target, from } => {
+            LoopWire::Again(v1::Again { target: target.to_string(), from: from.to_string() })
+        }
         LoopBody::Directory { tenant, yaml } => {
             LoopWire::Directory(v1::Directory { tenant: tenant.clone(), yaml: yaml.clone() })
         }
@@ -368,6 +371,9 @@ fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
         },
         LoopWire::Release(body) => {
             LoopBody::Release { target: key_in("target", &body.target)?, from: key_in("from", &body.from)? }
+        }
+        LoopWire::Again(body) => {
+            LoopBody::Again { target: key_in("target", &body.target)?, from: key_in("from", &body.from)? }
         }
         LoopWire::Directory(body) => {
             check_tenant(&body.tenant)?;

@@ -525,6 +525,7 @@ fn loops() -> Vec<Loop> {
         LoopBody::Redeem { target: key(), from: key(), exclusive: exclusive.clone(), at: NOW, origin },
         LoopBody::Part { target: t7, from: f7, snapshot: Box::new(snapshot(e7)), origin },
         LoopBody::Release { target: t6, from: f6 },
+        LoopBody::Again { target: key(), from: key() },
         LoopBody::Directory { tenant: "acme".to_owned(), yaml: "kind: directory\n".to_owned() },
         LoopBody::Activation { number: 2, tenant: "acme".to_owned(), sources, migrations: migrations() },
     ];

@@ -1,6 +1,7 @@
 //! The engine over maps: no log, no store, no processor.
 
 mod activation;
+mod asking;
 mod clocks;
 mod corners;
 mod groups;

@@ -203,6 +203,7 @@ fn any_loop() -> impl Strategy<Value = Loop> {
             joined: came.then_some(at)
         }),
         (contact(), contact()).prop_map(|(target, from)| LoopBody::Release { target, from }),
+        (contact(), contact()).prop_map(|(target, from)| LoopBody::Again { target, from }),
     ];
     (0..5u32, 1..4u64, moment(), body).prop_map(move |(source, sequence, clock, body)| Loop {
         source,

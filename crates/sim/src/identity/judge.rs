@@ -167,6 +167,10 @@ impl World {
                 used = Some((offset, from.clone()));
                 continue;
             }
+            // Whoever used it may say so again.
+            if used.as_ref().is_some_and(|(_, by)| by == from) {
+                continue;
+            }
             let mut told = self.lanes.iter().filter(|((source, _), _)| *source == partition);
             if told.any(|(_, lane)| lane.sent.iter().any(|told| told.origin.offset == offset)) {
                 return Err(format!("token {token} was brought by {from} in vain and led to a link"));
