@@ -5,8 +5,9 @@
 //!   command ─▶ partition 0: compiles, refuses, numbers ─▶ loops the bundle to all ─▶ in force from that record on
 //!                                   every record after it brings SETTLED_PER_RECORD more contacts under it
 //! ```
-//! A contact that has something to do before its turn comes under it by itself ([`reaction::settle`]). Nothing is
-//! triggered by what already holds.
+//! A contact that has something to do before its turn comes under it by itself ([`settle_first`]). However late that is,
+//! it is as if it had been at the moment of the activation: nothing is triggered by what already held then, and what time
+//! alone has changed since happens in its turn.
 
 use crate::cell::{Cell, Contact};
 use crate::commands::{Refusal, refusal};
@@ -21,6 +22,7 @@ use touchline_model::command::{MIGRATIONS_BYTES_MAX, Migration, PlaybookSource, 
 use touchline_model::id::CellKey;
 use touchline_model::output::DeadReason;
 use touchline_model::record::LoopBody;
+use touchline_model::time::Time;
 use touchline_playbook::bundle::Bundle;
 use touchline_playbook::compile::compile_shared;
 use touchline_playbook::diff;
@@ -37,6 +39,37 @@ pub(crate) struct Stored {
     pub(crate) number: u64,
     pub(crate) sources: Vec<PlaybookSource>,
     pub(crate) migrations: Vec<Migration>,
+}
+
+/// A bundle in force in this partition, as the store keeps it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Activated {
+    pub(crate) stored: Stored,
+    pub(crate) since: Since,
+}
+
+/// Since when a bundle is in force in this partition, by its clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Since {
+    /// The bundle itself.
+    pub(crate) at: Time,
+    /// What is waited for, by the key of the wait: the first of the bundles that have had it without a gap, and since when.
+    waits: BTreeMap<u64, (u64, Time)>,
+}
+
+impl Since {
+    /// A bundle that comes into force at `at`, in the place of another.
+    fn new(bundle: &Bundle, at: Time, before: &Self) -> Self {
+        let since = |key: &u64| (*key, before.waits.get(key).copied().unwrap_or((bundle.number, at)));
+        Self { at, waits: bundle.waits.keys().map(since).collect() }
+    }
+
+    /// What is over at this moment is no news to a contact that was last settled by the bundle `settled`.
+    pub(crate) fn of_wait(&self, key: u64, settled: u64) -> Time {
+        // Bundles may have come and gone between its own and the one that it comes under.
+        let began = self.waits.get(&key).filter(|(number, _)| *number > settled);
+        began.map_or(self.at, |(_, at)| *at)
+    }
 }
 
 /// What partition 0 has assigned, ahead of what has come back through the loop.
@@ -160,10 +193,13 @@ pub(crate) fn put_in_force(
     match compile_shared(sources, number) {
         Ok(bundle) => {
             let stored = Stored { number, sources: sources.to_vec(), migrations: migrations.to_vec() };
-            work.put(keys::bundle(tenant), &stored);
+            let before = work.in_force(tenant).map(|in_force| in_force.since).unwrap_or_default();
+            let since = Since::new(&bundle, work.clock, &before);
+            let activated = Activated { stored, since };
+            work.put(keys::bundle(tenant), &activated);
             work.meta.bundle = number;
             begin_settling(work, tenant);
-            work.activated = Some((bundle, Arc::new(Migrations::new(migrations))));
+            work.activated = Some((bundle, Arc::new(Migrations::new(migrations)), Arc::new(activated.since)));
         }
         // Partition 0 compiled it before it was numbered; a binary that cannot is too old for this log.
         Err(_) => work.dead(DeadReason::NotYet, format!("bundle {number} does not compile in this version")),
@@ -193,16 +229,30 @@ pub(crate) fn settle_some(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
     Ok(())
 }
 
+/// The cell that a record or a timer is about, as [`Work::cell`]; a contact comes under the bundle in force first, so that
+/// what time has changed since the activation comes before the record.
+pub(crate) fn settle_first(work: &mut Work<'_, '_>, key: &CellKey) -> Result<Option<Cell>, ViewError> {
+    let found = work.cell(key)?;
+    match (&found, work.in_force(&key.tenant())) {
+        (Some(Cell::Contact(contact)), Some(in_force)) if contact.settled != in_force.number() => {
+            work.keep(key, found);
+            settle_one(work, key, &in_force)?;
+            work.cell(key)
+        }
+        _ => Ok(found),
+    }
+}
+
 fn settle_one(work: &mut Work<'_, '_>, key: &CellKey, in_force: &InForce) -> Result<(), ViewError> {
     let before = match work.cell(key)? {
-        Some(Cell::Contact(contact)) if contact.settled != (in_force.bundle.number, in_force.listed) => contact,
+        Some(Cell::Contact(contact)) if contact.settled != in_force.number() => contact,
         other => {
             work.keep(key, other);
             return Ok(());
         }
     };
     let mut after = before.clone();
-    reaction::settle(work, key, &mut after, in_force, work.clock)?;
+    reaction::settle(work, key, &mut after, in_force);
     let is_same = *before == Contact { settled: before.settled, ..(*after).clone() };
     // Whoever reads contacts need not hear that nothing about this one has changed.
     if is_same {

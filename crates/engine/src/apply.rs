@@ -1,6 +1,6 @@
 //! One record in, effects out: clock, ownership, dedupe, timers, then the cell it addresses.
 
-use crate::activation::{self, Migrations, Stored};
+use crate::activation::{self, Activated, Migrations, Stored};
 use crate::cell::{self, Cell, Contact};
 use crate::commands;
 use crate::links::{self, Link};
@@ -83,10 +83,10 @@ impl Engine {
         let mut tenants = Tenants::default();
         for (key, bytes) in view.scan(keys::BUNDLES, keys::BUNDLES_END, usize::MAX)? {
             let tenant = String::from_utf8_lossy(&key[keys::BUNDLES.len()..]).into_owned();
-            let Stored { number, sources, migrations } = cell::decode(&bytes)?;
+            let Activated { stored: Stored { number, sources, migrations }, since } = cell::decode(&bytes)?;
             let bundle = compile_shared(&sources, number)
                 .map_err(|_| ViewError(format!("bundle {number} in force does not compile in this version")))?;
-            tenants.bundles.insert(tenant, (bundle, Arc::new(Migrations::new(&migrations))));
+            tenants.bundles.insert(tenant, (bundle, Arc::new(Migrations::new(&migrations)), Arc::new(since)));
         }
         for (_, bytes) in view.scan(keys::ENTRIES, keys::ENTRIES_END, usize::MAX)? {
             let (tenant, entry): (String, Entry) = cell::decode(&bytes)?;
@@ -106,7 +106,7 @@ impl Engine {
 
     /// The bundle in force for a tenant.
     pub fn bundle(&self, tenant: &str) -> Option<&Bundle> {
-        self.tenants.bundles.get(tenant).map(|(bundle, _)| bundle.as_ref())
+        self.tenants.bundles.get(tenant).map(|(bundle, ..)| bundle.as_ref())
     }
 
     /// The public record of the contact at `key`: see [`crate::public_contact`]. `view` must hold everything applied.
@@ -314,7 +314,7 @@ fn apply_event(
 ) -> Result<(), ViewError> {
     let in_force = work.in_force(&event.tenant);
     if let Some(in_force) = &in_force {
-        reaction::settle(work, cell, &mut contact, in_force, work.clock)?;
+        reaction::settle(work, cell, &mut contact, in_force);
     }
     learn(&mut contact, event, at);
     match event.kind {

@@ -69,17 +69,10 @@ fn on_contact(work: &mut Work<'_, '_>, cell: &CellKey, command: &Command) -> Res
         return Ok(Err(refusal("no_bundle", "no playbook is active for this tenant", "")));
     };
     let bundle = &in_force.bundle;
-    let settled = contact.settled;
-    reaction::settle(work, cell, &mut contact, &in_force, work.clock)?;
     let changes = match tag_changes(bundle, &contact, &command.body) {
         Ok(changes) => changes,
         Err(refusal) => {
-            // What came of the bundle has been said, and stays.
-            if contact.settled == settled {
-                work.keep(cell, Some(Cell::Contact(contact)));
-            } else {
-                work.put_contact(cell, contact);
-            }
+            work.keep(cell, Some(Cell::Contact(contact)));
             return Ok(Err(refusal));
         }
     };

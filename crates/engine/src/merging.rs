@@ -99,7 +99,7 @@ pub(crate) fn import(
     origin: Position,
 ) -> Result<(), ViewError> {
     let in_force = in_force(work, cell);
-    reaction::settle(work, cell, contact, &in_force, work.clock)?;
+    reaction::settle(work, cell, contact, &in_force);
     let Snapshot {
         seen,
         identities,
@@ -167,6 +167,7 @@ pub(crate) fn in_force(work: &Work<'_, '_>, cell: &CellKey) -> InForce {
     work.in_force(&cell.tenant()).unwrap_or_else(|| InForce {
         bundle: compile_shared(&[], 0).expect("a bundle without playbooks compiles"),
         migrations: Arc::default(),
+        since: Arc::default(),
         directory: work.directory(&cell.tenant()),
         listed: work.listed_at(&cell.tenant()),
     })

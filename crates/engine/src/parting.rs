@@ -120,7 +120,6 @@ fn part(
     (origin, said): (Position, impl FnOnce(Cause) -> Cause),
 ) -> Result<(), ViewError> {
     let in_force = merging::in_force(work, cell);
-    reaction::settle(work, cell, contact, &in_force, work.clock)?;
     let gone = subtree(cell, contact, identifier);
     let snapshot = Box::new(split(work, cell, contact, identifier, &gone)?);
     let lost: Vec<TagRef> = snapshot.tags.iter().map(|tag| TagRef::new(&tag.group, &tag.tag)).collect();
@@ -246,7 +245,7 @@ pub(crate) fn receive(
     let case = merging::case(work, target, &in_force, (CAUSE, origin));
     rules::merge(work, &case, &mut contact, tags);
     // It may come from where the bundle was not in force yet, or have been passed by as a forward.
-    reaction::settle(work, target, &mut contact, &in_force, work.clock)?;
+    reaction::settle(work, target, &mut contact, &in_force);
     work.put_contact(target, contact);
     // Of whom it was part stood in the way of others, perhaps.
     links::parted(work, target)?;

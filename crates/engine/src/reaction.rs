@@ -31,18 +31,16 @@ const PROFILE_BYTES_MAX: usize = 1_024;
 
 /// Brings a contact under the bundle in force, before its first record under it: segments it is in, silences that run.
 /// So does a change of the directory, for segments by kinds of groups and products.
-/// Nothing is triggered by what already holds at `as_of`: the clock, or just before the moment of a timer that is firing.
-pub(crate) fn settle(
-    work: &mut Work<'_, '_>,
-    cell: &CellKey,
-    contact: &mut Contact,
-    in_force: &InForce,
-    as_of: Time,
-) -> Result<(), ViewError> {
-    let known = std::mem::replace(&mut contact.settled, (in_force.bundle.number, in_force.listed));
+/// Nothing is triggered by what already held when the bundle came into force (for a change of the directory: by what holds
+/// now), nor before what time has changed and is still to be said. What time has changed since is left to timers.
+pub(crate) fn settle(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact, in_force: &InForce) {
+    let known = std::mem::replace(&mut contact.settled, in_force.number());
     if known == contact.settled {
-        return Ok(());
+        return;
     }
+    let is_new = known.0 != contact.settled.0;
+    let as_of = if is_new { work.clock.min(in_force.since.at) } else { work.clock };
+    let as_of = contact.timers.first().map_or(as_of, |(due, _)| as_of.min(Time(due.0.saturating_sub(1))));
     let cause = work.cause("activation", work.position, in_force.bundle.number);
     let case = Case::new(cell, in_force, as_of, cause);
     activation::migrate(work, &case, contact);
@@ -52,10 +50,9 @@ pub(crate) fn settle(
     if contact.seen.is_some() {
         segments::refresh(work, &case, contact);
     }
-    if known.0 != contact.settled.0 {
-        waits::settle(work, &case, contact);
+    if is_new {
+        waits::settle(work, &case, contact, |key| in_force.since.of_wait(key, known.0));
     }
-    Ok(())
 }
 
 /// An event of the contact.

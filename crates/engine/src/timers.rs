@@ -7,7 +7,7 @@
 use crate::cell::{Cell, Contact};
 use crate::overlay::ViewError;
 use crate::work::Work;
-use crate::{TIMERS_PER_RECORD_MAX, groups, journeys, keys, orders, reaction, touches};
+use crate::{TIMERS_PER_RECORD_MAX, activation, groups, journeys, keys, orders, reaction, touches};
 use touchline_model::id::CellKey;
 use touchline_model::time::{Span, Time};
 
@@ -56,27 +56,39 @@ const OWN_TIMERS_MAX: usize = 10_000;
 
 /// Fires what is due of one contact, until nothing is: nobody's event overtakes their own timer.
 pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), ViewError> {
-    let mut contact = match work.cell(cell)? {
+    let mut contact = match activation::settle_first(work, cell)? {
         Some(Cell::Contact(contact)) => contact,
         other => {
             work.keep(cell, other);
             return Ok(());
         }
     };
-    let mut fired = false;
-    for _ in 0..OWN_TIMERS_MAX {
-        let Some((due, name)) = contact.timers.first().filter(|(due, _)| *due <= work.clock).cloned() else { break };
-        contact.timers.remove(0);
-        work.delete(keys::timer(due, cell, &name));
-        fire(work, cell, &mut contact, due, &name)?;
-        fired = true;
-    }
-    if fired {
+    let clock = work.clock;
+    if fire_while(work, cell, &mut contact, |(due, _)| *due <= clock)? {
         work.put_contact(cell, contact);
     } else {
         work.keep(cell, Some(Cell::Contact(contact)));
     }
     Ok(())
+}
+
+/// Fires a contact's timers in their order, each after what firing the ones before it has armed, as long as the first is
+/// due; whether one was.
+fn fire_while(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &mut Contact,
+    is_due: impl Fn(&(Time, String)) -> bool,
+) -> Result<bool, ViewError> {
+    let mut fired = false;
+    for _ in 0..OWN_TIMERS_MAX {
+        let Some((due, name)) = contact.timers.first().filter(|first| is_due(first)).cloned() else { break };
+        contact.timers.remove(0);
+        work.delete(keys::timer(due, cell, &name));
+        fire(work, cell, contact, due, &name)?;
+        fired = true;
+    }
+    Ok(fired)
 }
 
 /// Fires up to [`TIMERS_PER_RECORD_MAX`] due timers of any contact, in (due, cell, name) order.
@@ -103,7 +115,8 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
     for key in due {
         work.delete(key.clone());
         let Some((due, cell, name)) = keys::parse_timer(&key) else { continue };
-        let mut contact = match work.cell(&cell)? {
+        // What falls due is judged by the bundle in force, whether or not the contact's turn has come.
+        let mut contact = match activation::settle_first(work, &cell)? {
             Some(Cell::Contact(contact)) => contact,
             Some(Cell::Waiting { held }) => {
                 orders::give_up(work, &cell, held)?;
@@ -123,13 +136,8 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
             work.keep(&cell, Some(Cell::Contact(contact)));
             continue;
         }
-        // Firing may arm what was due before this one: of one contact everything happens in its order.
-        for _ in 0..OWN_TIMERS_MAX {
-            let Some((due, name)) = contact.timers.first().filter(|first| **first <= entry).cloned() else { break };
-            contact.timers.remove(0);
-            work.delete(keys::timer(due, &cell, &name));
-            fire(work, &cell, &mut contact, due, &name)?;
-        }
+        // What was armed meanwhile may be due before this one: of one contact everything happens in its order.
+        fire_while(work, &cell, &mut contact, |first| *first <= entry)?;
         work.put_contact(&cell, contact);
     }
     let from = work.meta.timers_from.clone();
@@ -145,10 +153,6 @@ fn fire(
     name: &str,
 ) -> Result<(), ViewError> {
     work.effects.notes.timers_fired += 1;
-    // What falls due is judged by the bundle in force, whether or not the contact's turn has come.
-    if let Some(in_force) = work.in_force(&cell.tenant()) {
-        reaction::settle(work, cell, contact, &in_force, Time(due.0.saturating_sub(1)))?;
-    }
     match name.split_once('|') {
         Some(("s", journey)) => journeys::step_due(work, cell, contact, journey, due),
         Some(("g", journey)) => journeys::goal_lapsed(contact, journey, due),

@@ -142,14 +142,14 @@ fn broken<'b>(bundle: &'b Bundle, contact: &Contact, judged: &mut Judged<'_>) ->
     broken
 }
 
-/// Under a new bundle, or after a merge: silences go on from what is known, dates are waited for; what has passed is no
-/// news.
-pub(crate) fn settle(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) {
-    settle_but(work, case, contact, &BTreeSet::new());
+/// Under a new bundle silences go on from what is known, and dates are waited for. What had passed when the bundle came
+/// into force is no news; what has passed since, by `since` of each wait, is overdue.
+pub(crate) fn settle(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, since: impl Fn(u64) -> Time) {
+    await_all(work, case, contact, |(moment, key)| moment > since(key));
 }
 
-/// The same, but for waits that are over.
-fn settle_but(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, over: &BTreeSet<Due>) {
+/// Arms every wait whose moment, not armed yet, is still news.
+fn await_all(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, is_news: impl Fn(Due) -> bool) {
     contact.past.silences.retain(|key, _| matches!(case.bundle.waits.get(key), Some(Wait::Silence(_))));
     for (key, wait) in &case.bundle.waits {
         let moment = match wait {
@@ -170,7 +170,7 @@ fn settle_but(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, o
             // It may be overdue: it fires in its turn.
             continue;
         }
-        let moment = moment.filter(|moment| *moment > work.clock && !over.contains(&(*moment, *key)));
+        let moment = moment.filter(|moment| is_news((*moment, *key)));
         timers::set(work, case.cell, contact, moment, &timer(*key));
     }
     reaction::watch_exits(work, case, contact);
@@ -249,7 +249,9 @@ pub(crate) fn merge(
             timers::arm(work, case.cell, contact, *due, &name);
         }
     }
-    settle_but(work, case, contact, over);
+    // What has passed by the clock here has happened here, or is no news.
+    let clock = work.clock;
+    await_all(work, case, contact, |due| due.0 > clock && !over.contains(&due));
 }
 
 /// Takes over what waits of a merged contact have concluded, where it is not what this contact had by itself. `had`: the

@@ -1,6 +1,6 @@
 //! The workbench of one record: state through the overlay, outputs with their numbers.
 
-use crate::activation::Migrations;
+use crate::activation::{Migrations, Since};
 use crate::apply::Effects;
 use crate::cache::Cells;
 use crate::cell::{self, Cell, Contact};
@@ -18,10 +18,13 @@ use touchline_model::time::Time;
 use touchline_playbook::bundle::Bundle;
 use xxhash_rust::xxh3::Xxh3;
 
+/// A bundle in force, what becomes of the tags it does not have, and since when.
+pub(crate) type Bundled = (Arc<Bundle>, Arc<Migrations>, Arc<Since>);
+
 /// What is in force, by tenant.
 #[derive(Debug, Default)]
 pub(crate) struct Tenants {
-    pub(crate) bundles: BTreeMap<String, (Arc<Bundle>, Arc<Migrations>)>,
+    pub(crate) bundles: BTreeMap<String, Bundled>,
     pub(crate) directories: BTreeMap<String, Arc<Directory>>,
     /// The offset of the latest change of each directory.
     pub(crate) listed: BTreeMap<String, u64>,
@@ -39,9 +42,17 @@ impl Tenants {
 pub(crate) struct InForce {
     pub(crate) bundle: Arc<Bundle>,
     pub(crate) migrations: Arc<Migrations>,
+    pub(crate) since: Arc<Since>,
     pub(crate) directory: Arc<Directory>,
     /// The offset of its latest change.
     pub(crate) listed: u64,
+}
+
+impl InForce {
+    /// Names it, as contacts that are settled by it remember it.
+    pub(crate) fn number(&self) -> (u64, u64) {
+        (self.bundle.number, self.listed)
+    }
 }
 
 /// What spares looking into the store; no part of the state.
@@ -57,7 +68,7 @@ pub(crate) struct Memory {
 /// What a record led to, and what it put in force.
 pub(crate) struct Finished {
     pub(crate) effects: Effects,
-    pub(crate) activated: Option<(Arc<Bundle>, Arc<Migrations>)>,
+    pub(crate) activated: Option<Bundled>,
     pub(crate) listed: Vec<Entry>,
 }
 
@@ -75,7 +86,7 @@ pub(crate) struct Work<'w, 'v> {
     pub(crate) append_time: Time,
     pub(crate) effects: Effects,
     /// A bundle that comes into force with this record.
-    pub(crate) activated: Option<(Arc<Bundle>, Arc<Migrations>)>,
+    pub(crate) activated: Option<Bundled>,
     /// Entries of the directory that come into force with this record.
     pub(crate) listed: Vec<Entry>,
     dirty: BTreeSet<CellKey>,
@@ -130,8 +141,8 @@ impl<'w, 'v> Work<'w, 'v> {
 
     /// What decides about this tenant's contacts; `None` before its first activation.
     pub(crate) fn in_force(&self, tenant: &str) -> Option<InForce> {
-        let (bundle, migrations) = self.tenants.bundles.get(tenant).cloned()?;
-        Some(InForce { bundle, migrations, directory: self.directory(tenant), listed: self.listed_at(tenant) })
+        let (bundle, migrations, since) = self.tenants.bundles.get(tenant).cloned()?;
+        Some(InForce { bundle, migrations, since, directory: self.directory(tenant), listed: self.listed_at(tenant) })
     }
 
     /// The offset of the latest change of the directory; 0 before any.

@@ -7,7 +7,7 @@ use touchline_model::id::{CellKey, IdKey};
 use touchline_model::kind::Kind;
 use touchline_model::output::TouchState;
 use touchline_model::record::{Input, LoopBody, Record};
-use touchline_model::time::Time;
+use touchline_model::time::{Span, Time};
 
 const BEFORE: &str = "playbook: price-consideration
 tag_groups: [{id: g, exclusive: true, tags: [a, b]}, {id: h, tags: [x]}]
@@ -259,4 +259,119 @@ fn a_tag_goes_only_when_it_is_said_what_becomes_of_it() {
         engines.command(request, CommandBody::Activate { sources, remove: Vec::new(), expected_active, migrations });
         assert_eq!(engines.answers().last().map(String::as_str), Some(answer), "request {request}");
     }
+}
+
+/// Who pays and then lets time pass: a silence, a date and a segment say so under [`LATE`].
+const EARLY: &str = "playbook: price-consideration
+attributes: {due: \"last(order.paid)\"}
+tag_groups: [{id: h, tags: [quiet, reached, cold]}]
+";
+const LATE: &str = "playbook: price-consideration
+attributes: {due: \"last(order.paid)\"}
+segments: {cold: \"none(order.paid, within=1m) and count(order.paid) >= 1\"}
+tag_groups: [{id: h, tags: [quiet, reached, cold]}]
+rules:
+  - {id: q, trigger: \"silence(order.paid, for=1m, since=order.paid)\", do: [{set_tag: h/quiet}]}
+  - {id: r, trigger: reached(due + 1m), do: [{set_tag: h/reached}]}
+  - {id: s, trigger: segment_entered(cold), do: [{set_tag: h/cold}]}
+";
+
+/// All of partition 1 have paid, half of them more than a minute before `LATE` comes into force, half less.
+fn payers() -> (Engines, Vec<IdKey>, Vec<IdKey>) {
+    let mut engines = Engines::new(EARLY, start());
+    let (old, new): (Vec<_>, Vec<_>) = customers().into_iter().enumerate().partition(|(number, _)| number % 2 == 0);
+    let ids = |of: Vec<(usize, IdKey)>| of.into_iter().map(|(_, id)| id).collect::<Vec<_>>();
+    let (old, new) = (ids(old), ids(new));
+    for (later, ids) in [(0, &old), (60, &new)] {
+        engines.advance(start().plus(Span::seconds(later)));
+        ids.iter().for_each(|id| paid(&mut engines, id, &id.value));
+    }
+    // Of the first the minute is over at this very moment.
+    engines.activate("late", LATE, 1);
+    assert_eq!(engines.answers().last().map(String::as_str), Some("accepted"));
+    (engines, old, new)
+}
+
+/// What was said of the tags of a contact: the tag, and when.
+fn said(engines: &Engines, id: &IdKey) -> Vec<(String, Time)> {
+    let cell = CellKey::of(TENANT, id);
+    let mine = engines.tag_changes().into_iter().filter(|change| change.contact == cell);
+    let mut said: Vec<_> = mine.map(|change| (change.set.clone().unwrap_or_default(), change.at)).collect();
+    said.sort();
+    said
+}
+
+fn all_at(moment: Time) -> Vec<(String, Time)> {
+    ["cold", "quiet", "reached"].map(|tag| (tag.to_owned(), moment)).to_vec()
+}
+
+/// As after a restart: what is known is what was stored.
+fn reopen(engines: &mut Engines, partition: u32) {
+    let part = &mut engines.parts[partition as usize];
+    part.map.write(touchline_engine::keys::META.to_vec(), Some(part.engine.meta().encode()));
+    part.engine = Engine::open(&part.map, partition, PARTITIONS).expect("opens");
+}
+
+#[test]
+fn what_time_changes_between_an_activation_and_a_contacts_turn_happens_in_its_turn() {
+    let (mut engines, old, new) = payers();
+    // For an hour the partition stands still; then it is begun anew.
+    reopen(&mut engines, 1);
+    engines.now = start().plus(Span::hours(1));
+    let end = engines.now;
+    engines.advance(end);
+    for id in &new {
+        assert_eq!(said(&engines, id), all_at(start().plus(Span::seconds(120))), "{id:?}");
+    }
+    for id in &old {
+        assert_eq!(said(&engines, id), [], "over when the bundle came into force: {id:?}");
+    }
+}
+
+#[test]
+fn what_time_has_changed_comes_before_the_contacts_own_next_record() {
+    let (mut engines, old, new) = payers();
+    engines.now = start().plus(Span::hours(1));
+    let (last_old, last_new) = (old.last().expect("some"), new.last().expect("some"));
+    for id in [last_old, last_new] {
+        paid(&mut engines, id, &format!("again {}", id.value));
+    }
+    assert_eq!(said(&engines, last_old), []);
+    assert_eq!(said(&engines, last_new), all_at(start().plus(Span::seconds(120))));
+    // The order has begun everything anew: `cold` is left, and said again when it is entered again. Tags stay.
+    engines.advance(start().plus(Span::hours(2)));
+    let again = start().plus(Span::hours(1)).plus(Span::seconds(60));
+    assert_eq!(said(&engines, last_old), all_at(again));
+    assert_eq!(said(&engines, last_new), all_at(start().plus(Span::seconds(120))));
+}
+
+#[test]
+fn what_is_waited_for_is_not_forgotten_by_the_next_activation() {
+    let (mut engines, old, new) = payers();
+    // Nobody's turn has come yet when the next bundle comes into force: one rule more, the waits are the same.
+    engines.now = start().plus(Span::seconds(300));
+    let more = LATE.replace("rules:\n", "rules:\n  - {id: n, trigger: tag_set(h/quiet), do: [{set_tag: h/reached}]}\n");
+    engines.activate("more", &more, 2);
+    reopen(&mut engines, 1);
+    let moment = start().plus(Span::seconds(120));
+    let end = engines.now.plus(Span::hours(1));
+    engines.advance(end);
+    for id in &new {
+        let tags: Vec<_> = said(&engines, id).into_iter().filter(|(tag, _)| tag != "cold").collect();
+        assert_eq!(tags, [("quiet".to_owned(), moment), ("reached".to_owned(), moment)], "{id:?}");
+    }
+    assert!(old.iter().all(|id| said(&engines, id).is_empty()));
+    // What has happened does not happen again.
+    let before = engines.tag_changes().len();
+    let unset = |id: &IdKey| CommandBody::EditTags {
+        contact: CellKey::of(TENANT, id),
+        add: Vec::new(),
+        remove: vec![TagRef::new("h", "quiet")],
+        reason: String::new(),
+    };
+    engines.command("unset", unset(&new[0]));
+    engines.activate("again", LATE, 3);
+    let end = engines.now.plus(Span::hours(1));
+    engines.advance(end);
+    assert_eq!(engines.tag_changes().len(), before + 1);
 }
