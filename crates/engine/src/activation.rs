@@ -14,7 +14,7 @@ use crate::commands::{Refusal, refusal};
 use crate::overlay::ViewError;
 use crate::rules::{self, Case};
 use crate::work::{InForce, Work};
-use crate::{keys, reaction};
+use crate::{keys, reaction, timers};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -240,6 +240,25 @@ pub(crate) fn settle_first(work: &mut Work<'_, '_>, key: &CellKey) -> Result<Opt
             work.cell(key)
         }
         _ => Ok(found),
+    }
+}
+
+/// In the place of the directory's offset: the contact was last settled in another partition.
+pub(crate) const FROM_ELSEWHERE: u64 = u64::MAX;
+
+/// Whether the contact has come, with a merge, from where a bundle is in force that has not come here yet. It keeps to the
+/// bundle here, but nothing it waits for happens: its journeys would end as those of a playbook that has gone.
+pub(crate) fn is_ahead(contact: &Contact, in_force: &InForce) -> bool {
+    contact.settled.1 == FROM_ELSEWHERE && contact.settled.0 > in_force.bundle.number
+}
+
+/// What came due while the contact was ahead falls due.
+pub(crate) fn release(work: &mut Work<'_, '_>, cell: &CellKey, contact: &Contact, (_, listed): (u64, u64)) {
+    if listed == FROM_ELSEWHERE {
+        let clock = work.clock;
+        for (due, name) in contact.timers.iter().take_while(|(due, _)| *due <= clock) {
+            timers::arm_cell(work, cell, *due, name);
+        }
     }
 }
 

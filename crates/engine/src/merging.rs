@@ -11,7 +11,7 @@ use crate::keys;
 use crate::overlay::ViewError;
 use crate::rules::{self, Case};
 use crate::work::{InForce, Work};
-use crate::{journeys, links, observed, reaction, waits};
+use crate::{activation, journeys, links, observed, reaction, waits};
 use std::sync::Arc;
 use touchline_model::id::{CellKey, IdKey, Position};
 use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
@@ -45,8 +45,7 @@ pub(crate) fn export(
         past,
         assigned,
         concluded,
-        // By whoever goes on.
-        settled: _,
+        settled,
         enrolments,
         touches,
         renamed,
@@ -67,6 +66,7 @@ pub(crate) fn export(
     }
     Ok(Snapshot {
         seen,
+        bundle: settled.0,
         identities,
         apart,
         reserved: reserved.into_iter().flat_map(per_grant).collect(),
@@ -102,6 +102,7 @@ pub(crate) fn import(
     reaction::settle(work, cell, contact, &in_force);
     let Snapshot {
         seen,
+        bundle,
         identities,
         apart,
         reserved,
@@ -158,6 +159,10 @@ pub(crate) fn import(
     journeys::merge(work, &case, contact, enrolments.clone(), (touches, renamed));
     // Both may still be disproved.
     waits::merge_concluded(contact, concluded, &had, &enrolments);
+    // What it waits for may be of a bundle that has not come here yet.
+    if bundle > in_force.bundle.number {
+        contact.settled = (bundle.max(contact.settled.0), activation::FROM_ELSEWHERE);
+    }
     // A condition may hold for both together that held for neither, and waits begin with the later of both.
     reaction::after_merge(work, &case, contact, (&waits, &over))
 }

@@ -224,6 +224,7 @@ pub(crate) fn receive(
         identities,
         apart,
         // The others are empty, and of the past there is only what phones show: see `split`.
+        bundle: _,
         reserved: _,
         tags,
         relations,

@@ -34,16 +34,18 @@ const PROFILE_BYTES_MAX: usize = 1_024;
 /// Nothing is triggered by what already held when the bundle came into force (for a change of the directory: by what holds
 /// now), nor before what time has changed and is still to be said. What time has changed since is left to timers.
 pub(crate) fn settle(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact, in_force: &InForce) {
-    let known = std::mem::replace(&mut contact.settled, in_force.number());
-    if known == contact.settled {
+    if contact.settled == in_force.number() || activation::is_ahead(contact, in_force) {
         return;
     }
-    let is_new = known.0 != contact.settled.0;
+    let known = std::mem::replace(&mut contact.settled, in_force.number());
+    activation::release(work, cell, contact, known);
+    let is_new = known.0 != contact.settled.0 || known.1 == activation::FROM_ELSEWHERE;
     let as_of = if is_new { work.clock.min(in_force.since.at) } else { work.clock };
     let as_of = contact.timers.first().map_or(as_of, |(due, _)| as_of.min(Time(due.0.saturating_sub(1))));
     let cause = work.cause("activation", work.position, in_force.bundle.number);
     let case = Case::new(cell, in_force, as_of, cause);
     activation::migrate(work, &case, contact);
+    rules::keep_latest(work, &case, contact);
     let is_known = |segment: &String| in_force.bundle.segments.contains_key(segment);
     contact.past.segments.retain(is_known);
     // Of somebody who has done nothing yet nothing holds yet: the first event judges all segments.

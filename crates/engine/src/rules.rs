@@ -259,6 +259,17 @@ pub(crate) fn migrate(
     draft.settle(work, case, contact);
 }
 
+/// Of a group that is exclusive now the tag that was set last stays, as in [`merge`]. Rules do not react.
+pub(crate) fn keep_latest(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) {
+    let several = contact.tags.iter().filter(|(group, tags)| tags.len() > 1 && case.is_exclusive(group));
+    let others = several.flat_map(|(group, tags)| {
+        let latest = tags.iter().max_by_key(|(tag, at)| (**at, *tag)).map(|(tag, _)| tag);
+        tags.keys().filter(move |tag| Some(*tag) != latest).map(move |tag| TagRef::new(group, tag))
+    });
+    let others: Vec<TagRef> = others.collect();
+    take_away(work, case, contact, &others);
+}
+
 /// Lets rules react to changes, round after round; returns every net change, in order.
 pub(crate) fn cascade(
     work: &mut Work<'_, '_>,

@@ -57,7 +57,7 @@ const OWN_TIMERS_MAX: usize = 10_000;
 /// Fires what is due of one contact, until nothing is: nobody's event overtakes their own timer.
 pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), ViewError> {
     let mut contact = match activation::settle_first(work, cell)? {
-        Some(Cell::Contact(contact)) => contact,
+        Some(Cell::Contact(contact)) if !is_held(work, cell, &contact) => contact,
         other => {
             work.keep(cell, other);
             return Ok(());
@@ -70,6 +70,12 @@ pub(crate) fn fire_own(work: &mut Work<'_, '_>, cell: &CellKey) -> Result<(), Vi
         work.keep(cell, Some(Cell::Contact(contact)));
     }
     Ok(())
+}
+
+/// Whether the contact's timers wait for a bundle: see [`activation::is_ahead`].
+fn is_held(work: &Work<'_, '_>, cell: &CellKey, contact: &Contact) -> bool {
+    work.in_force(&cell.tenant())
+        .map_or(contact.settled.1 == activation::FROM_ELSEWHERE, |in_force| activation::is_ahead(contact, &in_force))
 }
 
 /// Fires a contact's timers in their order, each after what firing the ones before it has armed, as long as the first is
@@ -117,7 +123,7 @@ pub(crate) fn fire_due(work: &mut Work<'_, '_>) -> Result<(), ViewError> {
         let Some((due, cell, name)) = keys::parse_timer(&key) else { continue };
         // What falls due is judged by the bundle in force, whether or not the contact's turn has come.
         let mut contact = match activation::settle_first(work, &cell)? {
-            Some(Cell::Contact(contact)) => contact,
+            Some(Cell::Contact(contact)) if !is_held(work, &cell, &contact) => contact,
             Some(Cell::Waiting { held }) => {
                 orders::give_up(work, &cell, held)?;
                 continue;

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Snapshot {
     /// Event time of the first and latest event; `None` while only links have named the cell.
     pub seen: Option<(Time, Time)>,
+    /// The bundle it was last brought under.
+    pub bundle: u64,
     /// Further identifiers, in the order they were joined; the cell's own is not among them.
     pub identities: Vec<Identity>,
     /// Exclusive identifiers promised to cells that have not come yet, once for each grant that is not answered.

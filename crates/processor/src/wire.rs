@@ -187,6 +187,7 @@ fn cut_rest(input: &mut Input) {
 fn cut_snapshot(snapshot: &mut Snapshot) {
     let Snapshot {
         seen: _,
+        bundle: _,
         identities,
         // Links and partings bound them, as identities.
         reserved: _,
@@ -235,11 +236,12 @@ fn cut_snapshot(snapshot: &mut Snapshot) {
 fn cut_to_identity(input: &mut Input) {
     let Input::Loop(told) = input else { return };
     if let LoopBody::MergeIn { snapshot, .. } | LoopBody::Part { snapshot, .. } = &mut told.body {
-        let Snapshot { seen, identities, mut reserved, mut apart, assigned, .. } = std::mem::take(&mut **snapshot);
+        let Snapshot { seen, bundle, identities, mut reserved, mut apart, assigned, .. } =
+            std::mem::take(&mut **snapshot);
         reserved.truncate(KEPT_MAX);
         reserved.iter_mut().for_each(|(_, exclusive)| exclusive.truncate(KEPT_MAX));
         apart.truncate(LINKED_MAX);
-        **snapshot = Snapshot { seen, identities, reserved, apart, assigned, ..Snapshot::default() };
+        **snapshot = Snapshot { seen, bundle, identities, reserved, apart, assigned, ..Snapshot::default() };
     }
 }
 

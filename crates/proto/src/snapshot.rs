@@ -14,6 +14,7 @@ use touchline_model::time::Time;
 pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
     let Snapshot {
         seen,
+        bundle,
         identities,
         apart,
         reserved,
@@ -38,6 +39,7 @@ pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
     v1::Snapshot {
         first_seen_ms: seen.map(|(first, _)| first.0),
         last_seen_ms: seen.map(|(_, last)| last.0),
+        bundle: *bundle,
         identities: identities.iter().map(identity_to).collect(),
         apart: ids_out(apart),
         reserved: reserved.iter().map(promise_to).collect(),
@@ -60,6 +62,7 @@ pub(crate) fn snapshot_in(wire: v1::Snapshot) -> Result<Snapshot, Undecodable> {
     let touches = wire.touches.into_iter().map(touch_in);
     Ok(Snapshot {
         seen: wire.first_seen_ms.zip(wire.last_seen_ms).map(|(first, last)| (Time(first), Time(last))),
+        bundle: wire.bundle,
         identities: identities_in(wire.identities)?,
         apart: ids_in(wire.apart)?,
         reserved: wire.reserved.into_iter().map(promise_in).collect::<Result<_, _>>()?,

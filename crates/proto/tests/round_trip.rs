@@ -551,6 +551,7 @@ fn snapshot(promised: Vec<IdKey>) -> Snapshot {
     let next = Next { step: "p2".to_owned(), index: 1, planned: NOW };
     Snapshot {
         seen: Some((NOW, NOW)),
+        bundle: 3,
         identities,
         apart: vec![IdKey::new(IdKind::Apart, "2@77", "kept")],
         reserved: vec![(key(), promised)],

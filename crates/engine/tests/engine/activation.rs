@@ -187,6 +187,45 @@ fn who_is_merged_in_late_brings_no_tag_that_has_gone() {
 }
 
 #[test]
+fn who_is_merged_in_from_where_the_bundle_has_come_already_waits_for_it() {
+    let with_journey = "
+playbook: price-consideration
+tag_groups: [{id: g, exclusive: true, tags: [a, b, c]}]
+rules:
+  - {id: viewed, trigger: page.viewed, do: [{set_tag: g/b}]}
+journeys:
+  - id: welcome
+    entry: {trigger: contact.added}
+    steps:
+      - {id: s1, after: 1h, touchpoint: dm, content: c1}
+      - {id: s2, after: 1h, touchpoint: dm, content: c2}
+";
+    let (lower, higher) = (on(1, youzan), on(2, wecom));
+    let mut engines = Engines::new(&with_journey.replace("exclusive: true, ", "").replace("welcome", "other"), start());
+    let after = |minutes: i64| start().plus(Span::minutes(minutes));
+    engines.event(event(Kind::PageViewed, "2", start(), vec![higher.clone()], &[]));
+    engines.slow(&on(0, youzan), &higher);
+    engines.activate("second", &with_journey.replace("g/b", "g/a"), 1);
+    engines.event(event(Kind::PageViewed, "3", after(1), vec![lower.clone()], &[]));
+    engines.event(event(Kind::ContactAdded, "4", after(1), vec![lower.clone()], &[("staff", "li")]));
+    engines.advance(after(61));
+    let ids = vec![lower.clone(), higher.clone()];
+    engines.event(event(Kind::IdentityLinked, "link", after(70), ids, &[("evidence", "strong")]));
+    assert_eq!(tags(&engines, &higher), ["g/a", "g/b"], "where it has not come the group is not exclusive");
+    engines.outputs.clear();
+    // The second step's moment passes, and an event comes.
+    engines.advance(after(150));
+    engines.event(event(Kind::ProfileUpdated, "5", after(151), vec![lower], &[]));
+    assert_eq!(engines.touch_lines(), [] as [&str; 0]);
+    engines.all_arrive();
+    engines.advance(after(152));
+    assert_eq!(engines.touch_lines(), ["s2 due 2026-03-02T11:01:00"]);
+    assert_eq!(tags(&engines, &higher), ["g/a"], "the later one");
+    let left = engines.tag_changes().into_iter().filter_map(|change| change.unset.clone()).collect::<Vec<_>>();
+    assert_eq!(left, ["b"]);
+}
+
+#[test]
 fn who_is_parted_late_takes_no_tag_along_that_has_gone() {
     let (lower, higher) = (on(1, youzan), on(2, wecom));
     let mut engines = Engines::new(BEFORE, start());
