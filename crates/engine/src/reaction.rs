@@ -64,19 +64,19 @@ pub(crate) fn on_event(
     contact: &mut Contact,
     judged: &mut Judged<'_>,
 ) -> Result<(), ViewError> {
-    let reached = waits::moments(case, contact);
+    let known = waits::Known::of(case, contact);
     let is_first = contact.seen.is_none();
     apply::remember(contact, Some(case.bundle), judged.event, case.at);
     learn(case, contact, judged);
     let (moved, unknown) = observed::learn(contact, (Some(case.bundle), case.directory), judged.event, case.at);
     work.effects.notes.tags_unknown += unknown;
     waits::replies(work, case, contact, judged);
-    waits::correct(work, case, contact, judged, &reached);
+    waits::correct(work, case, contact, judged, &known);
     waits::begin(work, case, contact, judged);
     metrics::on_event(work, case, contact, judged)?;
     let changes = rules::on_event(work, case, contact, judged, (is_first, &moved))?;
     journeys::on_record(work, case, contact, Happening::Event(judged), &changes);
-    waits::arm(work, case, contact, &reached);
+    waits::arm(work, case, contact, &known.moments);
     waits::fire_past(work, case.cell, contact)
 }
 
@@ -96,17 +96,22 @@ pub(crate) fn on_timer(
     let reached = waits::moments(&case, contact);
     match name.split_once('|') {
         Some(("w", segment)) => {
+            let before = waits::Before::of(contact);
             let changes = segments::judge(work, &case, contact, [segment]);
+            let concluded = changes.first().map(|change| waits::What::Segment(change.segment.clone(), change.entered));
             let changes = rules::cascade(work, &case, contact, Changes { segments: changes, ..Changes::default() })?;
             journeys::on_record(work, &case, contact, Happening::Nothing, &changes);
+            if let Some(concluded) = concluded {
+                waits::conclude(work, &case, contact, concluded, &changes, before);
+            }
         }
         Some(("x", _)) => journeys::on_record(work, &case, contact, Happening::Nothing, &Changes::default()),
         _ => {
             let Some(wait) = waits::key(name) else { return Ok(()) };
-            let entered = waits::entered(contact);
+            let before = waits::Before::of(contact);
             let changes = rules::on_wait(work, &case, contact, wait)?;
             journeys::on_record(work, &case, contact, Happening::Wait(wait), &changes);
-            waits::conclude(work, contact, (wait, due), &changes, &entered);
+            waits::conclude(work, &case, contact, waits::What::Wait(wait), &changes, before);
         }
     }
     waits::arm(work, &case, contact, &reached);

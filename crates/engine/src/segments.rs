@@ -4,6 +4,7 @@ use crate::cell::Contact;
 use crate::rules::Case;
 use crate::timers;
 use crate::work::Work;
+use touchline_playbook::bundle::{Bundle, Trigger};
 use touchline_playbook::measure::Now;
 
 /// A contact came into a segment, or left it.
@@ -46,4 +47,16 @@ pub(crate) fn judge<'s>(
 /// All segments, with no word about who came or left.
 pub(crate) fn refresh(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) {
     judge(work, case, contact, case.bundle.segments.keys().map(String::as_str));
+}
+
+/// Whether anything happens when somebody comes into the segment, or leaves it.
+pub(crate) fn is_heard(bundle: &Bundle, segment: &str) -> bool {
+    let rules = bundle.rules_that_react.iter().flat_map(|&index| &bundle.rules[index].triggers);
+    let journeys = bundle.journeys.iter();
+    let journeys =
+        journeys.flat_map(|of| of.entry.iter().chain(&of.exit).chain(of.goal.iter().flat_map(|of| &of.triggers)));
+    rules.chain(journeys).any(|trigger| match trigger {
+        Trigger::SegmentEntered(of) | Trigger::SegmentLeft(of) => of == segment,
+        _ => false,
+    })
 }

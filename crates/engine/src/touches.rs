@@ -4,6 +4,7 @@
 //! beyond that is said as skipped.
 
 use crate::cell::Contact;
+use crate::rules::Case;
 use crate::work::Work;
 use crate::{journeys, timers};
 use touchline_model::id::CellKey;
@@ -38,6 +39,13 @@ pub(crate) fn give(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contac
 /// Says that a touch will not be given, and why.
 pub(crate) fn skip(work: &mut Work<'_, '_>, touch: Touch, reason: &str) {
     work.say(Output::Touch(Touch { state: TouchState::Skipped, reason: reason.to_owned(), ..touch }));
+}
+
+/// Says that a touch which waits, given by a rule, is not to be done after all.
+pub(crate) fn cancel(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, id: &str, reason: &str) {
+    let Some(touch) = take(contact, id) else { return };
+    let cause = case.decided_by(&touch.playbook, format!("rules/{}/{reason}", touch.step), None);
+    work.say(Output::Touch(Touch { state: TouchState::Cancelled, reason: reason.to_owned(), cause, ..*touch }));
 }
 
 /// Forgets a touch that waits, by its present name.

@@ -5,7 +5,7 @@ use crate::overlay::ViewError;
 use crate::rules::{self, Case, Changes, Judged};
 use crate::timers;
 use crate::work::Work;
-use crate::{activation, journeys, keys, reaction};
+use crate::{activation, journeys, keys, reaction, segments, touches};
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::event::{Event, FieldRef};
 use touchline_model::id::CellKey;
@@ -15,6 +15,7 @@ use touchline_model::past::{Past, Tally};
 use touchline_model::snapshot::{Changed, Conclusion, Enrolment};
 use touchline_model::time::{Span, Time};
 use touchline_playbook::bundle::{Bundle, Wait};
+use touchline_playbook::measure::Now;
 use touchline_playbook::waits::Silence;
 
 /// How long after a conclusion a late event may disprove it.
@@ -176,18 +177,40 @@ fn await_all(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, is
     reaction::watch_exits(work, case, contact);
 }
 
-/// Which journeys the contact is in, to see which a conclusion enters.
-pub(crate) fn entered(contact: &Contact) -> BTreeMap<String, u32> {
+/// What a contact had before something was concluded: to see what the conclusion has led to.
+pub(crate) struct Before {
+    /// Journeys, each with its number.
+    entered: BTreeMap<String, u32>,
+    /// Touches that wait.
+    touches: BTreeSet<String>,
+}
+
+impl Before {
+    pub(crate) fn of(contact: &Contact) -> Self {
+        Self { entered: entered(contact), touches: contact.touches.keys().cloned().collect() }
+    }
+}
+
+fn entered(contact: &Contact) -> BTreeMap<String, u32> {
     contact.enrolments.iter().map(|(name, enrolment)| (name.clone(), enrolment.number)).collect()
 }
 
-/// Remembers what a wait has led to.
+/// What has been concluded.
+pub(crate) enum What {
+    /// A wait is over: its key.
+    Wait(u64),
+    /// Time alone has brought the contact into a segment, or out of it.
+    Segment(String, bool),
+}
+
+/// Remembers what a wait, or time alone, has led to.
 pub(crate) fn conclude(
     work: &Work<'_, '_>,
+    case: &Case<'_>,
     contact: &mut Contact,
-    (wait, at): (u64, Time),
+    what: What,
     changes: &Changes,
-    before: &BTreeMap<String, u32>,
+    before: Before,
 ) {
     let changed = |change: &TagChange| {
         let TagChange { group, set, unset, .. } = change.clone();
@@ -195,12 +218,23 @@ pub(crate) fn conclude(
     };
     let changes: Vec<Changed> = changes.tags.iter().map(changed).collect();
     let numbers = entered(contact).into_iter();
-    let entered: Vec<(String, u32)> = numbers.filter(|(name, number)| before.get(name) != Some(number)).collect();
+    let entered: Vec<(String, u32)> =
+        numbers.filter(|(name, number)| before.entered.get(name) != Some(number)).collect();
+    // Those of journeys end with their journeys.
+    let tasks = contact.touches.values().filter(|touch| touch.journey.is_empty());
+    let touches: Vec<String> = tasks.map(|touch| touch.id.clone()).filter(|id| !before.touches.contains(id)).collect();
+    let (wait, segment) = match what {
+        What::Wait(wait) => (wait, None),
+        What::Segment(segment, entered) => (0, Some((segment, entered))),
+    };
     forget(work, contact);
-    if (changes.is_empty() && entered.is_empty()) || at.plus(GRACE) < work.clock {
+    let is_heard = segment.as_ref().is_some_and(|(segment, _)| segments::is_heard(case.bundle, segment));
+    let at = case.at;
+    let is_nothing = changes.is_empty() && entered.is_empty() && touches.is_empty() && !is_heard;
+    if is_nothing || at.plus(GRACE) < work.clock {
         return;
     }
-    keep(contact, Conclusion { wait, at, changes, entered });
+    keep(contact, Conclusion { wait, segment, at, changes, entered, touches });
 }
 
 /// Remembers a conclusion, in the place of the oldest where there are too many.
@@ -273,7 +307,9 @@ pub(crate) fn merge_concluded(
             Some((name, here.number))
         };
         conclusion.entered = std::mem::take(&mut conclusion.entered).into_iter().filter_map(entered).collect();
-        if !conclusion.changes.is_empty() || !conclusion.entered.is_empty() {
+        let renamed = |id: String| contact.renamed.get(&id).cloned();
+        conclusion.touches = std::mem::take(&mut conclusion.touches).into_iter().filter_map(renamed).collect();
+        if !conclusion.changes.is_empty() || !conclusion.entered.is_empty() || !conclusion.touches.is_empty() {
             keep(contact, conclusion);
         }
     }
@@ -281,14 +317,40 @@ pub(crate) fn merge_concluded(
     contact.concluded.sort_by_key(|conclusion| conclusion.at);
 }
 
-/// Takes back what a silence or a date concluded, where this event shows that it was wrong.
-/// `before`: when the dates came that were waited for, before this event.
+/// What is known before an event, to see what the event changes.
+pub(crate) struct Known {
+    /// When each date comes: see [`moments`].
+    pub(crate) moments: BTreeMap<u64, Option<Time>>,
+    /// Which conclusions about segments the event may disprove, and hold: their moments and names. What else has changed
+    /// since they were drawn disproves nothing.
+    standing: BTreeSet<(Time, String)>,
+}
+
+impl Known {
+    pub(crate) fn of(case: &Case<'_>, contact: &Contact) -> Self {
+        let about = contact.concluded.iter().filter(|conclusion| case.at <= conclusion.at);
+        let stands = about.filter_map(|conclusion| {
+            let (segment, _) = conclusion.segment.as_ref().filter(|_| holds(case, contact, conclusion))?;
+            Some((conclusion.at, segment.clone()))
+        });
+        Self { moments: moments(case, contact), standing: stands.collect() }
+    }
+}
+
+/// Whether a conclusion about a segment is right by what is known.
+fn holds(case: &Case<'_>, contact: &Contact, conclusion: &Conclusion) -> bool {
+    let Some((segment, entered)) = &conclusion.segment else { return false };
+    let now = Now { at: conclusion.at, directory: case.directory };
+    case.bundle.segments.get(segment).is_some_and(|condition| condition.holds(contact, now) == *entered)
+}
+
+/// Takes back what a silence, a date or time alone concluded, where this event shows that it was wrong.
 pub(crate) fn correct(
     work: &mut Work<'_, '_>,
     case: &Case<'_>,
     contact: &mut Contact,
     judged: &mut Judged<'_>,
-    before: &BTreeMap<u64, Option<Time>>,
+    known: &Known,
 ) {
     if contact.concluded.is_empty() {
         return;
@@ -303,6 +365,9 @@ pub(crate) fn correct(
             return false;
         }
         let key = conclusion.wait;
+        if let Some((segment, _)) = &conclusion.segment {
+            return known.standing.contains(&(conclusion.at, segment.clone())) && !holds(case, contact, conclusion);
+        }
         match case.bundle.waits.get(&key) {
             Some(Wait::Silence(silence)) => {
                 broken.iter().any(|(broken, _)| *broken == key) && case.at.plus(silence.span) > conclusion.at
@@ -313,7 +378,7 @@ pub(crate) fn correct(
             }
             // This event has moved the date, and no other one before it.
             Some(Wait::Reached(reached)) => {
-                before.get(&key) == Some(&Some(conclusion.at))
+                known.moments.get(&key) == Some(&Some(conclusion.at))
                     && reached.moment(&contact.past, now) != Some(conclusion.at)
             }
             None => false,
@@ -323,10 +388,28 @@ pub(crate) fn correct(
         std::mem::take(&mut contact.concluded).into_iter().partition(|conclusion| is_wrong(conclusion, contact));
     contact.concluded = right;
     let is_retracted = !wrong.is_empty();
-    for conclusion in wrong.into_iter().rev() {
+    for conclusion in wrong.iter().rev() {
         rules::retract(work, case, contact, &conclusion.changes);
         for (name, number) in &conclusion.entered {
             journeys::retract(work, case, contact, (name, *number), RETRACTED);
+        }
+        for id in &conclusion.touches {
+            touches::cancel(work, case, contact, id, RETRACTED);
+        }
+    }
+    // It never left, or came: whether it does now is judged as usual.
+    for conclusion in wrong.iter().rev() {
+        let Some((segment, entered)) = &conclusion.segment else { continue };
+        let is_last = |other: &Conclusion| {
+            other.at > conclusion.at && other.segment.as_ref().is_some_and(|(other, _)| other == segment)
+        };
+        if contact.concluded.iter().any(is_last) {
+            continue;
+        }
+        if *entered {
+            contact.past.segments.remove(segment);
+        } else {
+            contact.past.segments.insert(segment.clone());
         }
     }
     if is_retracted {

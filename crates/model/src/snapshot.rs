@@ -41,17 +41,21 @@ pub struct Snapshot {
     pub concluded: Vec<Conclusion>,
 }
 
-/// What a wait has led to, for as long as a late event may show that it was wrong.
+/// What a wait, or time alone, has led to, for as long as a late event may show that it was wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conclusion {
-    /// The key of what was waited for.
+    /// The key of what was waited for; 0 with a segment.
     pub wait: u64,
+    /// The segment that time alone changed, and whether the contact came into it.
+    pub segment: Option<(String, bool)>,
     /// When it concluded, as an event time.
     pub at: Time,
     /// The changes of tags, in order.
     pub changes: Vec<Changed>,
     /// Journeys entered: name and number.
     pub entered: Vec<(String, u32)>,
+    /// What staff were given to do: ids of touches.
+    pub touches: Vec<String>,
 }
 
 /// A net change of tags.

@@ -73,7 +73,9 @@ const SAID: &str = "
   span (a day has 24 h), that of `sum` whole calendar days of the playbook's zone, today among them.
 - A comparison with a missing attribute, a stage off the ladder or an age of what never happened is false; only `!=`, which is
   `not … =`, is then true.
-- A late event that disproves what a silence or a date concluded takes its tags back, up to 6 h after the conclusion.
+- A late event that disproves what a silence, a date or the passing of time concluded (who came into a segment, or left it)
+  takes back the tags that this led to, ends the journeys and cancels the tasks, up to 6 h after the conclusion. Whom it
+  assigned to and which attributes it set stays.
 - Clock times and days are those of the playbook's zone. A clock time in an hour that is skipped when clocks are put forward
   is later by as much as was skipped (02:30 becomes 03:30), one in an hour that comes twice is the first of the two; a day
   begins at its first moment. The compiler warns of such times (PW003).

@@ -79,7 +79,7 @@ pub(crate) fn snapshot_in(wire: v1::Snapshot) -> Result<Snapshot, Undecodable> {
 }
 
 fn conclusion_to(conclusion: &Conclusion) -> v1::HeldConclusion {
-    let Conclusion { wait, at, changes, entered } = conclusion;
+    let Conclusion { wait, segment, at, changes, entered, touches } = conclusion;
     let change = |Changed { group, set, unset }: &Changed| v1::HeldChange {
         group: group.clone(),
         set: set.clone(),
@@ -91,6 +91,9 @@ fn conclusion_to(conclusion: &Conclusion) -> v1::HeldConclusion {
         at_ms: at.0,
         changes: changes.iter().map(change).collect(),
         entered: entered.iter().map(entry).collect(),
+        segment: segment.as_ref().map(|(segment, _)| segment.clone()),
+        is_in_segment: segment.as_ref().is_some_and(|(_, entered)| *entered),
+        touches: touches.clone(),
     }
 }
 
@@ -101,6 +104,8 @@ fn conclusion_in(wire: v1::HeldConclusion) -> Conclusion {
         at: Time(wire.at_ms),
         changes: wire.changes.into_iter().map(change).collect(),
         entered: wire.entered.into_iter().map(|wire| (wire.journey, wire.number)).collect(),
+        segment: wire.segment.map(|segment| (segment, wire.is_in_segment)),
+        touches: wire.touches,
     }
 }
 

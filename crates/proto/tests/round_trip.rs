@@ -575,6 +575,8 @@ fn snapshot(promised: Vec<IdKey>) -> Snapshot {
                 snapshot::Changed { group: "g".to_owned(), set: None, unset: Some("t".to_owned()) },
             ],
             entered: vec![("p/a".to_owned(), 2)],
+            segment: Some(("s".to_owned(), true)),
+            touches: vec!["acme/a/p/r/2@77#1".to_owned()],
         }],
     }
 }

@@ -60,6 +60,8 @@ pub enum Plant {
     MonthsByLastDay,
     /// What a late event disproves stands.
     NothingTakenBack,
+    /// Only waits are disproved, not who left a segment.
+    SegmentStands,
     /// A phone that shows what we wrote has been changed by somebody.
     EchoIsNews,
     /// One staff member who takes a tag off takes it off for all.
@@ -68,7 +70,7 @@ pub enum Plant {
 
 impl Plant {
     /// Every one.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::WindowInclusive,
         Self::DistinctIgnored,
         Self::BackwardAllowed,
@@ -78,6 +80,7 @@ impl Plant {
         Self::LateAtOwnTime,
         Self::MonthsByLastDay,
         Self::NothingTakenBack,
+        Self::SegmentStands,
         Self::EchoIsNews,
         Self::OneForAll,
     ];

@@ -44,10 +44,19 @@ pub(super) struct Carried {
 
 type Tags = BTreeMap<(usize, &'static str), Carried>;
 
-/// A wait that was over, and what it led to.
+/// What time has concluded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// A wait is over.
+    Wait(usize),
+    /// Somebody is in a segment now, or no longer.
+    Segment(usize, bool),
+}
+
+/// What time has concluded, and what that led to.
 #[derive(Debug, Clone)]
 struct Conclusion {
-    wait: usize,
+    what: What,
     at: Time,
     changes: Vec<Change>,
 }
@@ -250,7 +259,12 @@ impl Oracle<'_> {
         if self.plant == Some(Plant::SegmentLeftLate) && moved.is_subset(&before) {
             return;
         }
-        self.record(who, &First::Time, moments);
+        let changed = before.symmetric_difference(&moved).copied().find(|segment| self.is_heard(*segment));
+        let changes = self.record(who, &First::Time, moments);
+        if let Some(segment) = changed {
+            let what = What::Segment(segment, moved.contains(&segment));
+            self.people[who].concluded.push(Conclusion { what, at: moment, changes });
+        }
     }
 
     fn is_heard(&self, segment: usize) -> bool {
@@ -286,7 +300,7 @@ impl Oracle<'_> {
         self.tied |= others.into_iter().any(|other| self.wait_moment(who, other) == Some(moments.at));
         self.people[who].over.insert((wait, moments.at));
         let changes = self.record(who, &First::Wait(wait), moments);
-        self.people[who].concluded.push(Conclusion { wait, at: moments.at, changes });
+        self.people[who].concluded.push(Conclusion { what: What::Wait(wait), at: moments.at, changes });
     }
 
     /// Takes back what this event, which is not yet among the others, shows to be wrong.
@@ -315,10 +329,36 @@ impl Oracle<'_> {
             // Nobody hears of it.
             self.judge_segments(who, self.now);
         }
+        // Whoever has not left is still there, until this event is judged.
+        for conclusion in wrong.iter().rev() {
+            let What::Segment(segment, entered) = conclusion.what else { continue };
+            let is_about = |other: &Conclusion| matches!(other.what, What::Segment(of, _) if of == segment);
+            if self.people[who].concluded.iter().any(|other| other.at > conclusion.at && is_about(other)) {
+                continue;
+            }
+            let segments = &mut self.people[who].segments;
+            if entered {
+                segments.remove(&segment)
+            } else {
+                segments.insert(segment)
+            };
+        }
     }
 
     fn disproves(&mut self, who: usize, event: &Event, conclusion: &Conclusion) -> bool {
-        match self.waits[conclusion.wait] {
+        let wait = match conclusion.what {
+            What::Wait(wait) => wait,
+            What::Segment(..) if self.plant == Some(Plant::SegmentStands) => return false,
+            What::Segment(segment, entered) => {
+                let held = |of: &Self| of.holds(who, &of.book.segments[segment], conclusion.at);
+                let before = held(self);
+                self.people[who].events.push(event.clone());
+                let after = held(self);
+                self.people[who].events.pop();
+                return before == entered && after != entered;
+            }
+        };
+        match self.waits[wait] {
             Wait::Silence { of, hours, since } => {
                 let breaks = fits(since, event) || of.iter().any(|of| fits(of, event));
                 breaks && event.at.plus(Span::hours(*hours)) > conclusion.at
