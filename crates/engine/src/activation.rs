@@ -20,7 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use touchline_model::command::{MIGRATIONS_BYTES_MAX, Migration, PlaybookSource, TagRef, replaced};
 use touchline_model::id::CellKey;
-use touchline_model::output::DeadReason;
+use touchline_model::output::{DeadReason, Tag};
+use touchline_model::past::Past;
 use touchline_model::record::LoopBody;
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Bundle;
@@ -282,6 +283,37 @@ fn settle_one(work: &mut Work<'_, '_>, key: &CellKey, in_force: &InForce) -> Res
     Ok(())
 }
 
+/// A tag that a contact brings along, as the bundle in force has it; `None` where nothing takes its place. One of which
+/// nothing is said is kept: its bundle may be on its way.
+pub(crate) fn migrated_tag(case: &Case<'_>, tag: Tag) -> Option<Tag> {
+    let known = TagRef::new(&tag.group, &tag.tag);
+    match case.migrations.of(&known, case.bundle) {
+        _ if case.bundle.has_tag(&known) => Some(tag),
+        None => Some(tag),
+        Some(to) => to.cloned().map(|to| Tag { group: to.group, tag: to.tag, ..tag }),
+    }
+}
+
+/// The same of tags that were taken off: what takes their place is off too, where it is not among the `carried`.
+pub(crate) fn migrate_lost(case: &Case<'_>, past: &mut Past, carried: &BTreeMap<String, BTreeMap<String, Time>>) {
+    let all =
+        past.gone.iter().flat_map(|(group, of)| of.iter().map(move |(tag, lost)| (TagRef::new(group, tag), *lost)));
+    let moved: Vec<_> = all
+        .filter(|(tag, _)| !case.bundle.has_tag(tag))
+        .filter_map(|(tag, lost)| Some((case.migrations.of(&tag, case.bundle)?.cloned(), tag, lost)))
+        .collect();
+    for (to, from, lost) in moved {
+        past.regain(&from.group, |tag| *tag != from.tag);
+        let is_carried = |to: &TagRef| {
+            let of = carried.get(&to.group);
+            of.is_some_and(|of| case.is_exclusive(&to.group) || of.contains_key(&to.tag))
+        };
+        if let Some(to) = to.filter(|to| !is_carried(to)) {
+            past.lose(&to.group, &to.tag, lost);
+        }
+    }
+}
+
 /// Tags that have gone give way to what takes their place.
 pub(crate) fn migrate(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) {
     let carried = contact.tags.iter().flat_map(|(group, tags)| tags.keys().map(move |tag| TagRef::new(group, tag)));
@@ -291,4 +323,5 @@ pub(crate) fn migrate(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Co
         .filter_map(|tag| case.migrations.of(&tag, case.bundle).map(|to| (tag.clone(), to.cloned())))
         .collect();
     rules::migrate(work, case, contact, moves);
+    migrate_lost(case, &mut contact.past, &contact.tags);
 }

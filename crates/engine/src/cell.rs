@@ -7,6 +7,7 @@ use crate::overlay::ViewError;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use touchline_model::command::TagRef;
 use touchline_model::counted::Slot;
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::output::{Identity, Relation, Touch};
@@ -176,6 +177,11 @@ impl Contact {
             Some(known) => known.evidence = known.evidence.max(identity.evidence),
             None => self.identities.push(identity),
         }
+    }
+
+    /// The tags of a group.
+    pub(crate) fn carried(&self, group: &str) -> impl Iterator<Item = TagRef> {
+        self.tags.get(group).into_iter().flat_map(|tags| tags.keys()).map(move |tag| TagRef::new(group, tag))
     }
 
     /// The tag of an exclusive group.

@@ -11,7 +11,8 @@ use crate::keys;
 use crate::overlay::ViewError;
 use crate::rules::{self, Case};
 use crate::work::{InForce, Work};
-use crate::{activation, journeys, links, observed, reaction, waits};
+use crate::{activation, journeys, links, reaction, waits};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use touchline_model::id::{CellKey, IdKey, Position};
 use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
@@ -108,7 +109,7 @@ pub(crate) fn import(
         reserved,
         tags,
         relations,
-        past,
+        mut past,
         assigned,
         enrolments,
         touches,
@@ -149,12 +150,14 @@ pub(crate) fn import(
     // How each part of it is united stands with `Past`.
     let case = case(work, cell, &in_force, (MERGED, origin));
     let over = waits::over(&case, &past, &waits);
+    // It may come from where the bundle was not in force yet.
+    activation::migrate_lost(&case, &mut past, &BTreeMap::new());
+    let tags = tags.into_iter().filter_map(|tag| activation::migrated_tag(&case, tag)).collect();
     contact.past.merge(past, &|tally| in_force.bundle.keeps(tally));
     let had = contact.tags.clone();
-    // Every tag; of an exclusive group the one that was set last. Rules do not see them again: they did where they were
-    // set.
-    rules::merge(work, &case, contact, tags);
-    observed::after_merge(&case, contact);
+    // Every tag that was not taken off later; of an exclusive group the latest change. Rules do not see them again: they
+    // did where they were set.
+    rules::merge(work, &case, contact, tags)?;
     // One enrolment of each journey, and each unconfirmed touch once.
     journeys::merge(work, &case, contact, enrolments.clone(), (touches, renamed));
     // Both may still be disproved.

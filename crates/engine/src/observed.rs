@@ -122,34 +122,6 @@ pub(crate) fn apply(
     }
 }
 
-/// Two contacts have become one: what either carries is not gone.
-pub(crate) fn after_merge(case: &Case<'_>, contact: &mut Contact) {
-    let tags = &contact.tags;
-    contact.past.gone.retain(|group, gone| {
-        let carried = tags.get(group);
-        let is_carried = |tag: &String| carried.is_some_and(|carried| carried.contains_key(tag));
-        gone.retain(|tag, _| if case.is_exclusive(group) { carried.is_none() } else { !is_carried(tag) });
-        !gone.is_empty()
-    });
-}
-
-/// Remembers since when tags are gone, where a phone may show them later than they were set.
-pub(crate) fn remember(case: &Case<'_>, contact: &mut Contact, group: &str, set: &[String], unset: &[String]) {
-    let is_exclusive = case.is_exclusive(group);
-    let gone = &mut contact.past.gone;
-    if let Some(of) = gone.get_mut(group) {
-        of.retain(|tag, _| !set.contains(tag) && (set.is_empty() || !is_exclusive));
-        if of.is_empty() {
-            gone.remove(group);
-        }
-    }
-    let has_place = !is_exclusive || !contact.tags.contains_key(group);
-    if has_place && !unset.is_empty() && case.directory.has_native(group) {
-        let of = gone.entry(group.to_owned()).or_default();
-        of.extend(unset.iter().map(|tag| (tag.clone(), case.at)));
-    }
-}
-
 /// WeCom deleted or renamed a tag; whoever keeps the directory should know.
 pub(crate) fn on_catalog(work: &mut Work<'_, '_>, event: &Event) {
     let text = |field| event.fields.text(field).unwrap_or_default();
@@ -190,16 +162,11 @@ fn swap(
 /// Whether nothing is known that happened to the tag later; to its group, where the group has one tag at a time.
 fn is_latest(case: &Case<'_>, contact: &Contact, one: &Moved) -> bool {
     let (tags, gone) = (contact.tags.get(&one.tag.group), contact.past.gone.get(&one.tag.group));
-    let latest = if case.is_exclusive(&one.tag.group) {
-        let all = tags.into_iter().chain(gone).flat_map(|of| of.values());
-        all.max()
-    } else {
-        tags.into_iter().chain(gone).filter_map(|of| of.get(&one.tag.tag)).max()
-    };
-    match latest {
-        None => true,
-        Some(latest) => !one.is_old && *latest <= case.at,
-    }
+    let set = tags.into_iter().flatten().map(|(tag, at)| (tag, *at));
+    let lost = gone.into_iter().flatten().map(|(tag, lost)| (tag, lost.at));
+    let is_exclusive = case.is_exclusive(&one.tag.group);
+    let of_it = set.chain(lost).filter(|(tag, _)| is_exclusive || **tag == one.tag.tag);
+    of_it.map(|(_, at)| at).max().is_none_or(|latest| !one.is_old && latest <= case.at)
 }
 
 /// Whether any relation still carries the tag.

@@ -244,7 +244,7 @@ pub(crate) fn receive(
     contact.relations = relations.into_iter().map(|relation| (relation.staff.clone(), relation)).collect();
     let in_force = merging::in_force(work, target);
     let case = merging::case(work, target, &in_force, (CAUSE, origin));
-    rules::merge(work, &case, &mut contact, tags);
+    rules::merge(work, &case, &mut contact, tags)?;
     // It may come from where the bundle was not in force yet, or have been passed by as a forward.
     reaction::settle(work, target, &mut contact, &in_force);
     work.put_contact(target, contact);

@@ -141,8 +141,6 @@ pub(crate) fn after_merge(
     contact: &mut Contact,
     (pending, over): (&[waits::Due], &BTreeSet<waits::Due>),
 ) -> Result<(), ViewError> {
-    // It may come from where the bundle was not in force yet.
-    activation::migrate(work, case, contact);
     let reached = waits::moments(case, contact);
     let all = case.bundle.segments.keys().map(String::as_str);
     let segments = segments::judge(work, case, contact, all);

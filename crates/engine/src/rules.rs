@@ -18,6 +18,7 @@ use touchline_model::directory::Directory;
 use touchline_model::event::Event;
 use touchline_model::id::CellKey;
 use touchline_model::output::{Cause, Hit, Output, StageMove, Tag, TagChange};
+use touchline_model::past::Gone;
 use touchline_model::snapshot::Changed;
 use touchline_model::time::Time;
 use touchline_playbook::bundle::{Action, Bundle, Facts, Input, Pattern, Rule, Trigger};
@@ -193,16 +194,23 @@ pub(crate) fn retract(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Co
     draft.finish(work, case, contact, None);
 }
 
-/// Takes over the tags of a merged contact, each with the moment it was set and why. Rules do not react: they did where
-/// the tag was set.
-pub(crate) fn merge(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, tags: Vec<Tag>) {
+/// Takes over the tags of a merged contact, each with the moment it was set and why, and decides by the latest change
+/// between those and what either has lost ([`Past::gone`](touchline_model::past::Past::gone), united already). Rules do
+/// not react: they did where it happened.
+pub(crate) fn merge(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    tags: Vec<Tag>,
+) -> Result<(), ViewError> {
     let mut draft = Draft::default();
     for Tag { group, tag, set_at, cause } in tags {
         draft.remember(contact, &group);
-        let carried = contact.tags.entry(group.clone()).or_default();
-        if let Some(known) = carried.get(&tag).copied() {
-            if known < set_at {
-                carried.insert(tag.clone(), set_at);
+        let theirs = weight(case, &group, (set_at, is_by_hand(&cause)));
+        let of = TagRef::new(&group, &tag);
+        if contact.has_tag(&group, &tag) {
+            if draft.weight_of(work, case, contact, &of)? < theirs {
+                contact.tags.entry(group.clone()).or_default().insert(tag.clone(), set_at);
                 draft.moved(&group, &tag, set_at);
                 work.put(keys::why(case.cell, &group, &tag), &cause);
             }
@@ -210,17 +218,22 @@ pub(crate) fn merge(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Cont
         }
         if case.is_exclusive(&group) {
             // The latest stays; of one moment the greater, so that the order of merges does not matter.
-            if carried.iter().any(|(other, at)| (*at, other) > (set_at, &tag)) {
+            let carried: Vec<TagRef> = contact.carried(&group).collect();
+            let mut is_lighter = true;
+            for other in &carried {
+                is_lighter &= (draft.weight_of(work, case, contact, other)?, &other.tag) < (theirs, &tag);
+            }
+            if !is_lighter {
                 continue;
             }
-            for (replaced, _) in std::mem::take(carried) {
-                draft.causes.insert(TagRef::new(&group, replaced), cause.clone());
-            }
+            carried.iter().for_each(|other| draft.unset(contact, other, &cause));
         }
-        carried.insert(tag.clone(), set_at);
-        draft.causes.insert(TagRef::new(&group, &tag), cause);
+        contact.tags.entry(group).or_default().insert(tag, set_at);
+        draft.causes.insert(of, cause);
     }
-    draft.settle(work, case, contact);
+    draft.drop_lost(work, case, contact)?;
+    draft.settle(work, case, contact, false);
+    Ok(())
 }
 
 /// Takes tags away that go to another contact. Rules do not react.
@@ -229,7 +242,7 @@ pub(crate) fn take_away(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut 
     for tag in tags {
         draft.unset(contact, tag, &case.cause);
     }
-    draft.settle(work, case, contact);
+    draft.settle(work, case, contact, false);
 }
 
 /// Tags that have gone give way to what takes their place, since when they were set. Rules do not react.
@@ -256,7 +269,7 @@ pub(crate) fn migrate(
             draft.causes.insert(to, case.cause.clone());
         }
     }
-    draft.settle(work, case, contact);
+    draft.settle(work, case, contact, false);
 }
 
 /// Of a group that is exclusive now the tag that was set last stays, as in [`merge`]. Rules do not react.
@@ -411,8 +424,18 @@ fn was_set_by_hand(work: &Work<'_, '_>, case: &Case<'_>, contact: &Contact, tag:
         return Ok(false);
     }
     let why: Option<Cause> = work.get(&keys::why(case.cell, &tag.group, &tag.tag))?;
-    // A rule that reacts to what a person did names that person too.
-    Ok(why.is_some_and(|why| !why.actor.is_empty() && why.rule.is_empty()))
+    Ok(why.is_some_and(|why| is_by_hand(&why)))
+}
+
+/// Whether a person did it. A rule that reacts to what a person did names that person too.
+fn is_by_hand(cause: &Cause) -> bool {
+    !cause.actor.is_empty() && cause.rule.is_empty()
+}
+
+/// How much a change weighs where two contacts become one: the later one more, but what a person did most where that wins.
+fn weight(case: &Case<'_>, group: &str, (at, by_hand): (Time, bool)) -> (bool, Time) {
+    let wins = case.bundle.groups.get(group).is_some_and(|group| group.manual_wins);
+    (wins && by_hand, at)
 }
 
 /// Tag changes of one round before they are netted: the groups as they were, and who wrote last.
@@ -469,6 +492,40 @@ impl Draft {
         }
     }
 
+    /// What setting this tag, which the contact carries, weighs.
+    fn weight_of(
+        &self,
+        work: &Work<'_, '_>,
+        case: &Case<'_>,
+        contact: &Contact,
+        tag: &TagRef,
+    ) -> Result<(bool, Time), ViewError> {
+        let at = contact.tags.get(&tag.group).and_then(|tags| tags.get(&tag.tag)).copied().unwrap_or_default();
+        let by_hand = match self.causes.get(tag) {
+            Some(cause) => is_by_hand(cause),
+            None => was_set_by_hand(work, case, contact, tag)?,
+        };
+        Ok(weight(case, &tag.group, (at, by_hand)))
+    }
+
+    /// Takes off what was taken off later than it was set, and forgets the other losses.
+    fn drop_lost(&mut self, work: &Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) -> Result<(), ViewError> {
+        for (group, lost) in contact.past.gone.clone() {
+            let weigh = |lost: &Gone| weight(case, &group, (lost.at, lost.by_hand));
+            let of_group = lost.values().map(weigh).max();
+            let is_exclusive = case.is_exclusive(&group);
+            for tag in contact.carried(&group).collect::<Vec<_>>() {
+                let lost = if is_exclusive { of_group } else { lost.get(&tag.tag).map(weigh) };
+                if lost > Some(self.weight_of(work, case, contact, &tag)?) {
+                    self.unset(contact, &tag, &case.cause);
+                }
+            }
+            let carried: Vec<String> = contact.carried(&group).map(|tag| tag.tag).collect();
+            contact.past.regain(&group, |tag| if is_exclusive { carried.is_empty() } else { !carried.contains(tag) });
+        }
+        Ok(())
+    }
+
     /// Nets the round, and judges the segments that its changes and `concerned` may have changed.
     fn finish(
         mut self,
@@ -479,7 +536,9 @@ impl Draft {
     ) -> Changes {
         let attributes = std::mem::take(&mut self.attributes);
         let handoffs = std::mem::take(&mut self.handoffs);
-        let tags = self.settle(work, case, contact);
+        // What is taken back is as if it had never been set.
+        let is_loss = !self.is_retraction;
+        let tags = self.settle(work, case, contact, is_loss);
         let inputs = attributes.into_iter().map(Input::Attribute);
         let inputs = inputs.chain(tags.iter().map(|change| Input::Group(change.group.clone())));
         let mut names: BTreeSet<&str> = concerned.into_iter().flatten().map(String::as_str).collect();
@@ -490,8 +549,15 @@ impl Draft {
         Changes { tags, segments, handoffs }
     }
 
-    /// Nets the round: keeps set times of tags that came back, says what changed, stores why.
-    fn settle(mut self, work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) -> Vec<TagChange> {
+    /// Nets the round: keeps set times of tags that came back, says what changed, stores why. `is_loss`: what goes was
+    /// taken off by somebody, and stays off where another contact or a phone shows it from before.
+    fn settle(
+        mut self,
+        work: &mut Work<'_, '_>,
+        case: &Case<'_>,
+        contact: &mut Contact,
+        is_loss: bool,
+    ) -> Vec<TagChange> {
         let mut changes = Vec::new();
         for (group, before) in std::mem::take(&mut self.before) {
             let now = contact.tags.entry(group.clone()).or_default();
@@ -505,8 +571,18 @@ impl Draft {
             if now.is_empty() {
                 contact.tags.remove(&group);
             }
-            observed::remember(case, contact, &group, &set, &unset);
             let exclusive = case.is_exclusive(&group);
+            if !set.is_empty() {
+                contact.past.regain(&group, |tag| !exclusive && !set.contains(tag));
+            }
+            if is_loss && !(exclusive && contact.has_any_tag(&group)) {
+                for tag in &unset {
+                    let by_hand = self.causes.get(&TagRef::new(&group, tag)).is_some_and(is_by_hand);
+                    // What led to it may have come late.
+                    let at = case.at.max(before[tag]);
+                    contact.past.lose(&group, tag, Gone { at, by_hand });
+                }
+            }
             if exclusive && set.len() == 1 && unset.len() == 1 {
                 changes.push(self.say(work, case, &group, set.into_iter().next(), unset.into_iter().next()));
             } else {

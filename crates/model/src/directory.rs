@@ -95,11 +95,6 @@ impl Directory {
         native_id == named || self.groups.get(native_id).is_some_and(|group| group.name == named)
     }
 
-    /// Whether phones know a tag of this group.
-    pub fn has_native(&self, group: &str) -> bool {
-        self.tags.values().any(|tag| tag.group == group)
-    }
-
     /// What kind of group this is.
     pub fn group_kind(&self, native_id: &str) -> Option<&str> {
         self.groups.get(native_id).map(|group| group.kind.as_str()).filter(|kind| !kind.is_empty())

@@ -31,9 +31,18 @@ pub struct Past {
     pub consents: BTreeMap<String, Consent>,
     /// Tags on phones: staff → native tag id → the latest that is known of it.
     pub observed: BTreeMap<String, BTreeMap<String, Observed>>,
-    /// Tags that are gone with nothing in their place, by group then tag, since when (event time). Only of groups that
-    /// phones know: what is seen there later was perhaps set earlier.
-    pub gone: BTreeMap<String, BTreeMap<String, Time>>,
+    /// Tags that were taken off with nothing in their place, by group then tag: what another contact that this one is
+    /// merged with, or a phone, shows later was perhaps set earlier.
+    pub gone: BTreeMap<String, BTreeMap<String, Gone>>,
+}
+
+/// A tag that was taken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Gone {
+    /// Event time; not before it was set.
+    pub at: Time,
+    /// A person did it, and no rule.
+    pub by_hand: bool,
 }
 
 /// What is known of one tag in one relation of a contact with a staff member.
@@ -139,6 +148,8 @@ const RECEIVED_MAX: usize = 512;
 /// Tags on phones remembered of one contact: more than all its staff use, fewer than would crowd the hot value. What is
 /// not carried any more is forgotten first.
 const OBSERVED_MAX: usize = 512;
+/// Tags that were taken off, remembered of one contact: the one that went first is forgotten first.
+const GONE_MAX: usize = 64;
 /// Scopes of consent kept of one contact: they come from outside.
 const CONSENTS_MAX: usize = 16;
 
@@ -237,6 +248,28 @@ impl Past {
         }
     }
 
+    /// A tag was taken off. Of several losses the latest counts, by hand if one was.
+    pub fn lose(&mut self, group: &str, tag: &str, gone: Gone) {
+        let of = self.gone.entry(group.to_owned()).or_default();
+        let known = of.entry(tag.to_owned()).or_insert(gone);
+        *known = Gone { at: gone.at.max(known.at), by_hand: gone.by_hand || known.by_hand };
+        if self.gone.values().map(BTreeMap::len).sum::<usize>() > GONE_MAX {
+            let all = self.gone.iter().flat_map(|(group, of)| of.iter().map(move |(tag, gone)| (gone.at, group, tag)));
+            if let Some((group, tag)) = all.min().map(|(_, group, tag)| (group.clone(), tag.clone())) {
+                self.regain(&group, |lost| *lost != tag);
+            }
+        }
+    }
+
+    /// Forgets losses in a group, but for those of tags that are `still` gone.
+    pub fn regain(&mut self, group: &str, still: impl Fn(&String) -> bool) {
+        let Some(of) = self.gone.get_mut(group) else { return };
+        of.retain(|tag, _| still(tag));
+        if of.is_empty() {
+            self.gone.remove(group);
+        }
+    }
+
     /// The contact came into a group or left it; what is known of later stays.
     pub fn member(&mut self, group: &str, membership: Membership) {
         if self.groups.get(group).is_some_and(|known| known.at > membership.at) {
@@ -314,13 +347,9 @@ impl Past {
                 }
             }
         }
-        // The later loss; whoever unites the tags forgets those that are carried.
+        // The latest loss of each; whoever unites the tags decides between what was set and what was taken off.
         for (group, tags) in gone {
-            let mine = self.gone.entry(group).or_default();
-            for (tag, at) in tags {
-                let latest = mine.entry(tag).or_insert(at);
-                *latest = at.max(*latest);
-            }
+            tags.into_iter().for_each(|(tag, lost)| self.lose(&group, &tag, lost));
         }
         // What broke either broke both.
         for (key, theirs) in silences {
@@ -408,7 +437,10 @@ mod tests {
         // Either order of a merge.
         let one = |at, carried, lost| Past {
             observed: BTreeMap::from([("li".to_owned(), BTreeMap::from([("et1".to_owned(), word(at, carried))]))]),
-            gone: BTreeMap::from([("g".to_owned(), BTreeMap::from([("t".to_owned(), Time(lost))]))]),
+            gone: BTreeMap::from([(
+                "g".to_owned(),
+                BTreeMap::from([("t".to_owned(), Gone { at: Time(lost), by_hand: true })]),
+            )]),
             ..Past::default()
         };
         for (first, second) in [(one(5, true, 3), one(5, false, 4)), (one(5, false, 4), one(5, true, 3))] {
@@ -416,6 +448,22 @@ mod tests {
             first.merge(second, &|_| 0);
             assert_eq!(first, one(5, true, 4));
         }
+    }
+
+    #[test]
+    fn the_tag_that_went_first_is_forgotten_first() {
+        let lost = |at, by_hand| Gone { at: Time(at), by_hand };
+        let mut past = Past::default();
+        for number in 0..GONE_MAX as i64 {
+            past.lose(&format!("g{}", number % 3), &format!("t{number}"), lost(100 - number, false));
+        }
+        past.lose("h", "t", lost(50, true));
+        past.lose("h", "t", lost(60, false));
+        assert_eq!(past.gone["h"]["t"], lost(60, true));
+        assert_eq!(past.gone.values().map(BTreeMap::len).sum::<usize>(), GONE_MAX);
+        assert!(!past.gone["g0"].contains_key("t63"), "went at 37");
+        past.regain("h", |_| false);
+        assert!(!past.gone.contains_key("h"));
     }
 
     #[test]

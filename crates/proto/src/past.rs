@@ -5,7 +5,7 @@ use crate::v1::tally::Kept;
 use crate::value::{required, value_in, value_out};
 use std::collections::BTreeMap;
 use touchline_model::command::TagRef;
-use touchline_model::past::{Attribute, Consent, Happened, Membership, Observed, Occurrence, Past, Sent, Tally};
+use touchline_model::past::{Attribute, Consent, Gone, Happened, Membership, Observed, Occurrence, Past, Sent, Tally};
 use touchline_model::record::Undecodable;
 use touchline_model::time::Time;
 use touchline_model::value::Number;
@@ -16,7 +16,12 @@ pub(crate) fn past_to(past: &Past) -> (Vec<v1::LastTime>, Option<v1::Past>) {
         past;
     let observed = observed.iter().flat_map(|(staff, of)| of.iter().map(move |known| observed_to(staff, known)));
     let gone = gone.iter().flat_map(|(group, tags)| {
-        tags.iter().map(move |(tag, at)| v1::GoneTag { group: group.clone(), tag: tag.clone(), at_ms: at.0 })
+        tags.iter().map(move |(tag, gone)| v1::GoneTag {
+            group: group.clone(),
+            tag: tag.clone(),
+            at_ms: gone.at.0,
+            by_hand: gone.by_hand,
+        })
     });
     let sent = sent.iter().map(|sent| v1::SentTouch {
         at_ms: sent.at.0,
@@ -80,9 +85,10 @@ pub(crate) fn past_in(times: Vec<v1::LastTime>, wire: Option<v1::Past>) -> Resul
         let known = Observed { at: Time(wire.at_ms), carried: wire.carried, tag, ours: wire.ours };
         observed.entry(wire.staff).or_default().insert(wire.native_id, known);
     }
-    let mut gone: BTreeMap<String, BTreeMap<String, Time>> = BTreeMap::new();
+    let mut gone: BTreeMap<String, BTreeMap<String, Gone>> = BTreeMap::new();
     for wire in wire.gone {
-        gone.entry(wire.group).or_default().insert(wire.tag, Time(wire.at_ms));
+        let lost = Gone { at: Time(wire.at_ms), by_hand: wire.by_hand };
+        gone.entry(wire.group).or_default().insert(wire.tag, lost);
     }
     Ok(Past {
         happened: happened.collect(),

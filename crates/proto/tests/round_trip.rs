@@ -12,7 +12,7 @@ use touchline_model::output::{
     CommandResult, Contact, DeadLetter, DeadReason, Enrolment, Hit, Identity, Joined, Numbered, Outcome, Output,
     Progress, Relation, Stage, StageMove, Stream, Tag, TagChange, Touch, TouchState,
 };
-use touchline_model::past::{Consent, Membership, Observed, Occurrence, Past, Sent, Tally};
+use touchline_model::past::{Consent, Gone, Membership, Observed, Occurrence, Past, Sent, Tally};
 use touchline_model::record::{Evidence, Input, Loop, LoopBody};
 use touchline_model::snapshot::{self, GoalUntil, Next, Snapshot};
 use touchline_model::taxonomy::{self, FieldType};
@@ -680,7 +680,7 @@ fn past() -> Past {
     let word = |carried, tag: Option<TagRef>, ours| Observed { at: NOW, carried, tag, ours };
     past.observe("li", "et1", word(true, Some(TagRef::new("商机", "考虑价格")), true));
     past.observe("li", "et2", word(false, None, false));
-    past.gone.insert("商机".to_owned(), BTreeMap::from([("赢单".to_owned(), NOW)]));
+    past.gone.insert("商机".to_owned(), BTreeMap::from([("赢单".to_owned(), Gone { at: NOW, by_hand: true })]));
     let occurrence = |by| Occurrence { at: NOW, by };
     past.tallies = BTreeMap::from([
         (1, Tally::Count(7)),

@@ -24,6 +24,10 @@
 //!   person was on its way when it came, and otherwise the last tag of some identifier. Within one identifier's events
 //!   it is always the last. (No tag of such a group is set twice before all is linked: a contact does not note that a
 //!   tag it has was said again, so a swap between the two times elsewhere wins over the second.)
+//! * An interest that was taken back has to be off where whoever took it back had said it, nothing else of the person was
+//!   on its way, and nobody has said it since, whatever else is linked before or after; otherwise it may be. (A contact
+//!   does not note that a tag was taken off that it did not have, nor that one it has was said again.) Of two who may be
+//!   linked one does so, once.
 //! * Who entered a journey under two identifiers before they were one has two enrolments, and both may have sent the same
 //!   step by then. Asked is that every step is due, by one of the entries, and never again once the two are one.
 //! * An exit or a goal seen by a contact that had not entered is not remembered for an entry that merges in later: exits
@@ -105,6 +109,8 @@ pub struct Report {
     /// Contacts whose exclusive group of several identifiers is asked for exactly, and of the others those that hold what
     /// the oracle holds, and those that do not.
     pub stage: [u64; 3],
+    /// Interests that were taken back: those that have to be off, and others.
+    pub unsaid: [u64; 2],
     /// Contacts whose first journey is asked for exactly, and of those that entered twice before that was known: with the
     /// touches of the oracle, with each once at the moments of a later entry, and with some of them twice.
     pub journey: [u64; 4],

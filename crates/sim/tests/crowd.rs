@@ -22,9 +22,10 @@ fn a_crowd_linked_in_random_order_is_what_an_oracle_says_that_knew_who_is_who() 
         assert_eq!(report.merges, report.links - report.refused - report.weak, "{report:?}");
         // Otherwise the run proves little.
         assert!(report.chain_max > 1 && report.renamed > 0 && report.forwarded > 0, "{report:?}");
-        // Whoever entered first times the journey, whichever merged into which.
-        assert_eq!(report.journey[2], 0, "{report:?}");
-        assert!(report.stage[0] > 100 && report.journey[0] > 100, "{report:?}");
+        // Whoever entered first times the journey, whichever merged into which; but for a few where every step was due by the
+        // later entry when the two became one.
+        assert!(report.journey[2] <= 5, "{report:?}");
+        assert!(report.unsaid[0] > 100 && report.stage[0] > 100 && report.journey[0] > 100, "{report:?}");
     }
 }
 

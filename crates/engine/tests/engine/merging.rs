@@ -2,6 +2,7 @@
 //! known the link from the start would hold, and no touch twice.
 
 use crate::support::*;
+use touchline_model::command::{CommandBody, TagRef};
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::kind::Kind;
@@ -328,4 +329,72 @@ fn promises_of_two_that_become_one_are_both_kept() {
     assert_eq!(ids(&contact), [&w, &h, &y, &u]);
     assert_eq!(ids(&engines.contact(&v)), [&v]);
     assert_eq!(engines.dead_reasons(), ["link_refused"]);
+}
+
+/// Puts a tag on or takes it off, by the hand of staff.
+fn edits(engines: &mut Engines, who: &IdKey, tag: &str, is_set: bool, when: &str) {
+    engines.advance(at(when));
+    let tag = TagRef::parse(tag).expect("a tag");
+    let (add, remove) = if is_set { (vec![tag], Vec::new()) } else { (Vec::new(), vec![tag]) };
+    let contact = CellKey::of(TENANT, who);
+    let request = format!("{who:?}{add:?}{remove:?}{when}");
+    engines.command(&request, CommandBody::EditTags { contact, add, remove, reason: String::new() });
+    assert_eq!(engines.answers().last().map(String::as_str), Some("accepted"));
+}
+
+#[test]
+fn what_was_taken_off_last_stays_off_in_any_order_of_links() {
+    let (wang, buyer, card) = (wecom("wmWang"), youzan("yzB"), tb("tbC"));
+    let run = |links_of: &[(&IdKey, &IdKey)]| {
+        let mut engines = engines();
+        engines.event(says(&wang, "奶粉多少钱", "2026-03-02T09:00:00"));
+        engines.event(says(&buyer, "奶粉纸尿裤多少钱", "2026-03-02T09:10:00"));
+        engines.event(says(&card, "纸尿裤", "2026-03-02T09:20:00"));
+        edits(&mut engines, &card, "兴趣/纸尿裤", false, "2026-03-02T09:30:00");
+        edits(&mut engines, &wang, "兴趣/奶粉", false, "2026-03-02T09:40:00");
+        edits(&mut engines, &buyer, "兴趣/奶粉", false, "2026-03-02T09:50:00");
+        edits(&mut engines, &buyer, "兴趣/奶粉", true, "2026-03-02T10:00:00");
+        edits(&mut engines, &wang, "阶段/考虑", false, "2026-03-02T10:10:00");
+        engines.outputs.clear();
+        for (one, other) in links_of {
+            engines.event(links(one, other, "2026-03-02T12:00:00"));
+        }
+        engines.contact(&wang)
+    };
+    for all in [
+        [(&wang, &buyer), (&wang, &card)],
+        [(&wang, &card), (&wang, &buyer)],
+        [(&buyer, &card), (&wang, &buyer)],
+        [(&buyer, &card), (&card, &wang)],
+    ] {
+        let contact = run(&all);
+        // 奶粉 was set again after both had lost it; 纸尿裤 and the stage were taken off after everybody had set them.
+        assert_eq!(tags(&contact), ["兴趣/奶粉 2026-03-02T10:00"], "{all:?}");
+        let lost: Vec<_> = contact.past.gone.values().flatten().map(|(tag, lost)| (tag.as_str(), lost.at)).collect();
+        assert_eq!(lost, [("纸尿裤", at("2026-03-02T09:30:00")), ("考虑", at("2026-03-02T10:10:00"))], "{all:?}");
+    }
+}
+
+#[test]
+fn a_tag_that_the_other_one_lost_is_taken_off_and_said() {
+    let (wang, buyer) = (wecom("wmWang"), youzan("yzB"));
+    let mut engines = engines();
+    engines.event(says(&wang, "奶粉", "2026-03-02T09:00:00"));
+    engines.event(says(&buyer, "奶粉", "2026-03-02T09:10:00"));
+    edits(&mut engines, &buyer, "兴趣/奶粉", false, "2026-03-02T09:40:00");
+    engines.outputs.clear();
+    engines.event(links(&wang, &buyer, "2026-03-02T12:00:00"));
+    assert_eq!(tags(&engines.contact(&wang)), [""; 0]);
+    let changes = engines.tag_changes();
+    let [change] = changes.as_slice() else { panic!("{changes:?}") };
+    assert_eq!((change.unset.as_deref(), change.cause.kind.as_str()), (Some("奶粉"), "contact.merged"));
+}
+
+#[test]
+fn who_never_lost_a_tag_remembers_none() {
+    let (mut engines, wang) = (engines(), wecom("wmWang"));
+    engines.event(says(&wang, "奶粉多少钱", "2026-03-02T09:00:00"));
+    engines.event(pays(&wang, "2026-03-02T10:00:00"));
+    // 考虑 gave way to 成交: what is there says so.
+    assert!(engines.contact(&wang).past.gone.is_empty());
 }

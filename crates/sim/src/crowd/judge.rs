@@ -191,7 +191,7 @@ impl Judge<'_> {
                     }
                     continue;
                 }
-                What::Added(_) | What::Closed | What::Sent => continue,
+                What::Unsaid { .. } | What::Added(_) | What::Closed | What::Sent => continue,
             };
             expected.entry(plain).or_default().push(*at);
         }
@@ -209,6 +209,7 @@ impl Judge<'_> {
             contact.tags.iter().map(|tag| ((tag.group.clone(), tag.tag.clone()), tag.set_at)).collect();
         let stage: Vec<_> = carried.extract_if(.., |(group, _), _| group == "stage").collect();
         self.stage(stage.into_iter().map(|((_, tag), at)| (tag, at)).collect(), happened)?;
+        self.unsaid(&carried, happened, &mut expected);
         carried.retain(|tag, _| expected.contains_key(tag) || own(&tag.0).is_none());
         let lost = expected.keys().find(|tag| !carried.contains_key(tag));
         let foreign = carried.iter().find(|(tag, at)| !expected.get(tag).is_some_and(|times| times.contains(at)));
@@ -216,6 +217,31 @@ impl Judge<'_> {
             (None, None) => Ok(()),
             (Some(lost), _) => Err(format!("lacks {lost:?}")),
             (_, Some(foreign)) => Err(format!("has {foreign:?}, which no event of then sets")),
+        }
+    }
+
+    /// An interest that was taken back: see [`super`] for where it has to be off.
+    fn unsaid(
+        &mut self,
+        carried: &BTreeMap<(String, String), Time>,
+        happened: &[Happened],
+        expected: &mut BTreeMap<(String, String), Vec<Time>>,
+    ) {
+        for Happened { at, id, what, alone } in happened {
+            let What::Unsaid { interest } = what else { continue };
+            let says = |of: &&Happened| matches!(of.what, What::Said { interest: said, .. } if said == *interest);
+            let said = || happened.iter().filter(says);
+            let is_last = said().all(|said| said.at < *at);
+            let tag = ("interest".to_owned(), people::tag(*interest));
+            if *alone && is_last && said().any(|said| said.id == *id) {
+                self.report.unsaid[0] += 1;
+                expected.remove(&tag);
+            } else {
+                self.report.unsaid[1] += 1;
+                if !carried.contains_key(&tag) {
+                    expected.remove(&tag);
+                }
+            }
         }
     }
 
@@ -319,7 +345,7 @@ fn facts(contact: &Contact, members: &[Id], happened: &[Happened]) -> Result<(),
     let mut messages = 0;
     for Happened { at, id, what, .. } in happened {
         last_times.insert(what.kind().name().to_owned(), *at);
-        messages += u32::from(matches!(what, What::Said { .. } | What::Mood { .. }));
+        messages += u32::from(matches!(what, What::Said { .. } | What::Unsaid { .. } | What::Mood { .. }));
         if let What::Added(number) = what {
             staff.insert(people::staff(people::person(*id), *number), *at);
         }

@@ -13,6 +13,8 @@ pub(super) const KINDS: [IdKind; 5] =
 const SLOTS: u32 = 5;
 /// Position of the union id in [`KINDS`]; the other exclusive one is the first.
 const UNIONID: u32 = 3;
+/// Stands in the place of the group in a word that takes an interest back.
+const UNSAID: &str = "nointerest";
 /// Interests there are.
 pub(super) const INTERESTS: u64 = 12;
 /// Messages of one identifier while everything happens, at most.
@@ -34,6 +36,8 @@ pub(super) type Id = u32;
 pub(super) enum What {
     /// A message: an interest, the number among those of its identifier, and a stage.
     Said { interest: u8, own: u8, stage: Option<u8> },
+    /// A message that takes an interest back.
+    Unsaid { interest: u8 },
     /// A message once all is linked: a mood, and whether it enters the journey of that time.
     Mood { mood: u8, enters: bool },
     /// A payment.
@@ -51,7 +55,7 @@ impl What {
     pub(super) const fn kind(self) -> touchline_model::kind::Kind {
         use touchline_model::kind::Kind;
         match self {
-            Self::Said { .. } | Self::Mood { .. } => Kind::ChatMessage,
+            Self::Said { .. } | Self::Unsaid { .. } | Self::Mood { .. } => Kind::ChatMessage,
             Self::Paid => Kind::OrderPaid,
             Self::Added(_) => Kind::ContactAdded,
             Self::Closed => Kind::OrderClosed,
@@ -66,6 +70,7 @@ impl What {
                 let stage = stage.map(|stage| word("stage", stage)).unwrap_or_default();
                 format!("{} {} {stage}", word("interest", interest), word(&own_group(id), own))
             }
+            Self::Unsaid { interest } => word(UNSAID, interest),
             Self::Mood { mood, enters } => format!("{} {}", word("mood", mood), if enters { "startafter" } else { "" }),
             _ => String::new(),
         }
@@ -170,6 +175,14 @@ fn of_person(random: &mut Random, person: u32, links: &mut Vec<Link>) -> Vec<Act
             actions.push(Action::Happens(*id, what));
         }
     }
+    // At most one of two who may be linked takes back an interest: one that this identifier says itself, before or after.
+    if family(person) == person && random.chance(500) {
+        let said: Vec<(Id, u8)> = actions.iter().filter_map(interest).collect();
+        if !said.is_empty() {
+            let (id, interest) = *random.pick(&said);
+            actions.push(Action::Happens(id, What::Unsaid { interest }));
+        }
+    }
     for _ in 0..random.below(3) {
         actions.push(Action::Happens(*random.pick(&ids), What::Paid));
     }
@@ -178,6 +191,14 @@ fn of_person(random: &mut Random, person: u32, links: &mut Vec<Link>) -> Vec<Act
         actions.push(Action::Happens(*random.pick(&ids), What::Added(number)));
     }
     actions
+}
+
+/// Who says which interest.
+const fn interest(action: &Action) -> Option<(Id, u8)> {
+    match action {
+        Action::Happens(id, What::Said { interest, .. }) => Some((*id, *interest)),
+        _ => None,
+    }
 }
 
 /// A link of this person to the next one, if there is one.
@@ -276,6 +297,13 @@ pub(super) fn playbook() -> String {
             writeln!(rules, "  - {{id: {name}, trigger: {trigger}, do: [{{set_tag: {group}/{tag}}}]}}")
                 .expect("a string");
         }
+    }
+    for number in 0..small(INTERESTS) {
+        let (name, word, tag) = (format!("{UNSAID}-{number}"), word(UNSAID, number), tag(number));
+        writeln!(yaml, "  {name}: {{any: [{word}]}}").expect("a string");
+        let trigger = format!("\"chat.message(direction=in, text has {name})\"");
+        writeln!(rules, "  - {{id: {name}, trigger: {trigger}, do: [{{unset_tag: interest/{tag}}}]}}")
+            .expect("a string");
     }
     yaml + &rules + JOURNEYS
 }

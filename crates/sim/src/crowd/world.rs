@@ -166,7 +166,7 @@ impl World {
     fn happens(&mut self, id: Id, what: What, fields: Fields) {
         let person = people::person(id);
         let fields = match what {
-            What::Said { .. } | What::Mood { .. } => fields.with("direction", Value::text("in")),
+            What::Said { .. } | What::Unsaid { .. } | What::Mood { .. } => fields.with("direction", Value::text("in")),
             What::Added(number) => fields.with("staff", Value::text(people::staff(person, number))),
             What::Paid | What::Closed | What::Sent => fields,
         };
