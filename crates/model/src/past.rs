@@ -150,8 +150,11 @@ const RECEIVED_MAX: usize = 512;
 const OBSERVED_MAX: usize = 512;
 /// Tags that were taken off, remembered of one contact: the one that went first is forgotten first.
 const GONE_MAX: usize = 64;
-/// Scopes of consent kept of one contact: they come from outside.
+/// Scopes of consent kept of one contact: they come from outside. What somebody agrees to is forgotten first, the oldest
+/// first, then the oldest no; never [`CONSENTS_OWN`].
 const CONSENTS_MAX: usize = 16;
+/// Scopes that events stand for by their kind.
+const CONSENTS_OWN: [&str; 2] = ["chat", "marketing"];
 
 impl Past {
     /// An event of this name happened.
@@ -202,12 +205,23 @@ impl Past {
         }
     }
 
-    /// The contact agrees to something, or does not any more; the later word counts.
+    /// The contact agrees to something, or does not any more; the later word counts, of one moment the no.
     pub fn consent(&mut self, scope: &str, consent: Consent) {
-        let known = self.consents.get(scope);
-        let has_room = known.is_some() || self.consents.len() < CONSENTS_MAX;
-        if has_room && known.is_none_or(|known| known.at <= consent.at) {
-            self.consents.insert(scope.to_owned(), consent);
+        let rank = |consent: &Consent| (consent.at, !consent.granted);
+        if self.consents.get(scope).is_none_or(|known| rank(known) <= rank(&consent)) {
+            self.keep_consent(scope, consent);
+        }
+    }
+
+    fn keep_consent(&mut self, scope: &str, consent: Consent) {
+        self.consents.insert(scope.to_owned(), consent);
+        if self.consents.len() > CONSENTS_MAX {
+            let rank = |(scope, consent): &(&String, &Consent)| {
+                (CONSENTS_OWN.contains(&scope.as_str()), !consent.granted, consent.at, (*scope).clone())
+            };
+            if let Some(least) = self.consents.iter().min_by_key(rank).map(|(scope, _)| scope.clone()) {
+                self.consents.remove(&least);
+            }
         }
     }
 
@@ -332,10 +346,8 @@ impl Past {
         // Whoever has said no has said no, whoever of the two it was; between two of a kind the later one.
         for (scope, theirs) in consents {
             let rank = |consent: &Consent| (!consent.granted, consent.at);
-            let known = self.consents.get(&scope);
-            let has_room = known.is_some() || self.consents.len() < CONSENTS_MAX;
-            if has_room && known.is_none_or(|mine| rank(mine) < rank(&theirs)) {
-                self.consents.insert(scope, theirs);
+            if self.consents.get(&scope).is_none_or(|mine| rank(mine) < rank(&theirs)) {
+                self.keep_consent(&scope, theirs);
             }
         }
         // The later word on each tag of each relation; of the same moment that it is carried.
@@ -464,6 +476,40 @@ mod tests {
         assert!(!past.gone["g0"].contains_key("t63"), "went at 37");
         past.regain("h", |_| false);
         assert!(!past.gone.contains_key("h"));
+    }
+
+    #[test]
+    fn a_no_always_has_room() {
+        let word = |granted, at| Consent { granted, at: Time(at) };
+        let full = || {
+            let mut past = Past::default();
+            past.consent("marketing", word(true, 1));
+            (2..CONSENTS_MAX as i64 + 1).for_each(|at| past.consent(&format!("s{at:02}"), word(true, at)));
+            assert_eq!(past.consents.len(), CONSENTS_MAX);
+            past
+        };
+        let mut past = full();
+        past.consent("chat", word(false, 1));
+        past.consent("sms", word(false, 1));
+        assert_eq!(past.consents.len(), CONSENTS_MAX);
+        assert_eq!((past.consents["chat"], past.consents["sms"]), (word(false, 1), word(false, 1)));
+        assert!(!past.consents.contains_key("s02") && !past.consents.contains_key("s03"), "agreed to first");
+        // Agreeing to more takes nobody's no away, nor what the contact says of messages as such.
+        (0..99).for_each(|at| past.consent(&format!("t{at:02}"), word(true, 100 + at)));
+        assert!(["chat", "sms", "marketing"].iter().all(|scope| past.consents.contains_key(*scope)));
+        // Both orders of a merge.
+        let no = || Past { consents: BTreeMap::from([("sms".to_owned(), word(false, 1))]), ..Past::default() };
+        for (mut one, other) in [(full(), no()), (no(), full())] {
+            one.merge(other, &|_| 0);
+            assert_eq!((one.consents.len(), one.consents["sms"]), (CONSENTS_MAX, word(false, 1)));
+            assert!(one.consents.contains_key("marketing") && !one.consents.contains_key("s02"));
+        }
+        // The later word; of one moment the no, whichever comes first.
+        past.consent("chat", word(true, 1));
+        assert!(!past.consents["chat"].granted);
+        past.consent("chat", word(true, 2));
+        past.consent("chat", word(false, 2));
+        assert!(!past.consents["chat"].granted);
     }
 
     #[test]
