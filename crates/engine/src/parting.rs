@@ -20,7 +20,7 @@ use crate::reaction;
 use crate::rules::{self, Case};
 use crate::segments;
 use crate::work::Work;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::command::TagRef;
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey, IdKind, Position};
@@ -152,7 +152,7 @@ fn split(
         reserved,
         tags,
         relations,
-        // As `seen`, but rules would take it for events of both: it stays. What staff see on their phones goes with them.
+        // See `split_past`.
         past,
         // Somebody chose who keeps the contact that is kept.
         assigned: _,
@@ -183,7 +183,7 @@ fn split(
     let others = identities.iter().map(|known| &known.id).any(is_wecom) || is_wecom(&cell.id());
     let is_of_wecom = !others && gone.iter().any(is_wecom);
     let relations = if is_of_wecom { std::mem::take(relations) } else { Default::default() };
-    let observed = if is_of_wecom { std::mem::take(&mut past.observed) } else { Default::default() };
+    let past = split_past(past, is_of_wecom);
     let scope = work.position.to_string();
     let side = |value| IdKey::new(IdKind::Apart, scope.clone(), value);
     let mut theirs = apart.clone();
@@ -193,13 +193,63 @@ fn split(
     reserved.insert(CellKey::of(&cell.tenant(), identifier), leaving);
     Ok(Snapshot {
         seen: *seen,
+        bundle: 0,
         identities: going.into_iter().filter(|known| known.id != *identifier).collect(),
         apart: theirs,
         tags: moved,
         relations: relations.into_values().collect(),
-        past: Past { observed, ..Past::default() },
-        ..Snapshot::default()
+        past,
+        // They stay.
+        assigned: None,
+        enrolments: Vec::new(),
+        touches: Vec::new(),
+        renamed: Vec::new(),
+        waits: Vec::new(),
+        concluded: Vec::new(),
+        // Nothing is promised.
+        reserved: Vec::new(),
     })
+}
+
+/// What goes of a past; `is_of_wecom`: the identifier of WeCom goes. Names every field: whoever adds one says here which
+/// side it is on.
+fn split_past(past: &mut Past, is_of_wecom: bool) -> Past {
+    let Past {
+        // As what was seen, but rules would take it for events of both: it stays.
+        happened: _,
+        tallies: _,
+        attributes: _,
+        groups: _,
+        // Judged anew on both sides.
+        segments: _,
+        silences: _,
+        // Nobody gets a touch or a content twice: whoever goes begins with nothing, and nothing is planned for them.
+        sent: _,
+        received: _,
+        // A no stays a no, whoever of the two it was.
+        consents,
+        // What staff see on their phones goes with them.
+        observed,
+        // Of whose tags they were nothing is known: they stay with the tags that stay.
+        gone: _,
+    } = past;
+    Past {
+        happened: BTreeMap::new(),
+        tallies: BTreeMap::new(),
+        attributes: BTreeMap::new(),
+        groups: BTreeMap::new(),
+        segments: BTreeSet::new(),
+        silences: BTreeMap::new(),
+        sent: Vec::new(),
+        received: BTreeMap::new(),
+        consents: consents
+            .iter()
+            .filter(|(_, said)| !said.granted)
+            .map(|(scope, said)| (scope.clone(), *said))
+            .collect(),
+        observed: if is_of_wecom { std::mem::take(observed) } else { BTreeMap::new() },
+        gone: BTreeMap::new(),
+    }
 }
 
 /// The forward at `target` is a contact again.
@@ -223,7 +273,7 @@ pub(crate) fn receive(
         seen,
         identities,
         apart,
-        // The others are empty, and of the past there is only what phones show: see `split`.
+        // The others are empty: see `split`.
         bundle: _,
         reserved: _,
         tags,
@@ -240,7 +290,22 @@ pub(crate) fn receive(
     let going: Vec<CellKey> = identities.iter().map(|known| CellKey::of(&target.tenant(), &known.id)).collect();
     contact.identities = identities;
     contact.apart = apart;
-    contact.past.observed = past.observed;
+    let Past {
+        consents,
+        observed,
+        // The others are empty: see `split_past`.
+        happened: _,
+        tallies: _,
+        attributes: _,
+        groups: _,
+        segments: _,
+        silences: _,
+        sent: _,
+        received: _,
+        gone: _,
+    } = past;
+    contact.past.consents = consents;
+    contact.past.observed = observed;
     contact.relations = relations.into_iter().map(|relation| (relation.staff.clone(), relation)).collect();
     let in_force = merging::in_force(work, target);
     let case = merging::case(work, target, &in_force, (CAUSE, origin));

@@ -8,6 +8,7 @@ use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::kind::Kind;
 use touchline_model::output::Contact;
 use touchline_model::record::Evidence;
+use touchline_model::value::Value;
 
 const PLAYBOOK: &str = r#"
 playbook: price-consideration
@@ -321,4 +322,30 @@ fn who_was_parted_comes_back_only_behind_what_they_said_before() {
     assert_eq!((ids(&contact), tags(&contact)), (vec![&card, &wang, &buyer], vec!["阶段/成交".to_owned()]));
     unlink(&mut engines, "u3", &card, &buyer);
     assert_eq!(engines.answers().last().map(String::as_str), Some("accepted"));
+}
+
+#[test]
+fn tags_that_left_with_somebody_come_back_with_them() {
+    let (mut engines, wang, buyer) = linked();
+    unlink(&mut engines, "u1", &wang, &buyer);
+    assert_eq!(tags(&engines.contact(&wang)), ["兴趣/奶粉", "阶段/考虑"]);
+    assert!(engines.contact(&wang).past.gone.is_empty(), "nobody took it off");
+    link(&mut engines, "l1", &wang, &buyer);
+    assert_eq!(tags(&engines.contact(&wang)), ["兴趣/奶粉", "兴趣/纸尿裤", "阶段/考虑"]);
+}
+
+#[test]
+fn whoever_of_two_has_said_no_a_parting_takes_it_from_neither() {
+    let (mut engines, wang, buyer) = linked();
+    for (scope, granted) in [("sms", false), ("call", true)] {
+        let mut said =
+            event(Kind::ConsentMarketing, scope, at("2026-03-02T11:00:00"), vec![buyer.clone()], &[("scope", scope)]);
+        said.fields.set("granted", Value::Bool(granted));
+        engines.event(said);
+    }
+    unlink(&mut engines, "u1", &wang, &buyer);
+    let consents = |id| engines.contact(id).past.consents.into_iter().map(|(scope, said)| (scope, said.granted));
+    let said = |scope: &str, granted| (scope.to_owned(), granted);
+    assert_eq!(consents(&wang).collect::<Vec<_>>(), [said("call", true), said("sms", false)]);
+    assert_eq!(consents(&buyer).collect::<Vec<_>>(), [said("sms", false)]);
 }
