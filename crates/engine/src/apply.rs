@@ -450,13 +450,15 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
         return Ok(());
     }
     work.meta.loop_received[looped.source as usize] = looped.sequence;
-    let link = |target: &CellKey, from: &CellKey, exclusive: &Vec<_>, evidence: &_, origin: &_| Link {
-        target: target.clone(),
-        from: from.clone(),
-        exclusive: exclusive.clone(),
-        evidence: *evidence,
-        origin: *origin,
-    };
+    let link =
+        |target: &CellKey, from: &CellKey, (exclusive, identities): (&Vec<_>, u32), evidence: &_, origin: &_| Link {
+            target: target.clone(),
+            from: from.clone(),
+            exclusive: exclusive.clone(),
+            identities,
+            evidence: *evidence,
+            origin: *origin,
+        };
     match &looped.body {
         LoopBody::Forward { target, event, origin, hops } => {
             let at = event.occurred_at.unwrap_or(work.append_time);
@@ -466,13 +468,13 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
             on_command(work, target.clone(), command, *origin, *hops)
         }
         LoopBody::Link { target, from, exclusive, evidence, origin } => {
-            links::link(work, link(target, from, exclusive, evidence, origin))
+            links::link(work, link(target, from, (exclusive, 0), evidence, origin))
         }
-        LoopBody::Ask { target, from, exclusive, evidence, origin } => {
-            links::ask(work, link(target, from, exclusive, evidence, origin))
+        LoopBody::Ask { target, from, exclusive, identities, evidence, origin } => {
+            links::ask(work, link(target, from, (exclusive, *identities), evidence, origin))
         }
-        LoopBody::Grant { target, from, exclusive, evidence, origin } => {
-            links::grant(work, link(target, from, exclusive, evidence, origin))
+        LoopBody::Grant { target, from, exclusive, identities, evidence, origin } => {
+            links::grant(work, link(target, from, (exclusive, *identities), evidence, origin))
         }
         LoopBody::MergeIn { target, from, into, snapshot, evidence, origin } => {
             links::merge_in(work, target.clone(), (from.clone(), into.clone()), snapshot.clone(), *evidence, *origin)

@@ -12,7 +12,7 @@ use touchline_model::counted::Slot;
 use touchline_model::id::{CellKey, IdKey};
 use touchline_model::output::{Identity, Relation, Touch};
 use touchline_model::past::Past;
-use touchline_model::snapshot::{Conclusion, Enrolment};
+use touchline_model::snapshot::{Conclusion, Enrolment, Promised};
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Facts;
 
@@ -104,6 +104,8 @@ pub(crate) struct Contact {
 pub(crate) struct Promise {
     /// Exclusive identifiers that count as held already.
     pub(crate) exclusive: Vec<IdKey>,
+    /// Identifiers that there is to be room for.
+    pub(crate) identities: u32,
     /// Grants that are not answered yet.
     pub(crate) unanswered: u32,
 }
@@ -150,10 +152,18 @@ impl Contact {
         exclusive
     }
 
+    /// How many identifiers come with it, itself and what is promised to others than `asker` included.
+    pub(crate) fn size(&self, asker: Option<&CellKey>) -> u32 {
+        let promised = self.reserved.iter().filter(|(cell, _)| Some(*cell) != asker);
+        let joined = u32::try_from(self.identities.len()).unwrap_or(u32::MAX);
+        promised.fold(joined.saturating_add(1), |sum, (_, promise)| sum.saturating_add(promise.identities))
+    }
+
     /// One more answer of `cell` is waited for, and these are promised to it until then.
-    pub(crate) fn promise(&mut self, cell: CellKey, exclusive: Vec<IdKey>) {
+    pub(crate) fn promise(&mut self, Promised { cell, exclusive, identities }: Promised) {
         let promise = self.reserved.entry(cell).or_default();
         promise.unanswered = promise.unanswered.saturating_add(1);
+        promise.identities = promise.identities.max(identities);
         for id in exclusive {
             if !promise.exclusive.contains(&id) {
                 promise.exclusive.push(id);

@@ -18,7 +18,7 @@ use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
 use touchline_model::output::DeadReason;
 use touchline_model::record::{Evidence, LoopBody};
-use touchline_model::snapshot::Snapshot;
+use touchline_model::snapshot::{Promised, Snapshot};
 
 /// A link on its way between two cells.
 pub(crate) struct Link {
@@ -26,12 +26,14 @@ pub(crate) struct Link {
     pub(crate) from: CellKey,
     /// Exclusive identifiers of `from`.
     pub(crate) exclusive: Vec<IdKey>,
+    /// Identifiers that would come, or that there is room for.
+    pub(crate) identities: u32,
     pub(crate) evidence: Evidence,
     pub(crate) origin: Position,
 }
 
-/// Identifiers joined to one contact: more than any person has, fewer than would crowd its record.
-const IDENTITIES_MAX: usize = 256;
+/// Identifiers joined to one contact beside its own: more than any person has, fewer than would crowd its record.
+const IDENTITIES_MAX: u32 = 256;
 
 /// Cells a forward remembers that have named it: more than share anything but a mistake.
 const ASKERS_MAX: usize = 64;
@@ -146,7 +148,8 @@ pub(crate) fn link(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewError>
     if !is_lower(&target, &from) {
         work.tell(LoopBody::Link { target: from, from: target, exclusive, evidence, origin });
     } else {
-        work.tell(LoopBody::Ask { target: from, from: target, exclusive, evidence, origin });
+        let identities = contact.size(None);
+        work.tell(LoopBody::Ask { target: from, from: target, exclusive, identities, evidence, origin });
     }
     Ok(())
 }
@@ -192,33 +195,37 @@ pub(crate) fn ask(work: &mut Work<'_, '_>, ask: Link) -> Result<(), ViewError> {
         target: to,
         from: ask.from.clone(),
         exclusive: ask.exclusive.clone(),
+        identities: ask.identities,
         evidence: ask.evidence,
         origin: ask.origin,
     };
     let Some(mut contact) = resident(work, &ask, pass)? else { return Ok(()) };
-    if ask.from == ask.target {
+    if is_one(&contact, &ask) {
         return Ok(());
     }
     // What was granted to it before stands until it answers: it may shrink again to what that was.
     if refused(work, &contact, &ask) {
         return Ok(());
     }
-    let Link { target, from, exclusive: asked, evidence, origin } = ask;
+    let Link { target, from, exclusive: asked, identities, evidence, origin } = ask;
     if !is_lower(&from, &target) {
         let exclusive = contact.exclusive(&target);
         work.tell(LoopBody::Link { target: from, from: target, exclusive, evidence, origin });
         return Ok(());
     }
-    if contact.identities.len() >= IDENTITIES_MAX {
-        work.dead_link(DeadReason::LinkRefused, format!("already {IDENTITIES_MAX} identifiers"), &target, &from);
+    // Together with what is on its way here already: they may all come before the first of them is here.
+    let identities = identities.max(contact.reserved.get(&from).map_or(1, |promise| promise.identities));
+    if contact.size(Some(&from)).saturating_add(identities) > IDENTITIES_MAX + 1 {
+        work.dead_link(DeadReason::LinkRefused, format!("more than {IDENTITIES_MAX} identifiers"), &target, &from);
         return Ok(());
     }
     // What is promised to another one counts for that one alone: it is free again when that one goes elsewhere.
     let held = contact.granted(&target, &from);
-    contact.promise(from.clone(), asked.into_iter().filter(|id| !held.contains(id)).collect());
+    let exclusive = asked.into_iter().filter(|id| !held.contains(id)).collect();
+    contact.promise(Promised { cell: from.clone(), exclusive, identities });
     let exclusive = contact.granted(&target, &from);
     work.put_contact(&target, contact);
-    work.tell(LoopBody::Grant { target: from, from: target, exclusive, evidence, origin });
+    work.tell(LoopBody::Grant { target: from, from: target, exclusive, identities, evidence, origin });
     Ok(())
 }
 
@@ -237,15 +244,16 @@ pub(crate) fn grant(work: &mut Work<'_, '_>, grant: Link) -> Result<(), ViewErro
         work.tell(LoopBody::Release { target: grant.from, from: grant.target });
         return Ok(());
     };
-    let Link { target, from, exclusive: granted, evidence, origin } = grant;
+    let Link { target, from, exclusive: granted, identities: room, evidence, origin } = grant;
     if from == target {
         return Ok(());
     }
-    let exclusive = contact.exclusive(&target);
-    if exclusive.iter().any(|id| !granted.contains(id)) || !is_lower(&target, &from) {
-        // It has grown: it asks again, and only then gives back what this one promised.
+    let (exclusive, identities) = (contact.exclusive(&target), contact.size(None));
+    let has_grown = identities > room || exclusive.iter().any(|id| !granted.contains(id));
+    if has_grown || !is_lower(&target, &from) {
+        // It asks again, and only then gives back what this one promised.
         let (asked, asker) = (from.clone(), target.clone());
-        work.tell(LoopBody::Ask { target: asked, from: asker, exclusive, evidence, origin });
+        work.tell(LoopBody::Ask { target: asked, from: asker, exclusive, identities, evidence, origin });
         work.tell(LoopBody::Release { target: from, from: target });
     } else {
         let snapshot = Box::new(merging::export(work, &target, contact, origin)?);
@@ -349,6 +357,11 @@ fn pass_link(to: CellKey, link: &Link) -> LoopBody {
         evidence: link.evidence,
         origin: link.origin,
     }
+}
+
+/// Whether the two are one contact already, here.
+fn is_one(contact: &Contact, link: &Link) -> bool {
+    link.from == link.target || contact.identities.iter().any(|known| known.id == link.from.id())
 }
 
 /// Two values of an exclusive kind in one scope are two people.

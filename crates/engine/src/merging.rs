@@ -14,10 +14,10 @@ use crate::work::{InForce, Work};
 use crate::{activation, journeys, links, reaction, waits};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use touchline_model::id::{CellKey, IdKey, Position};
+use touchline_model::id::{CellKey, Position};
 use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
 use touchline_model::record::Evidence;
-use touchline_model::snapshot::Snapshot;
+use touchline_model::snapshot::{Promised, Snapshot};
 use touchline_playbook::compile::compile_shared;
 
 /// Kind of a cause that is a merge.
@@ -84,9 +84,10 @@ pub(crate) fn export(
 }
 
 /// A promise as often as it waits for an answer.
-fn per_grant((cell, promise): (CellKey, Promise)) -> impl Iterator<Item = (CellKey, Vec<IdKey>)> {
-    let count = usize::try_from(promise.unanswered).unwrap_or(usize::MAX);
-    std::iter::repeat_n((cell, promise.exclusive), count)
+fn per_grant((cell, promise): (CellKey, Promise)) -> impl Iterator<Item = Promised> {
+    let Promise { exclusive, identities, unanswered } = promise;
+    let count = usize::try_from(unanswered).unwrap_or(usize::MAX);
+    std::iter::repeat_n(Promised { cell, exclusive, identities }, count)
 }
 
 /// Unites what `from` held with the contact at `cell`.
@@ -124,7 +125,7 @@ pub(crate) fn import(
     };
     // What was promised to it has come; what it promised to others is promised from here, beside what already was.
     contact.answered(from);
-    reserved.into_iter().for_each(|(cell, exclusive)| contact.promise(cell, exclusive));
+    reserved.into_iter().for_each(|promised| contact.promise(promised));
     // All of them; no better known than the link that brought them.
     let joined = Joined { by: origin, into: into.clone(), at: work.clock };
     let own = Identity { id: from.id(), evidence, joined: Some(joined) };

@@ -189,7 +189,7 @@ fn split(
     let mut theirs = apart.clone();
     apart.push(side(KEPT));
     theirs.push(side(PARTED));
-    let leaving = Promise { exclusive: vec![side(LEAVING)], unanswered: 1 };
+    let leaving = Promise { exclusive: vec![side(LEAVING)], identities: 0, unanswered: 1 };
     reserved.insert(CellKey::of(&cell.tenant(), identifier), leaving);
     Ok(Snapshot {
         seen: *seen,

@@ -103,6 +103,8 @@ pub enum LoopBody {
         from: CellKey,
         /// Exclusive identifiers that `from` holds.
         exclusive: Vec<IdKey>,
+        /// How many identifiers would come with it, itself and those on their way to it among them.
+        identities: u32,
         /// Why the two are one.
         evidence: Evidence,
         /// The event that said so.
@@ -116,6 +118,8 @@ pub enum LoopBody {
         from: CellKey,
         /// The exclusive identifiers the root holds now, the asker's among them.
         exclusive: Vec<IdKey>,
+        /// How many identifiers the root has room for.
+        identities: u32,
         /// Why the two are one.
         evidence: Evidence,
         /// The event that said so.

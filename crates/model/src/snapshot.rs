@@ -8,6 +8,17 @@ use crate::past::Past;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
 
+/// What one grant promises to the cell that asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Promised {
+    /// Who asked.
+    pub cell: CellKey,
+    /// Exclusive identifiers that count as held already.
+    pub exclusive: Vec<IdKey>,
+    /// Room for so many identifiers.
+    pub identities: u32,
+}
+
 /// Everything that has to live on. What can be derived (timers, stages, the owner) is left out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -17,8 +28,8 @@ pub struct Snapshot {
     pub bundle: u64,
     /// Further identifiers, in the order they were joined; the cell's own is not among them.
     pub identities: Vec<Identity>,
-    /// Exclusive identifiers promised to cells that have not come yet, once for each grant that is not answered.
-    pub reserved: Vec<(CellKey, Vec<IdKey>)>,
+    /// What is promised to cells that have not come yet, once for each grant that is not answered.
+    pub reserved: Vec<Promised>,
     /// Whom it was parted from by hand: identifiers of kind `apart`.
     pub apart: Vec<IdKey>,
     /// Tags by group then tag, each with why.

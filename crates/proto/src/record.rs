@@ -223,13 +223,13 @@ fn loop_to(told: &Loop) -> v1::Loop {
             hops: u32::from(*hops),
         }),
         LoopBody::Link { target, from, exclusive, evidence, origin } => {
-            LoopWire::Link(step_to(target, from, exclusive, *evidence, *origin))
+            LoopWire::Link(step_to(target, from, (exclusive, 0), *evidence, *origin))
         }
-        LoopBody::Ask { target, from, exclusive, evidence, origin } => {
-            LoopWire::Ask(step_to(target, from, exclusive, *evidence, *origin))
+        LoopBody::Ask { target, from, exclusive, identities, evidence, origin } => {
+            LoopWire::Ask(step_to(target, from, (exclusive, *identities), *evidence, *origin))
         }
-        LoopBody::Grant { target, from, exclusive, evidence, origin } => {
-            LoopWire::Grant(step_to(target, from, exclusive, *evidence, *origin))
+        LoopBody::Grant { target, from, exclusive, identities, evidence, origin } => {
+            LoopWire::Grant(step_to(target, from, (exclusive, *identities), *evidence, *origin))
         }
         LoopBody::MergeIn { target, from, into, snapshot, evidence, origin } => LoopWire::MergeIn(v1::MergeIn {
             target: target.to_string(),
@@ -295,7 +295,7 @@ fn loop_to(told: &Loop) -> v1::Loop {
 fn step_to(
     target: &CellKey,
     from: &CellKey,
-    exclusive: &[IdKey],
+    (exclusive, identities): (&[IdKey], u32),
     evidence: Evidence,
     origin: Position,
 ) -> v1::LinkStep {
@@ -305,6 +305,7 @@ fn step_to(
         exclusive: ids_out(exclusive),
         evidence: evidence.name().to_owned(),
         origin: Some(position_out(origin)),
+        identities,
     }
 }
 
@@ -333,16 +334,16 @@ fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
             hops: hops_in(body.hops)?,
         },
         LoopWire::Link(step) => {
-            let (target, from, exclusive, evidence, origin) = step_in(step)?;
+            let (target, from, (exclusive, _), evidence, origin) = step_in(step)?;
             LoopBody::Link { target, from, exclusive, evidence, origin }
         }
         LoopWire::Ask(step) => {
-            let (target, from, exclusive, evidence, origin) = step_in(step)?;
-            LoopBody::Ask { target, from, exclusive, evidence, origin }
+            let (target, from, (exclusive, identities), evidence, origin) = step_in(step)?;
+            LoopBody::Ask { target, from, exclusive, identities, evidence, origin }
         }
         LoopWire::Grant(step) => {
-            let (target, from, exclusive, evidence, origin) = step_in(step)?;
-            LoopBody::Grant { target, from, exclusive, evidence, origin }
+            let (target, from, (exclusive, identities), evidence, origin) = step_in(step)?;
+            LoopBody::Grant { target, from, exclusive, identities, evidence, origin }
         }
         LoopWire::MergeIn(body) => merge_in(body)?,
         LoopWire::Bought(body) => LoopBody::Bought {
@@ -419,11 +420,17 @@ fn merge_in(body: v1::MergeIn) -> Result<LoopBody, Undecodable> {
     })
 }
 
-type Step = (CellKey, CellKey, Vec<IdKey>, Evidence, Position);
+type Step = (CellKey, CellKey, (Vec<IdKey>, u32), Evidence, Position);
 
 fn step_in(step: v1::LinkStep) -> Result<Step, Undecodable> {
     let (target, from) = (key_in("target", &step.target)?, key_in("from", &step.from)?);
-    Ok((target, from, ids_in(step.exclusive)?, evidence_in(&step.evidence)?, origin_in(step.origin)?))
+    Ok((
+        target,
+        from,
+        (ids_in(step.exclusive)?, step.identities),
+        evidence_in(&step.evidence)?,
+        origin_in(step.origin)?,
+    ))
 }
 
 fn origin_in(wire: Option<v1::Position>) -> Result<Position, Undecodable> {

@@ -5,10 +5,10 @@ use crate::past::{past_in, past_to};
 use crate::v1;
 use crate::v1::held_enrolment::GoalUntil as GoalWire;
 use crate::value::{ids_in, ids_out, key_in, position_in, position_out, required};
-use touchline_model::id::{CellKey, IdKey, Position};
+use touchline_model::id::Position;
 use touchline_model::output::{Numbered, Output};
 use touchline_model::record::Undecodable;
-use touchline_model::snapshot::{Changed, Conclusion, Enrolment, GoalUntil, Next, Snapshot};
+use touchline_model::snapshot::{Changed, Conclusion, Enrolment, GoalUntil, Next, Promised, Snapshot};
 use touchline_model::time::Time;
 
 pub(crate) fn snapshot_to(snapshot: &Snapshot) -> v1::Snapshot {
@@ -113,12 +113,13 @@ fn renamed_to((former, id): &(String, String)) -> v1::RenamedTouch {
     v1::RenamedTouch { former: former.clone(), touch_id: id.clone() }
 }
 
-fn promise_to((cell, exclusive): &(CellKey, Vec<IdKey>)) -> v1::Promise {
-    v1::Promise { cell: cell.to_string(), exclusive: ids_out(exclusive) }
+fn promise_to(Promised { cell, exclusive, identities }: &Promised) -> v1::Promise {
+    v1::Promise { cell: cell.to_string(), exclusive: ids_out(exclusive), identities: *identities }
 }
 
-fn promise_in(wire: v1::Promise) -> Result<(CellKey, Vec<IdKey>), Undecodable> {
-    Ok((key_in("reserved.cell", &wire.cell)?, ids_in(wire.exclusive)?))
+fn promise_in(wire: v1::Promise) -> Result<Promised, Undecodable> {
+    let (cell, exclusive) = (key_in("reserved.cell", &wire.cell)?, ids_in(wire.exclusive)?);
+    Ok(Promised { cell, exclusive, identities: wire.identities })
 }
 
 fn enrolment_to((journey, enrolment): &(String, Enrolment)) -> v1::HeldEnrolment {

@@ -9,7 +9,7 @@ use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::kind::Kind;
 use touchline_model::output::{Cause, Identity, Joined, Output, Tag};
 use touchline_model::record::{Evidence, Input, Loop, LoopBody, Record, Undecodable};
-use touchline_model::snapshot::{Enrolment, GoalUntil, Next, Snapshot};
+use touchline_model::snapshot::{Enrolment, GoalUntil, Next, Promised, Snapshot};
 use touchline_model::time::Time;
 
 const PLAYBOOK: &str = include_str!("../../../../tests/playbooks/kills.yaml");
@@ -112,7 +112,10 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
                 seen: Some((seen, seen)),
                 identities: ids.iter().cloned().map(joined).collect(),
                 apart: ids.iter().map(|id| IdKey::new(IdKind::Apart, "1@7", id.value.clone())).collect(),
-                reserved: ids.into_iter().map(|id| (CellKey::of(TENANT, &id), vec![id])).collect(),
+                reserved: ids
+                    .into_iter()
+                    .map(|id| Promised { cell: CellKey::of(TENANT, &id), exclusive: vec![id], identities: 2 })
+                    .collect(),
                 tags: tags.collect(),
                 enrolments: enrolments.collect(),
                 ..Snapshot::default()
@@ -165,6 +168,7 @@ fn any_loop() -> impl Strategy<Value = Loop> {
             target,
             from,
             exclusive,
+            identities: 2,
             evidence: Evidence::Strong,
             origin
         }),
@@ -172,6 +176,7 @@ fn any_loop() -> impl Strategy<Value = Loop> {
             target,
             from,
             exclusive,
+            identities: 2,
             evidence: Evidence::Strong,
             origin
         }),
