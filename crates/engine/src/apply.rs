@@ -52,7 +52,7 @@ pub struct Notes {
     /// A loopback record that was not last + 1.
     pub loop_ignored: bool,
     /// Forwards the event has passed so far.
-    pub hops: u8,
+    pub hops: u16,
     /// Timers fired.
     pub timers_fired: u32,
     /// More timers are due than one record fires.
@@ -268,7 +268,7 @@ fn on_event(
     event: &Event,
     at: Time,
     origin: Position,
-    hops: u8,
+    hops: u16,
 ) -> Result<(), ViewError> {
     work.effects.notes.hops = hops;
     let found = work.cell(cell)?;
@@ -293,7 +293,7 @@ fn on_event(
 }
 
 /// Tells the cell that owns the event now.
-pub(crate) fn pass_on(work: &mut Work<'_, '_>, target: CellKey, event: &Event, at: Time, origin: Position, hops: u8) {
+pub(crate) fn pass_on(work: &mut Work<'_, '_>, target: CellKey, event: &Event, at: Time, origin: Position, hops: u16) {
     if hops >= HOPS_MAX {
         work.dead(DeadReason::TooManyHops, format!("passed on {hops} times"));
         return;
@@ -423,7 +423,7 @@ fn on_command(
     cell: CellKey,
     command: &Command,
     origin: Position,
-    hops: u8,
+    hops: u16,
 ) -> Result<(), ViewError> {
     let found = work.cell(&cell)?;
     let to = found.as_ref().and_then(Cell::passes_to).filter(|_| hops < HOPS_MAX).cloned();

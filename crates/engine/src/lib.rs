@@ -57,11 +57,13 @@ pub const TIMERS_PER_RECORD_MAX: usize = 256;
 /// A jump of the broker's clock beyond this is believed only as far as a witness confirms it.
 pub const CLOCK_JUMP_MAX: touchline_model::time::Span = touchline_model::time::Span::hours(1);
 
-/// Forwards an event may pass: no real chain is that long, a forged one could be.
-pub const HOPS_MAX: u8 = 64;
+/// Forwards an event may pass. Each leads to a higher cell, so no chain is a ring, and one contact's identifiers make
+/// one of 256 at most, behind an order or a group; an event may go from one contact to the next while they are parted
+/// and joined. Only a number that was forged comes further, and ends here.
+pub const HOPS_MAX: u16 = 1_024;
 
 /// Chains of merged contacts do not grow this long by themselves: what passes so many forwards is an alarm.
-pub const HOPS_ALARM: u8 = 8;
+pub const HOPS_ALARM: u16 = 8;
 
 /// Version of the encoding of state values: the first byte of each. A store with another one is rebuilt from the log.
 pub const STATE_SCHEMA: u8 = 6;

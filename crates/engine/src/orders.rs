@@ -39,7 +39,7 @@ struct Held {
     event: Event,
     at: Time,
     origin: Position,
-    hops: u8,
+    hops: u16,
 }
 
 /// Who is taken for the buyer, and how sure that is.
@@ -79,7 +79,7 @@ pub(crate) fn on_event(
     order: &CellKey,
     found: Option<Cell>,
     event: &Event,
-    (at, origin, hops): (Time, Position, u8),
+    (at, origin, hops): (Time, Position, u16),
 ) -> Result<(), ViewError> {
     keep_lines(work, order, lines_of(event))?;
     let named = event.subject.iter().find(|id| id.kind.is_contact());
@@ -187,7 +187,7 @@ fn forward(
     order: &CellKey,
     buyer: CellKey,
     mut event: Event,
-    (at, origin, hops): (Time, Position, u8),
+    (at, origin, hops): (Time, Position, u16),
 ) -> Result<(), ViewError> {
     if has_lines(event.kind) && lines_of(&event).is_none() {
         let lines: Option<Value> = work.get(&keys::lines(order))?;

@@ -69,7 +69,7 @@ pub enum LoopBody {
         /// Where it lies in the log under its native key.
         origin: Position,
         /// How many forwards it passed.
-        hops: u8,
+        hops: u16,
     },
     /// A command whose contact lives at the target.
     ForwardCommand {
@@ -80,7 +80,7 @@ pub enum LoopBody {
         /// Where it lies in the log.
         origin: Position,
         /// How many forwards it passed.
-        hops: u8,
+        hops: u16,
     },
     /// `from` has learned that `target` names the same person.
     Link {

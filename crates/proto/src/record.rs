@@ -437,6 +437,6 @@ fn origin_in(wire: Option<v1::Position>) -> Result<Position, Undecodable> {
     required("origin", wire).map(position_in)
 }
 
-fn hops_in(hops: u32) -> Result<u8, Undecodable> {
-    u8::try_from(hops).map_err(|_| undecodable("hops is out of range"))
+fn hops_in(hops: u32) -> Result<u16, Undecodable> {
+    u16::try_from(hops).map_err(|_| undecodable("hops is out of range"))
 }

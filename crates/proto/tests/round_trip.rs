@@ -504,7 +504,7 @@ fn loops() -> Vec<Loop> {
     let command = Box::new(commands().swap_remove(0));
     let sources = vec![PlaybookSource { id: "p".to_owned(), yaml: "y".to_owned() }];
     let bodies = [
-        LoopBody::Forward { target: target.clone(), event, origin, hops: 255 },
+        LoopBody::Forward { target: target.clone(), event, origin, hops: u16::MAX },
         LoopBody::ForwardCommand { target: target.clone(), command, origin, hops: 1 },
         LoopBody::Link { target: t1, from: f1, exclusive: e1, evidence, origin },
         LoopBody::Ask { target: t2, from: f2, exclusive: e2, identities: 7, evidence, origin },

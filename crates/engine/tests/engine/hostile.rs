@@ -2,6 +2,7 @@
 
 use crate::support::*;
 use touchline_engine::HOPS_ALARM;
+use touchline_model::command::{CommandBody, TagRef};
 use touchline_model::event::Event;
 use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::kind::Kind;
@@ -88,6 +89,86 @@ fn no_contact_collects_identifiers_without_bound() {
     let (last, paid) = (youzan("yz299"), pays(&youzan("yz299"), 1));
     engines.event(paid);
     assert_eq!((engines.contact(&last).merged_into, engines.contact(&last).tags.len()), (None, 1));
+}
+
+#[test]
+fn two_who_have_many_identifiers_do_not_become_one_who_has_too_many() {
+    let (mut engines, one, other) =
+        (engines(), wecom("wmA"), IdKey::new(IdKind::WecomExternalUserid, "wwother", "wmB"));
+    for number in 0..200 {
+        engines.event(links(&youzan(&format!("a{number}")), &one, number));
+        engines.event(links(&youzan(&format!("b{number}")), &other, 1_000 + number));
+    }
+    engines.event(links(&one, &other, 2_000));
+    assert_eq!(engines.dead_reasons(), ["link_refused"]);
+    assert_eq!((engines.contact(&one).identities.len(), engines.contact(&other).identities.len()), (201, 201));
+    // As many as there is room for.
+    let third = wecom("wmC");
+    let third = IdKey::new(IdKind::WecomExternalUserid, "wwthird", &third.value);
+    for number in 0..56 {
+        engines.event(links(&youzan(&format!("c{number}")), &third, 3_000 + number));
+    }
+    engines.event(links(&one, &third, 4_000));
+    assert_eq!(engines.dead_reasons().len(), 2);
+    engines.event(links(&youzan("d"), &IdKey::new(IdKind::PhoneRef, "acme", "h1"), 5_000));
+    engines.event(links(&IdKey::new(IdKind::PhoneRef, "acme", "h1"), &one, 5_001));
+    let root = engines.contact(&one).merged_into.map_or(one.clone(), |to| to.id());
+    assert_eq!((engines.contact(&root).identities.len(), engines.dead_reasons().len()), (203, 2));
+}
+
+#[test]
+fn who_asks_before_the_first_has_come_is_counted_too() {
+    let (mut engines, wang) = (engines(), wecom("wmWang"));
+    let there = (partition_of(&wang) + 1) % PARTITIONS;
+    let ids = (0..).map(|number| youzan(&format!("yz{number}"))).filter(|id| partition_of(id) == there);
+    let ids: Vec<IdKey> = ids.take(300).collect();
+    engines.slow(&wang, &ids[0]);
+    for (number, id) in (0..).zip(&ids) {
+        engines.event(links(&wang, id, number));
+    }
+    // All of them ask, and none is answered yet.
+    for id in &ids {
+        engines.arrives(&wang, id);
+    }
+    assert_eq!(engines.dead_reasons(), ["link_refused"; 300 - 256]);
+    engines.all_arrive();
+    assert_eq!(engines.contact(&wang).identities.len(), 1 + 256);
+    // What was promised has come: nothing is left of it.
+    engines.event(links(&youzan("more"), &wang, 900));
+    assert_eq!((engines.contact(&wang).identities.len(), engines.dead_reasons().len()), (257, 45));
+}
+
+#[test]
+fn nothing_is_lost_behind_the_longest_chain_that_links_can_make() {
+    let mut engines = engines();
+    let ids: Vec<IdKey> = (0..=256).map(|number| youzan(&format!("yz{number:03}"))).collect();
+    // The lowest first: each becomes a forward to the next, and no chain gets shorter.
+    for (number, pair) in (0..).zip(ids.windows(2).rev()) {
+        engines.event(links(&pair[1], &pair[0], number));
+    }
+    assert_eq!(engines.contact(&ids[0]).identities.len(), 257);
+    assert_eq!(engines.contact(&ids[256]).merged_into, Some(CellKey::of(TENANT, &ids[255])));
+    let order = IdKey::new(IdKind::Order, "youzan:1", "E1");
+    let paid = event(Kind::OrderPaid, "paid", at("2026-03-02T10:00:00"), vec![order, ids[256].clone()], &[]);
+    engines.event(paid);
+    assert_eq!((engines.contact(&ids[0]).tags.len(), engines.dead_reasons()), (1, vec![]));
+    let (contact, remove) = (CellKey::of(TENANT, &ids[256]), vec![TagRef::new("购买", "已付款")]);
+    engines.command("off", CommandBody::EditTags { contact, add: vec![], remove, reason: String::new() });
+    assert_eq!((engines.contact(&ids[0]).tags.len(), engines.answers()), (0, vec!["accepted".to_owned()]));
+}
+
+#[test]
+fn a_number_of_forwards_that_was_forged_ends_somewhere() {
+    let (mut engines, wang, buyer) = (engines(), wecom("wmWang"), youzan("yzB"));
+    engines.event(links(&buyer, &wang, 1));
+    let target = CellKey::of(TENANT, &buyer);
+    let here = target.partition(PARTITIONS);
+    let sequence = engines.parts[here as usize].engine.meta().loop_received[2] + 1;
+    let origin = touchline_model::id::Position { partition: 2, offset: sequence };
+    let body = LoopBody::Forward { target: target.clone(), event: Box::new(pays(&buyer, 1)), origin, hops: u16::MAX };
+    let forged = Input::Loop(Box::new(Loop { source: 2, sequence, origin, clock: Time(0), body }));
+    engines.append(here, Some(target.to_string()), Ok(forged));
+    assert_eq!(engines.dead_reasons(), ["too_many_hops"]);
 }
 
 /// A loopback record as partition `source` would send it next, and with another number or to another partition.
