@@ -118,6 +118,12 @@ pub(crate) fn remember_told(work: &mut Work<'_, '_>, cell: &CellKey, target: &Ce
     work.put(keys::told(cell, target), &Told { evidence, named: 1 });
 }
 
+/// Whether the cell has told `target` of itself, or what it is told of it by others.
+pub(crate) fn is_told(work: &Work<'_, '_>, cell: &CellKey, target: &CellKey) -> Result<bool, ViewError> {
+    let told: Option<Told> = work.get(&keys::told(cell, target))?;
+    Ok(told.is_some())
+}
+
 /// Whether what was told in vain is told again when it comes up for the `named`-th time: the first, second, fourth,
 /// eighth time, so that a family's shared phone in every event is a handful of refusals and not one for each.
 pub(crate) const fn is_due(named: u32) -> bool {
@@ -140,7 +146,14 @@ pub(crate) fn link(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewError>
     let Some(contact) = resident(work, &link, pass_link)? else {
         return remember_asker(work, &link.target, &link.from);
     };
-    if link.from == link.target || refused(work, &contact, &link) {
+    let is_one = is_one(&contact, &link);
+    if link.evidence == Evidence::Weak && !is_one {
+        // Of an order: what an event says of its own identifiers was weighed where it happened.
+        let detail = "one order names both as its buyer, which does not merge".to_owned();
+        work.dead_link(DeadReason::LinkWeak, detail, &link.target, &link.from);
+        return Ok(());
+    }
+    if is_one || refused(work, &contact, &link) {
         return Ok(());
     }
     let Link { target, from, evidence, origin, .. } = link;

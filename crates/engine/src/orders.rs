@@ -92,7 +92,9 @@ pub(crate) fn on_event(
     };
     let held = match found {
         Some(Cell::Order { ref buyer }) => {
-            let buyer = buyer.cell.clone();
+            // What names a buyer is that one's, as an event of theirs that names the order is; what names the order
+            // alone is the first one's, so that it does not depend on who was named last.
+            let buyer = named.map_or_else(|| buyer.cell.clone(), |named| CellKey::of(&event.tenant, named));
             forward(work, order, buyer, event.clone(), (at, origin, hops))?;
             work.keep(order, found);
             return Ok(());
@@ -144,10 +146,17 @@ pub(crate) fn claimed(work: &mut Work<'_, '_>, link: Link) -> Result<(), ViewErr
 }
 
 /// The order learns its buyer: what waited goes there, in order. The shop's word replaces a token's, and the two are one
-/// person.
+/// person; of two whom the shop names the first stays, and the other is said.
 fn learn(work: &mut Work<'_, '_>, order: &CellKey, found: Option<Cell>, buyer: Buyer) -> Result<Cell, ViewError> {
     let held = match found {
         Some(Cell::Order { buyer: known }) if known.by_shop || !buyer.by_shop => {
+            if known.cell != buyer.cell && !links::is_told(work, order, &buyer.cell)? {
+                // Whether they are one person already is known where the other one lives. It joins nobody: a friend may
+                // have paid, or the shop has mixed up two orders.
+                let (target, from, origin) = (buyer.cell, known.cell.clone(), buyer.origin);
+                links::remember_told(work, order, &target, Evidence::Weak);
+                work.tell(LoopBody::Link { target, from, exclusive: Vec::new(), evidence: Evidence::Weak, origin });
+            }
             return Ok(Cell::Order { buyer: known });
         }
         Some(Cell::Order { buyer: known }) => {

@@ -174,3 +174,42 @@ fn an_order_is_told_its_buyer_once_and_lines_when_they_are_others() {
         engines.parts.iter().flat_map(|part| &part.log).filter(|record| record.input.as_ref().is_ok_and(is_bought));
     assert_eq!(told.count(), 2);
 }
+
+#[test]
+fn who_else_the_shop_names_as_the_buyer_gets_what_names_them_and_is_said_once() {
+    let (mut engines, one, other) = (engines(), youzan("yzA"), youzan("yzB"));
+    engines.event(says(Kind::OrderCreated, "2026-03-02T09:00:00", vec![order("E1"), one.clone()]));
+    engines.event(says(Kind::OrderPaid, "2026-03-02T09:10:00", vec![order("E1"), other.clone()]));
+    engines.event(says(Kind::OrderPaid, "2026-03-02T09:11:00", vec![order("E1"), other.clone()]));
+    engines.event(says(Kind::OrderCreated, "2026-03-02T09:12:00", vec![other.clone(), order("E1")]));
+    engines.event(says(Kind::OrderShipped, "2026-03-02T09:20:00", vec![order("E1")]));
+    let stage = |who: &IdKey| engines.contact(who).tags[0].tag.clone();
+    assert_eq!((stage(&one), stage(&other)), ("已发货".to_owned(), "已下单".to_owned()));
+    assert_eq!(engines.contact(&one).merged_into, None);
+    let letters: Vec<_> = (engines.outputs.iter())
+        .filter_map(|said| match &said.output {
+            touchline_model::output::Output::DeadLetter(letter) => Some((letter.reason.name(), letter.cells.clone())),
+            _ => None,
+        })
+        .collect();
+    let cells = [&other, &one].map(|id| touchline_model::id::CellKey::of(TENANT, id)).to_vec();
+    assert_eq!(letters, [("link_weak", cells)]);
+}
+
+#[test]
+fn two_identifiers_of_one_person_are_one_buyer() {
+    let (mut engines, one, other) = (engines(), youzan("yzA"), wecom("wmB"));
+    let both = || vec![one.clone(), other.clone()];
+    engines.event(event(Kind::IdentityLinked, "l", at("2026-03-02T08:30:00"), both(), &[("evidence", "strong")]));
+    for (number, (first, second)) in [(&one, &other), (&other, &one)].into_iter().enumerate() {
+        let order = order(&format!("E{number}"));
+        engines.event(says(
+            Kind::OrderCreated,
+            &format!("2026-03-02T09:0{number}:00"),
+            vec![order.clone(), first.clone()],
+        ));
+        engines.event(says(Kind::OrderPaid, &format!("2026-03-02T09:1{number}:00"), vec![order, second.clone()]));
+    }
+    assert_eq!(engines.contact(&other).past.happened["order.paid"].count, 2);
+    assert_eq!(engines.dead_reasons(), [] as [&str; 0]);
+}
