@@ -482,7 +482,7 @@ fn accept(work: &mut Work<'_, '_>, looped: &Loop) -> Result<(), ViewError> {
         LoopBody::Bought { target, buyer, lines, origin } => {
             orders::bought(work, target, buyer, lines.as_ref(), *origin)
         }
-        LoopBody::Member { target, member, joined } => groups::member(work, target, member, *joined),
+        LoopBody::Member { target, member, inside, at } => groups::member(work, target, member, (*at, *inside)),
         LoopBody::Redeem { target, from, exclusive, at, origin } => {
             tokens::redeem(work, target, (from, exclusive), *at, *origin)
         }

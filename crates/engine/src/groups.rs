@@ -4,6 +4,10 @@
 //! its members changed. Versions chain: where one does not begin at the version known here, or names nobody, a change
 //! was missed. The group then asks for its members to be fetched, again and again until a snapshot comes; from that it
 //! tells each member who came or went meanwhile, as an event of their own.
+//!
+//! Fetches are retried and overtaken: of each member the latest word by its own time counts, whatever comes first. So a
+//! snapshot moves nobody of whom something later is known, nor the version; and once a later snapshot is known, it is
+//! nothing.
 
 use crate::cell::Cell;
 use crate::keys;
@@ -20,7 +24,7 @@ use touchline_model::record::LoopBody;
 use touchline_model::time::{Span, Time};
 use touchline_model::value::{Fields, Value};
 
-/// Members kept of one group: WeCom allows 500.
+/// Members kept of one group, and those who left since the last snapshot: WeCom allows 500.
 const MEMBERS_MAX: usize = 2_000;
 /// How long after it has asked a group asks again, the first time; twice as long each further time.
 const ASK_AGAIN_AFTER: Span = Span::hours(1);
@@ -40,6 +44,12 @@ pub(crate) struct Group {
     pub(crate) asks_at: Option<Time>,
     /// How many members lie beside it.
     pub(crate) members: u32,
+    /// How many of whom it is known when they left.
+    pub(crate) left: u32,
+    /// Event time of the last snapshot: a word from before is in it.
+    pub(crate) as_of: Option<Time>,
+    /// Event time of the latest callback: a snapshot from before does not know the version it led to.
+    pub(crate) changed_at: Option<Time>,
 }
 
 /// An event under the group's own key.
@@ -69,8 +79,9 @@ pub(crate) fn on_event(
         Kind::GroupSnapshot => snapshot(work, cell, &mut group, event, (at, origin))?,
         _ => {
             let nobody = Snapshot { version: String::new(), members: BTreeMap::new() };
+            let at = group.as_of.map_or(at, |as_of| as_of.max(at));
             replace(work, cell, &mut group, event, &nobody, (at, origin))?;
-            group = Group::default();
+            (group.version, group.asked, group.asks_at) = (None, 0, None);
         }
     }
     work.put_cell(cell, Cell::Group(group));
@@ -82,16 +93,16 @@ pub(crate) fn member(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
     member: &IdKey,
-    joined: Option<Time>,
+    (at, inside): (Time, bool),
 ) -> Result<(), ViewError> {
     let found = work.cell(cell)?;
     let mut group = match &found {
         Some(Cell::Group(group)) => group.clone(),
         _ => Group::default(),
     };
-    let before = group.members;
-    put_member(work, cell, &mut group, &member.value, joined)?;
-    if group.members == before {
+    let before = (group.members, group.left);
+    hear(work, cell, &mut group, &member.value, (at, inside))?;
+    if (group.members, group.left) == before {
         work.keep(cell, found);
     } else {
         work.put_cell(cell, Cell::Group(group));
@@ -101,9 +112,9 @@ pub(crate) fn member(
 
 /// What an event says of membership is told to the group it names.
 pub(crate) fn tell(work: &mut Work<'_, '_>, event: &Event, at: Time) {
-    let joined = match event.kind {
-        Kind::GroupJoined => Some(at),
-        Kind::GroupLeft => None,
+    let inside = match event.kind {
+        Kind::GroupJoined => true,
+        Kind::GroupLeft => false,
         _ => return,
     };
     // The group itself has told this one.
@@ -114,7 +125,7 @@ pub(crate) fn tell(work: &mut Work<'_, '_>, event: &Event, at: Time) {
     let member = event.subject.iter().find(|id| id.kind == IdKind::WecomExternalUserid);
     if let (Some(group), Some(member)) = (group, member) {
         let target = CellKey::of(&event.tenant, group);
-        work.tell(LoopBody::Member { target, member: member.clone(), joined });
+        work.tell(LoopBody::Member { target, member: member.clone(), inside, at });
     }
 }
 
@@ -146,18 +157,19 @@ fn members_changed(
         Some(Value::List(list)) => Some(list.iter().filter_map(Value::as_text).collect()),
         _ => None,
     };
-    let joined = match event.fields.text("detail") {
-        Some("add_member") => Some(Some(at)),
-        Some("del_member") => Some(None),
+    let inside = match event.fields.text("detail") {
+        Some("add_member") => Some(true),
+        Some("del_member") => Some(false),
         _ => None,
     };
-    if let Some(joined) = joined {
+    if let Some(inside) = inside {
         for member in named.iter().flatten() {
-            put_member(work, cell, group, member, joined)?;
+            hear(work, cell, group, member, (at, inside))?;
         }
     }
+    group.changed_at = group.changed_at.max(Some(at));
     let chains = from.is_some() && from == group.version.as_deref();
-    if chains && joined.is_some() && named.is_some() {
+    if chains && inside.is_some() && named.is_some() {
         group.version = to.map(str::to_owned);
     } else if group.asked == 0 {
         ask(work, cell, group);
@@ -191,6 +203,9 @@ fn snapshot(
     event: &Event,
     (at, origin): (Time, Position),
 ) -> Result<(), ViewError> {
+    if group.as_of.is_some_and(|as_of| at < as_of) {
+        return Ok(());
+    }
     let mut members = BTreeMap::new();
     if let Some(Value::List(list)) = event.fields.get("members") {
         for value in list {
@@ -207,12 +222,15 @@ fn snapshot(
     let version = event.fields.text("member_version").unwrap_or_default().to_owned();
     let found = Snapshot { version, members };
     replace(work, cell, group, event, &found, (at, origin))?;
-    group.version = Some(found.version).filter(|version| !version.is_empty());
-    (group.asked, group.asks_at) = (0, None);
+    // Of before the latest change, it does not answer what was asked because of that one.
+    if group.changed_at.is_none_or(|changed_at| changed_at <= at) {
+        group.version = Some(found.version).filter(|version| !version.is_empty());
+        (group.asked, group.asks_at) = (0, None);
+    }
     Ok(())
 }
 
-/// Tells everybody who came or went between what is known and what was found.
+/// Tells everybody who came or went between what is known and what was found; but nobody of whom something later is.
 fn replace(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
@@ -221,23 +239,35 @@ fn replace(
     found: &Snapshot,
     (at, origin): (Time, Position),
 ) -> Result<(), ViewError> {
-    let known = members(work, cell)?;
-    for member in known.iter().filter(|member| !found.members.contains_key(*member)) {
-        put_member(work, cell, group, member, None)?;
-        tell_member(work, cell, event, Kind::GroupLeft, member, &found.version, Fields::new(), (at, origin));
+    let known = all(work, &keys::member(cell, ""))?;
+    let left = all(work, &keys::left(cell, ""))?;
+    for (member, since) in known.iter().filter(|(member, _)| !found.members.contains_key(*member)) {
+        if *since <= at {
+            group.members = group.members.saturating_sub(1);
+            work.delete(keys::member(cell, member));
+            tell_member(work, cell, event, Kind::GroupLeft, member, &found.version, Fields::new(), (at, origin));
+        }
     }
-    for (member, fields) in found.members.iter().filter(|(member, _)| !known.contains(member)) {
+    for (member, fields) in found.members.iter().filter(|(member, _)| !known.contains_key(*member)) {
+        if left.get(member).is_some_and(|left| *left > at) {
+            continue;
+        }
         let joined_at = match fields.get("joined_at") {
             Some(Value::Time(joined_at)) if joined_at.is_plausible() => (*joined_at).min(at),
             _ => at,
         };
-        put_member(work, cell, group, member, Some(joined_at))?;
+        put_member(work, cell, group, member, joined_at);
         let body = ["how", "inviter", "state"].into_iter().fold(Fields::new(), |body, name| match fields.get(name) {
             Some(value) => body.with(name, value.clone()),
             None => body,
         });
         tell_member(work, cell, event, Kind::GroupJoined, member, &found.version, body, (joined_at, origin));
     }
+    for (member, _) in left.iter().filter(|(_, left)| **left <= at) {
+        group.left = group.left.saturating_sub(1);
+        work.delete(keys::left(cell, member));
+    }
+    group.as_of = Some(at);
     Ok(())
 }
 
@@ -281,36 +311,62 @@ fn tell_member(
     work.tell(LoopBody::Forward { target, event: Box::new(told), origin, hops: 1 });
 }
 
-fn put_member(
+/// Who was not in the group is.
+fn put_member(work: &mut Work<'_, '_>, cell: &CellKey, group: &mut Group, member: &str, at: Time) {
+    if group.members as usize >= MEMBERS_MAX {
+        work.dead(DeadReason::GroupRefused, format!("more than {MEMBERS_MAX} members"));
+        return;
+    }
+    group.members += 1;
+    work.put(keys::member(cell, member), &at);
+}
+
+/// A word on one member: the latest by its own time counts, and a snapshot is a word on everybody.
+fn hear(
     work: &mut Work<'_, '_>,
     cell: &CellKey,
     group: &mut Group,
     member: &str,
-    joined: Option<Time>,
+    (at, inside): (Time, bool),
 ) -> Result<(), ViewError> {
-    let key = keys::member(cell, member);
-    let known: Option<Time> = work.get(&key)?;
-    match (known, joined) {
-        (None, Some(_)) if group.members as usize >= MEMBERS_MAX => {
-            work.dead(DeadReason::GroupRefused, format!("more than {MEMBERS_MAX} members"));
+    let since: Option<Time> = work.get(&keys::member(cell, member))?;
+    let left: Option<Time> = work.get(&keys::left(cell, member))?;
+    // Channels say seconds: of the second of the snapshot it is not known which came first, and arrival decides.
+    let as_of = group.as_of.map(|as_of| Time(as_of.0 - as_of.0.rem_euclid(1_000)));
+    if since.or(left).max(as_of).is_some_and(|known| at < known) {
+        return Ok(());
+    }
+    if inside {
+        if left.is_some() {
+            group.left = group.left.saturating_sub(1);
+            work.delete(keys::left(cell, member));
         }
-        (None, Some(at)) => {
-            group.members += 1;
-            work.put(key, &at);
+        if since.is_none() {
+            put_member(work, cell, group, member, at);
+        } else if since != Some(at) {
+            work.put(keys::member(cell, member), &at);
         }
-        (Some(_), None) => {
-            group.members = group.members.saturating_sub(1);
-            work.delete(key);
-        }
-        (Some(_), Some(_)) | (None, None) => {}
+        return Ok(());
+    }
+    if since.is_some() {
+        group.members = group.members.saturating_sub(1);
+        work.delete(keys::member(cell, member));
+    }
+    if left.is_some() || (group.left as usize) < MEMBERS_MAX {
+        group.left += u32::from(left.is_none());
+        work.put(keys::left(cell, member), &at);
     }
     Ok(())
 }
 
-fn members(work: &Work<'_, '_>, cell: &CellKey) -> Result<Vec<String>, ViewError> {
-    let from = keys::member(cell, "");
-    let mut until = from.clone();
+/// Each member with the moment stored under these keys.
+fn all(work: &Work<'_, '_>, prefix: &[u8]) -> Result<BTreeMap<String, Time>, ViewError> {
+    let mut until = prefix.to_vec();
     *until.last_mut().expect("it ends with a bar") += 1;
-    let found = work.scan_keys(&from, &until, usize::MAX)?;
-    Ok(found.iter().map(|key| String::from_utf8_lossy(&key[from.len()..]).into_owned()).collect())
+    let mut found = BTreeMap::new();
+    for key in work.scan_keys(prefix, &until, usize::MAX)? {
+        let member = String::from_utf8_lossy(&key[prefix.len()..]).into_owned();
+        found.insert(member, work.get(&key)?.unwrap_or_default());
+    }
+    Ok(found)
 }

@@ -98,6 +98,11 @@ pub fn member(key: &CellKey, member: &str) -> Vec<u8> {
     format!("g|{key}|{member}").into_bytes()
 }
 
+/// `e|key|member`: somebody has left the group, when.
+pub fn left(key: &CellKey, member: &str) -> Vec<u8> {
+    format!("e|{key}|{member}").into_bytes()
+}
+
 /// `u|length of tenant|tenant|kind|name`: whose turn it is in a pool or a store.
 pub fn turn(tenant: &str, kind: &str, name: &str) -> Vec<u8> {
     format!("u|{}|{tenant}|{kind}|{name}", tenant.len()).into_bytes()

@@ -4,7 +4,8 @@ use crate::cell::Contact;
 use crate::rules::Case;
 use crate::timers;
 use crate::work::Work;
-use touchline_playbook::bundle::{Bundle, Trigger};
+use touchline_playbook::bundle::Bundle;
+use touchline_playbook::listening::Heard;
 use touchline_playbook::measure::Now;
 
 /// A contact came into a segment, or left it.
@@ -51,12 +52,8 @@ pub(crate) fn refresh(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Co
 
 /// Whether anything happens when somebody comes into the segment, or leaves it.
 pub(crate) fn is_heard(bundle: &Bundle, segment: &str) -> bool {
-    let rules = bundle.rules_that_react.iter().flat_map(|&index| &bundle.rules[index].triggers);
-    let journeys = bundle.journeys.iter();
-    let journeys =
-        journeys.flat_map(|of| of.entry.iter().chain(&of.exit).chain(of.goal.iter().flat_map(|of| &of.triggers)));
-    rules.chain(journeys).any(|trigger| match trigger {
-        Trigger::SegmentEntered(of) | Trigger::SegmentLeft(of) => of == segment,
-        _ => false,
-    })
+    let heard = [Heard::SegmentEntered(segment.to_owned()), Heard::SegmentLeft(segment.to_owned())];
+    let listens =
+        |to: &Heard| !bundle.rules_listening.to(to).is_empty() || !bundle.journeys_listening.to(to).is_empty();
+    heard.iter().any(listens)
 }

@@ -157,8 +157,10 @@ pub enum LoopBody {
         target: CellKey,
         /// Who.
         member: IdKey,
-        /// Event time of coming; `None`: they left.
-        joined: Option<Time>,
+        /// Whether they came; otherwise they left.
+        inside: bool,
+        /// Event time of either.
+        at: Time,
     },
     /// Somebody brings a token back.
     Redeem {

@@ -239,7 +239,7 @@ fn cut_to_identity(input: &mut Input) {
         let Snapshot { seen, bundle, identities, mut reserved, mut apart, assigned, .. } =
             std::mem::take(&mut **snapshot);
         reserved.truncate(KEPT_MAX);
-        reserved.iter_mut().for_each(|(_, exclusive)| exclusive.truncate(KEPT_MAX));
+        reserved.iter_mut().for_each(|promised| promised.exclusive.truncate(KEPT_MAX));
         apart.truncate(LINKED_MAX);
         **snapshot = Snapshot { seen, bundle, identities, reserved, apart, assigned, ..Snapshot::default() };
     }
@@ -289,6 +289,7 @@ mod tests {
     use touchline_model::output::{CommandResult, DeadLetter, Enrolment, Hit, Identity, Relation, Tag, TagChange};
     use touchline_model::past::{Attribute, Past};
     use touchline_model::record::Evidence;
+    use touchline_model::snapshot::Promised;
     use touchline_model::time::Time;
     use touchline_proto::{ContactRecord, decode_contact_record, decode_input, decode_output};
 
@@ -511,7 +512,11 @@ mod tests {
         let snapshots = [
             Snapshot { identities: identities.clone(), ..Snapshot::default() },
             Snapshot {
-                reserved: vec![(key(), identities.iter().map(|one| one.id.clone()).collect())],
+                reserved: vec![Promised {
+                    cell: key(),
+                    exclusive: identities.iter().map(|one| one.id.clone()).collect(),
+                    identities: 8_000,
+                }],
                 ..of(Past::default())
             },
             Snapshot { apart: identities.iter().map(|one| one.id.clone()).collect(), ..of(Past::default()) },

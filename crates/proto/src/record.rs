@@ -17,6 +17,7 @@ use touchline_model::id::{CellKey, IdKey, IdKind, Position};
 use touchline_model::output::Identity;
 use touchline_model::record::{Evidence, Input, Loop, LoopBody, Undecodable};
 use touchline_model::snapshot::Snapshot;
+use touchline_model::time::Time;
 use touchline_model::value::Value;
 
 /// Longest request id, in characters.
@@ -249,10 +250,11 @@ fn loop_to(told: &Loop) -> v1::Loop {
             }),
             origin: Some(position_out(*origin)),
         }),
-        LoopBody::Member { target, member, joined } => LoopWire::Member(v1::MemberChange {
+        LoopBody::Member { target, member, inside, at } => LoopWire::Member(v1::MemberChange {
             target: target.to_string(),
             member: Some(id_out(member)),
-            joined_at_ms: joined.map(|at| at.0),
+            joined_at_ms: inside.then_some(at.0),
+            left_at_ms: (!inside).then_some(at.0),
         }),
         LoopBody::Redeem { target, from, exclusive, at, origin } => LoopWire::Redeem(v1::Redeem {
             target: target.to_string(),
@@ -310,16 +312,17 @@ fn step_to(
 }
 
 fn loop_from(wire: v1::Loop) -> Result<Loop, Undecodable> {
+    let clock = clock_in("loop.clock_ms", wire.clock_ms)?;
     Ok(Loop {
         source: wire.source,
         sequence: wire.sequence,
         origin: origin_in(wire.origin)?,
-        clock: clock_in("loop.clock_ms", wire.clock_ms)?,
-        body: loop_body_from(required("loop.body", wire.body)?)?,
+        clock,
+        body: loop_body_from(required("loop.body", wire.body)?, clock)?,
     })
 }
 
-fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
+fn loop_body_from(wire: LoopWire, clock: Time) -> Result<LoopBody, Undecodable> {
     Ok(match wire {
         LoopWire::Forward(body) => LoopBody::Forward {
             target: key_in("target", &body.target)?,
@@ -355,7 +358,12 @@ fn loop_body_from(wire: LoopWire) -> Result<LoopBody, Undecodable> {
         LoopWire::Member(body) => LoopBody::Member {
             target: key_in("target", &body.target)?,
             member: id_in(required("member", body.member)?)?,
-            joined: body.joined_at_ms.map(|at| clock_in("joined_at_ms", at)).transpose()?,
+            inside: body.joined_at_ms.is_some(),
+            at: match (body.joined_at_ms, body.left_at_ms) {
+                (Some(at), _) => clock_in("joined_at_ms", at)?,
+                (None, Some(at)) => clock_in("left_at_ms", at)?,
+                (None, None) => clock,
+            },
         },
         LoopWire::Redeem(body) => LoopBody::Redeem {
             target: key_in("target", &body.target)?,

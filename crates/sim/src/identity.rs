@@ -343,16 +343,23 @@ impl World {
     }
 
     fn append_event(&mut self, kind: Kind, subject: Vec<IdKey>, fields: Fields, text: &str) -> Time {
-        self.append_of("", kind, subject, fields, text)
+        self.append_of(("", None), kind, subject, fields, text)
     }
 
-    /// Appends what an account says, perhaps twice; when it came first.
-    fn append_of(&mut self, account: &str, kind: Kind, subject: Vec<IdKey>, fields: Fields, text: &str) -> Time {
+    /// Appends what an account says of a moment (or of now), perhaps twice; when it came first.
+    fn append_of(
+        &mut self,
+        (account, at): (&str, Option<Time>),
+        kind: Kind,
+        subject: Vec<IdKey>,
+        fields: Fields,
+        text: &str,
+    ) -> Time {
         self.count += 1;
         let received_at = self.now;
         let event = |count: u64| {
             let (subject, fields) = (subject.clone(), fields.clone());
-            let mut input = workload::event(kind, &count.to_string(), subject, received_at, None, fields, text);
+            let mut input = workload::event(kind, &count.to_string(), subject, received_at, at, fields, text);
             if let Input::Event(event) = &mut input {
                 event.account = account.to_owned();
             }

@@ -205,3 +205,53 @@ fn a_member_who_is_another_contact_by_now_is_told_there() {
     let root = if engines.contact(&member).merged_into.is_some() { &person } else { &member };
     assert_eq!(engines.contact(root).tags.len(), 1);
 }
+
+/// The same, and its event comes later than it was true.
+fn late(event: Event, true_at: &str) -> Event {
+    Event { occurred_at: Some(at(true_at)), ..event }
+}
+
+#[test]
+fn a_snapshot_of_before_moves_nobody_of_whom_something_later_is_known() {
+    let mut engines = engines();
+    engines.event(snapshot("2026-03-02T09:00:00", "v1", &[("wmA", None), ("wmC", None), ("wmD", None)]));
+    engines.event(joins("wmB", "2026-03-02T10:00:00"));
+    engines.event(changed("2026-03-02T10:00:01", "add_member", ("v1", "v2"), Some(&["wmB"])));
+    let leaves = event(Kind::GroupLeft, "l", at("2026-03-02T10:01:00"), vec![wecom("wmC"), group()], &[]);
+    engines.event(of_corp(leaves));
+    engines.event(changed("2026-03-02T10:01:00", "del_member", ("v2", "v3"), Some(&["wmC"])));
+    engines.advance(at("2026-03-02T10:05:00"));
+    engines.outputs.clear();
+    // Fetched at 09:59, arrived at 10:05: it knows better only of wmD and wmE.
+    let members = [("wmA", None), ("wmC", None), ("wmE", None)];
+    engines.event(late(snapshot("2026-03-02T10:05:00", "v1", &members), "2026-03-02T09:59:00"));
+    assert_eq!(stage(&engines, "wmB"), joined("2026-03-02T10:00:00"));
+    assert_eq!(stage(&engines, "wmC"), left("2026-03-02T10:01:00"));
+    assert_eq!(stage(&engines, "wmD"), left("2026-03-02T09:59:00"));
+    assert_eq!(stage(&engines, "wmE"), joined("2026-03-02T09:59:00"));
+    assert_eq!(engines.tag_changes().len(), 2);
+    // The version stays, so that the next change follows on it.
+    engines.event(changed("2026-03-02T10:10:00", "add_member", ("v3", "v4"), Some(&["wmF"])));
+    assert_eq!(engines.dead_reasons(), [] as [&str; 0]);
+    // One of before that one is nothing at all; nor is a word of before it.
+    engines.event(late(snapshot("2026-03-02T10:11:00", "v0", &[("wmD", None)]), "2026-03-02T09:30:00"));
+    engines.event(late(joins("wmD", "2026-03-02T10:12:00"), "2026-03-02T09:31:00"));
+    engines.outputs.clear();
+    let all = [("wmA", None), ("wmB", None), ("wmE", None), ("wmF", None)];
+    engines.event(snapshot("2026-03-02T11:00:00", "v4", &all));
+    assert_eq!((engines.tag_changes().len(), engines.dead_reasons().len()), (0, 0));
+}
+
+#[test]
+fn a_snapshot_of_before_the_change_that_was_missed_does_not_answer() {
+    let mut engines = engines();
+    engines.event(snapshot("2026-03-02T09:00:00", "v1", &[("wmA", None)]));
+    engines.event(changed("2026-03-02T10:00:00", "add_member", ("v2", "v3"), Some(&["wmB"])));
+    engines.event(late(snapshot("2026-03-02T10:05:00", "v1", &[("wmA", None)]), "2026-03-02T09:59:00"));
+    assert_eq!(engines.dead_reasons(), ["group_outdated"]);
+    engines.advance(at("2026-03-02T11:00:00"));
+    assert_eq!(engines.dead_reasons(), ["group_outdated"; 2]);
+    engines.event(snapshot("2026-03-02T11:01:00", "v3", &[("wmA", None), ("wmB", None)]));
+    engines.advance(at("2026-03-12T11:00:00"));
+    assert_eq!(engines.dead_reasons().len(), 2);
+}

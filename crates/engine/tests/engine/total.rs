@@ -205,7 +205,8 @@ fn any_loop() -> impl Strategy<Value = Loop> {
         (contact(), identifier(), moment(), any::<bool>()).prop_map(|(target, member, at, came)| LoopBody::Member {
             target,
             member,
-            joined: came.then_some(at)
+            inside: came,
+            at
         }),
         (contact(), contact()).prop_map(|(target, from)| LoopBody::Release { target, from }),
         (contact(), contact()).prop_map(|(target, from)| LoopBody::Again { target, from }),

@@ -69,6 +69,8 @@ pub(super) struct Group {
 /// An event that may be under way for long.
 #[derive(Clone)]
 struct Said {
+    /// When it was true.
+    at: Time,
     account: &'static str,
     kind: Kind,
     subject: Vec<IdKey>,
@@ -107,6 +109,7 @@ pub(super) fn plan(random: &mut Random) -> Vec<Change> {
 impl World {
     /// The next thing that happens to groups.
     pub(super) fn change(&mut self, change: Change) {
+        self.now = Time(self.now.0 + 1);
         match change {
             Change::Moves(group, member) => self.moves(group, member),
             Change::Staff(group) => {
@@ -126,12 +129,18 @@ impl World {
                 let members = Value::List(vec![member_record(STRANGER)]);
                 let fields = Fields::new().with("member_version", Value::text("v1")).with("members", members);
                 let subject = vec![self.groups.all[group].id.clone()];
-                self.say(Said { account, kind: Kind::GroupSnapshot, subject, fields });
+                self.say(Said { at: self.now, account, kind: Kind::GroupSnapshot, subject, fields });
             }
             Change::Dismissed(group) => {
                 self.groups.all[group].members.clear();
                 let subject = vec![self.groups.all[group].id.clone()];
-                self.perhaps(Said { account: CORP, kind: Kind::GroupDismissed, subject, fields: Fields::new() });
+                self.perhaps(Said {
+                    at: self.now,
+                    account: CORP,
+                    kind: Kind::GroupDismissed,
+                    subject,
+                    fields: Fields::new(),
+                });
             }
             Change::Arrives if self.groups.late.is_empty() => {}
             Change::Arrives => {
@@ -195,7 +204,7 @@ impl World {
         let is_named = self.random.chance(850);
         let callback = self.callback(group, detail, is_named.then_some(&named[..]));
         let subject = vec![member.clone(), self.groups.all[group].id.clone()];
-        self.perhaps(Said { account: CORP, kind, subject, fields: Fields::new() });
+        self.perhaps(Said { at: self.now, account: CORP, kind, subject, fields: Fields::new() });
         self.perhaps(callback);
     }
 
@@ -210,7 +219,7 @@ impl World {
         if let Some(list) = list {
             fields.set("list", Value::List(list.iter().copied().map(Value::text).collect()));
         }
-        Said { account: CORP, kind: Kind::GroupMembersChanged, subject: vec![group.id.clone()], fields }
+        Said { at: self.now, account: CORP, kind: Kind::GroupMembersChanged, subject: vec![group.id.clone()], fields }
     }
 
     /// What a fetch finds now.
@@ -219,7 +228,7 @@ impl World {
         let members = self.truth(group).iter().map(|member| member_record(member)).collect();
         let fields = Fields::new().with("member_version", Value::text(version(group.version)));
         let fields = fields.with("members", Value::List(members));
-        Said { account: CORP, kind: Kind::GroupSnapshot, subject: vec![group.id.clone()], fields }
+        Said { at: self.now, account: CORP, kind: Kind::GroupSnapshot, subject: vec![group.id.clone()], fields }
     }
 
     /// Says it now, later, or never.
@@ -235,7 +244,7 @@ impl World {
         if matches!(said.kind, Kind::GroupJoined | Kind::GroupLeft) {
             *self.groups.spoke.entry((said.subject[0].value.clone(), said.kind)).or_default() += 1;
         }
-        self.append_of(said.account, said.kind, said.subject, said.fields, "");
+        self.append_of((said.account, Some(said.at)), said.kind, said.subject, said.fields, "");
     }
 
     /// How often the group has asked for its members.

@@ -21,8 +21,12 @@ type Told = (u64, Kind, String);
 /// What a group knows and has said, by its log.
 #[derive(Default)]
 struct Reading {
-    members: BTreeSet<String>,
+    /// Of each customer the latest word since the last snapshot: when, and whether they were in it.
+    words: BTreeMap<String, (Time, bool)>,
     version: Option<String>,
+    /// The moment of the last snapshot, and of the latest callback.
+    as_of: Option<Time>,
+    changed_at: Option<Time>,
     /// How often it has asked since it last knew its members, and when it asks again.
     asked: u32,
     asks_at: Option<Time>,
@@ -83,7 +87,7 @@ impl World {
         let stored = part.map.0.keys().filter_map(|key| key.strip_prefix(prefix.as_slice()));
         let members: BTreeSet<String> = stored.map(|member| String::from_utf8_lossy(member).into_owned()).collect();
         // The last thing each group is told is a snapshot of the truth.
-        if members != reading.members || members != self.truth(group) {
+        if members != reading.members() || members != self.truth(group) {
             return Err(format!("in {cell} are {members:?}, not {:?}", self.truth(group)));
         }
         Ok(())
@@ -99,8 +103,8 @@ impl World {
             }
             match taken {
                 Taken::Event(event) if event.key() == cell => reading.hear(offset, now, event),
-                Taken::Told(LoopBody::Member { target, member, joined }) if *target == cell => {
-                    reading.put(&member.value, joined.is_some());
+                Taken::Told(LoopBody::Member { target, member, inside, at }) if *target == cell => {
+                    reading.put(&member.value, *at, *inside);
                 }
                 _ => {}
             }
@@ -133,39 +137,50 @@ impl World {
 }
 
 impl Reading {
+    fn members(&self) -> BTreeSet<String> {
+        self.words.iter().filter(|(_, (_, inside))| *inside).map(|(member, _)| member.clone()).collect()
+    }
+
     fn hear(&mut self, offset: u64, now: Time, event: &Event) {
         let is_ours = event.account == event.subject[0].scope;
+        let at = event.occurred_at.map_or(now, |at| at.min(now));
         match event.kind {
             _ if !is_ours => self.refused += 1,
-            Kind::GroupMembersChanged => self.change(offset, now, event),
+            Kind::GroupMembersChanged => self.change(offset, now, event, at),
+            // A later one is known.
+            Kind::GroupSnapshot if self.as_of.is_some_and(|as_of| at < as_of) => {}
             Kind::GroupSnapshot => {
                 let Some(Value::List(list)) = event.fields.get("members") else { return };
                 let names = list.iter().filter_map(|value| match value {
                     Value::Record(fields) => fields.text("member").map(str::to_owned),
                     _ => None,
                 });
-                self.replace(offset, names.collect());
-                self.version = event.fields.text("member_version").map(str::to_owned);
+                self.replace(offset, &names.collect(), at);
+                if self.changed_at.is_none_or(|changed_at| changed_at <= at) {
+                    self.version = event.fields.text("member_version").map(str::to_owned);
+                    (self.asked, self.asks_at) = (0, None);
+                }
             }
             Kind::GroupDismissed => {
-                self.replace(offset, BTreeSet::new());
-                self.version = None;
+                self.replace(offset, &BTreeSet::new(), self.as_of.map_or(at, |as_of| as_of.max(at)));
+                (self.version, self.asked, self.asks_at) = (None, 0, None);
             }
             _ => {}
         }
     }
 
     /// A callback: what it names is true; where it does not follow on what is known, or names nobody, it asks.
-    fn change(&mut self, offset: u64, now: Time, event: &Event) {
+    fn change(&mut self, offset: u64, now: Time, event: &Event, at: Time) {
         let (from, to) = (event.fields.text("from_ver"), event.fields.text("to_ver"));
         if to == self.version.as_deref() {
             return;
         }
+        self.changed_at = self.changed_at.max(Some(at));
         let Some(Value::List(names)) = event.fields.get("list") else {
             return self.ask_once(offset, now);
         };
         for name in names.iter().filter_map(Value::as_text) {
-            self.put(name, event.fields.text("detail") == Some("add_member"));
+            self.put(name, at, event.fields.text("detail") == Some("add_member"));
         }
         if from == self.version.as_deref() {
             self.version = to.map(str::to_owned);
@@ -174,20 +189,34 @@ impl Reading {
         }
     }
 
-    fn put(&mut self, member: &str, is_in: bool) {
-        if is_in {
-            self.members.insert(member.to_owned());
-        } else {
-            self.members.remove(member);
+    /// The latest word counts; one of before the second of the last snapshot is in that.
+    fn put(&mut self, member: &str, at: Time, is_in: bool) {
+        let is_in_snapshot = self.as_of.is_some_and(|as_of| at.0.div_euclid(1_000) < as_of.0.div_euclid(1_000));
+        if !is_in_snapshot && self.words.get(member).is_none_or(|(known, _)| *known <= at) {
+            self.words.insert(member.to_owned(), (at, is_in));
         }
     }
 
-    /// Everybody who came or went since is told; nothing has to be asked any more.
-    fn replace(&mut self, offset: u64, found: BTreeSet<String>) {
-        let gone = self.members.difference(&found).map(|member| (offset, Kind::GroupLeft, member.clone()));
-        let come = found.difference(&self.members).map(|member| (offset, Kind::GroupJoined, member.clone()));
-        self.told.extend(gone.chain(come));
-        (self.members, self.asked, self.asks_at) = (found, 0, None);
+    /// Everybody who came or went since is told, but for whom a later word is known.
+    fn replace(&mut self, offset: u64, found: &BTreeSet<String>, at: Time) {
+        let before = self.members();
+        let is_later = |words: &BTreeMap<String, (Time, bool)>, member: &str| {
+            words.get(member).is_some_and(|(known, _)| *known > at)
+        };
+        for member in before.difference(found) {
+            if !is_later(&self.words, member) {
+                self.told.insert((offset, Kind::GroupLeft, member.clone()));
+                self.words.insert(member.clone(), (at, false));
+            }
+        }
+        for member in found.difference(&before) {
+            if !is_later(&self.words, member) {
+                self.told.insert((offset, Kind::GroupJoined, member.clone()));
+                self.words.insert(member.clone(), (at, true));
+            }
+        }
+        self.words.retain(|_, (known, inside)| *inside || *known > at);
+        self.as_of = Some(at);
     }
 
     fn ask_once(&mut self, offset: u64, now: Time) {
