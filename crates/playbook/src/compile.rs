@@ -343,11 +343,15 @@ impl Compiler {
             let mut keywords = Vec::new();
             for node in reader::list(any, &path, sink) {
                 let Some(keyword) = reader::text(node, &path, sink) else { continue };
-                if fold.text(&keyword.text).chars().count() < KEYWORD_CHARS_MIN {
+                let chars = fold.text(&keyword.text).chars().count();
+                if chars < KEYWORD_CHARS_MIN {
                     let message =
                         format!("the keyword `{}` has fewer than {KEYWORD_CHARS_MIN} characters", keyword.text);
                     let hint = Some("a single character is found in words that mean something else".to_owned());
                     sink.report(codes::KEYWORD, keyword.place, &path, message, hint);
+                } else if chars > KEYWORD_CHARS_MAX {
+                    let message = format!("a keyword of {chars} characters: at most {KEYWORD_CHARS_MAX}");
+                    sink.report(codes::KEYWORD, keyword.place, &path, message, None);
                 }
                 keywords.push(keyword.text.clone());
             }
@@ -661,6 +665,8 @@ impl Scope<'_> {
 
 /// A single character is found in words that mean something else.
 pub(crate) const KEYWORD_CHARS_MIN: usize = 2;
+/// Longer ones are no words, and the automaton has a state for every byte.
+pub(crate) const KEYWORD_CHARS_MAX: usize = 100;
 /// Bounds the recursion from segment to segment.
 const SEGMENT_DEPTH_MAX: usize = 64;
 

@@ -360,7 +360,7 @@ pub(crate) static KEYWORDS: Keys = Keys {
     about: "Words that are looked for in texts. Text and keywords are folded alike.",
     count: Count::Any,
     keys: &[
-        key("any", Holds::List(&Holds::Text, 1), "The keywords, of at least 2 characters each: one is enough.", "[多少钱, 报价]")
+        key("any", Holds::List(&Holds::Text, 1), "The keywords, of 2 to 100 characters each: one is enough.", "[多少钱, 报价]")
             .required(),
         key(
             "fold",

@@ -90,7 +90,7 @@ fn limits(page: &mut String) {
         ("terms of a condition, with its segments", syntax::TERMS_MAX.to_string()),
         ("characters of an id", reader::ID_CHARS_MAX.to_string()),
         ("characters of a `task`, of the `reason` of a `handoff`", rules::FOR_STAFF_CHARS_MAX.to_string()),
-        ("characters of a keyword", format!("at least {}", compile::KEYWORD_CHARS_MIN)),
+        ("characters of a keyword, at least 2", compile::KEYWORD_CHARS_MAX.to_string()),
         ("what a count in a window is compared with", KEEP_MAX.to_string()),
         ("days of a sum's `within`", quantities::SUM_DAYS_MAX.to_string()),
         ("rules of one `for_each`", rules::EXPANDED_MAX.to_string()),

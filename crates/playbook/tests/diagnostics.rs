@@ -399,6 +399,18 @@ fn several_problems_come_at_once_and_say_what_to_do() {
 }
 
 #[test]
+fn keywords_are_bounded() {
+    // ㍿ is folded into four characters.
+    for (keyword, fits) in
+        [("字".repeat(100), true), ("字".repeat(101), false), ("字".repeat(170_000), false), ("㍿".repeat(26), false)]
+    {
+        let found = all("p", &format!("playbook: p\nkeywords: {{k: {{any: [多少, {keyword}]}}}}\n"));
+        let found: Vec<_> = found.iter().map(|d| (d.code, d.line, d.column)).collect();
+        assert_eq!(found, if fits { vec![] } else { vec![("PB016", 2, 26)] });
+    }
+}
+
+#[test]
 fn texts_for_staff_are_bounded() {
     let found = |text: &str, action: &str| {
         let action = action.replace('T', text);
