@@ -33,6 +33,8 @@ pub struct Bundle {
     pub attributes: BTreeMap<String, Attribute>,
     /// What is counted, by key.
     pub tallies: BTreeMap<u64, Tallied>,
+    /// What is counted for people only, by `playbook/counter`.
+    pub counters: BTreeMap<String, Quantity>,
     /// Contents that say more than their id.
     pub contents: BTreeMap<String, Content>,
     /// Answers that are asked about, by key.

@@ -9,6 +9,7 @@ use crate::codes;
 use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean};
 use crate::fold::Fold;
 use crate::keywords::{Automaton, KeywordSet};
+use crate::measure::Quantity;
 use crate::reader::{self, Mapping};
 use crate::resolve::{Names, Owners, Replies, Resolver, Tallies};
 use crate::syntax::{self, Expression};
@@ -138,6 +139,7 @@ struct Compiler {
     put_in: Cell<usize>,
     content_products: BTreeMap<String, String>,
     contents: BTreeMap<String, Content>,
+    counters: BTreeMap<String, Quantity>,
     segment_owners: BTreeMap<String, String>,
     segments: BTreeMap<String, Condition>,
     rules: Vec<Rule>,
@@ -548,7 +550,7 @@ impl Compiler {
             sections::contents(node, &scope, &mut self.sink, &mut self.contents);
         }
         if let Some(node) = document.counters {
-            sections::counters(node, &scope, &mut self.sink);
+            sections::counters(node, &scope, &mut self.sink, &mut self.counters);
         }
         if let Some(node) = document.rules {
             rules::read(node, &scope, &mut self.sink, &mut self.rules, &mut self.rule_places);
@@ -589,6 +591,7 @@ impl Compiler {
         }
         let mut bundle = Bundle {
             contents: self.contents,
+            counters: self.counters,
             attributes: self.attributes,
             tallies: self.tallies.into_inner(),
             waits: self.waits.into_inner(),

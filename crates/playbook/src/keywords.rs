@@ -77,6 +77,18 @@ impl Automaton {
         &self.inner.sets
     }
 
+    /// What each set (`playbook/set`) means: its folding and keywords, however they are ordered.
+    pub(crate) fn words(&self) -> BTreeMap<&str, String> {
+        let mut words: BTreeMap<&str, (Fold, BTreeSet<&str>)> = BTreeMap::new();
+        for pass in &self.inner.passes {
+            for (set, keyword) in pass.patterns.iter().flatten() {
+                let (_, all) = words.entry(&self.inner.sets[*set]).or_insert((pass.fold, BTreeSet::new()));
+                all.insert(keyword);
+            }
+        }
+        words.into_iter().map(|(set, meaning)| (set, format!("{meaning:?}"))).collect()
+    }
+
     /// The first hit per set that has one: the earliest, at one place the longest.
     fn scan(&self, text: &str) -> BTreeMap<usize, Found> {
         let mut found: BTreeMap<usize, Found> = BTreeMap::new();

@@ -56,10 +56,10 @@ impl Resolver<'_> {
     }
 
     /// A count or a sum that nobody compares, declared so that it is kept.
-    pub(crate) fn declared(&mut self, call: &Call) -> Option<()> {
+    pub(crate) fn declared(&mut self, call: &Call) -> Option<Quantity> {
         match call.signature.name {
-            "count" => self.count(call, KEEP_MAX).map(|_| ()),
-            "sum" => self.sum(call).map(|_| ()),
+            "count" => self.count(call, KEEP_MAX),
+            "sum" => self.sum(call),
             _ => self.wrong(codes::PLACE, call.at, "a counter is a count(…) or a sum(…)".into(), None),
         }
     }

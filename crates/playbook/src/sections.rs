@@ -6,6 +6,7 @@ use crate::compile::Scope;
 use crate::diagnostic::{Sink, did_you_mean};
 use crate::documents;
 use crate::fold::Fold;
+use crate::measure::Quantity;
 use crate::reader::{self, Mapping};
 use crate::resolve::Resolver;
 use crate::syntax;
@@ -69,7 +70,7 @@ pub(crate) fn contents(node: &Node, scope: &Scope<'_>, sink: &mut Sink, contents
 }
 
 /// `name: count(…)`: kept though no rule compares it, so that people can ask.
-pub(crate) fn counters(node: &Node, scope: &Scope<'_>, sink: &mut Sink) {
+pub(crate) fn counters(node: &Node, scope: &Scope<'_>, sink: &mut Sink, counters: &mut BTreeMap<String, Quantity>) {
     for (name, node) in reader::named(node, "counters", sink) {
         let path = reader::join("counters", &name.text);
         if !reader::check_id(name, &path, sink) {
@@ -77,7 +78,8 @@ pub(crate) fn counters(node: &Node, scope: &Scope<'_>, sink: &mut Sink) {
         }
         let Some((call, scalar)) = reader::expression(node, &path, false, sink, syntax::measure) else { continue };
         let mut resolver = Resolver::new(scope.names);
-        resolver.declared(&call);
+        let counted = resolver.declared(&call);
+        counters.extend(counted.map(|quantity| (format!("{}/{}", scope.document.id, name.text), quantity)));
         resolver.problems.into_iter().for_each(|problem| reader::syntax_error(scalar, &path, problem, sink));
     }
 }
