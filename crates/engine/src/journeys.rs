@@ -3,15 +3,19 @@
 mod merge;
 
 use crate::cell::Contact;
-use crate::rules::{Case, Changes, Judged, change_fits, event_fits, segment_fits, wait_fits};
+use crate::rules::{
+    Case, Changes, Judged, change_fits, event_fits, heard_of_segment, heard_of_tags, segment_fits, wait_fits,
+};
 use crate::timers;
 use crate::touches;
 use crate::work::Work;
+use std::collections::BTreeSet;
 use touchline_model::id::{CellKey, IdKind, Position};
 use touchline_model::output::{Cause, Output, Touch, TouchState};
 use touchline_model::snapshot::{Enrolment, GoalUntil, Next};
 use touchline_model::time::{Span, Time, Zone};
 use touchline_playbook::bundle::{Journey, ReEntry, Step, Timing, Trigger};
+use touchline_playbook::listening::Heard;
 use touchline_playbook::measure::Now;
 
 pub(crate) use merge::{leave, merge};
@@ -45,37 +49,53 @@ pub(crate) fn on_record(
     match happening {
         Happening::Event(judged) => on_event(work, case, contact, judged),
         Happening::Wait(wait) => {
-            for journey in &case.bundle.journeys {
-                let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| wait_fits(trigger, wait));
-                happened(work, case, contact, journey, &mut fits);
-            }
+            let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| wait_fits(trigger, wait));
+            on_heard(work, case, contact, &[Heard::Wait(wait)], &mut fits);
         }
         Happening::Nothing => {}
     }
     for change in &changes.tags {
-        for journey in &case.bundle.journeys {
-            let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| change_fits(trigger, change));
-            happened(work, case, contact, journey, &mut fits);
-        }
+        let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| change_fits(trigger, change));
+        on_heard(work, case, contact, &heard_of_tags(change), &mut fits);
     }
     for change in &changes.segments {
-        for journey in &case.bundle.journeys {
-            let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| segment_fits(trigger, change));
-            happened(work, case, contact, journey, &mut fits);
-        }
+        let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| segment_fits(trigger, change));
+        on_heard(work, case, contact, &[heard_of_segment(change)], &mut fits);
     }
     for event in &changes.handoffs {
         on_event(work, case, contact, &mut Judged::new(event, case.bundle, case.directory));
     }
-    for journey in &case.bundle.journeys {
+    for journey in exits(case, contact) {
         if journey.exit_when.as_ref().is_some_and(|when| when.holds(contact, case.now(contact))) {
             end(work, case, contact, journey, "exit");
         }
     }
 }
 
+/// Journeys which the contact is or was in and that end when a condition holds, in file order.
+pub(crate) fn exits<'b>(case: &Case<'b>, contact: &Contact) -> impl Iterator<Item = &'b Journey> + use<'b> {
+    let bundle = case.bundle;
+    let places: BTreeSet<usize> =
+        contact.enrolments.keys().filter_map(|name| bundle.exits.get(name).copied()).collect();
+    places.into_iter().map(|place| &bundle.journeys[place])
+}
+
+fn on_heard(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    heard: &[Heard],
+    fits: &mut dyn FnMut(&[Trigger]) -> bool,
+) {
+    let journeys = &case.bundle.journeys_listening;
+    let places: BTreeSet<usize> = heard.iter().flat_map(|heard| journeys.to(heard)).copied().collect();
+    for place in places {
+        happened(work, case, contact, &case.bundle.journeys[place], fits);
+    }
+}
+
 fn on_event(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, judged: &mut Judged<'_>) {
-    for &index in case.bundle.journeys_by_event.get(judged.event.name()).into_iter().flatten() {
+    for index in case.bundle.journeys_listening.to_event(&mut judged.scan) {
         let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| event_fits(trigger, judged).is_some());
         happened(work, case, contact, &case.bundle.journeys[index], &mut fits);
     }

@@ -189,7 +189,7 @@ fn learn(case: &Case<'_>, contact: &mut Contact, judged: &mut Judged<'_>) {
 
 /// A journey that ends when a condition holds is looked at again when time alone may have made it hold.
 pub(crate) fn watch_exits(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) {
-    for journey in &case.bundle.journeys {
+    for journey in journeys::exits(case, contact) {
         let Some(when) = journey.exit_when.as_ref().filter(|when| when.ages()) else { continue };
         let name = journeys::name(journey);
         let is_running = contact.enrolments.get(&name).is_some_and(|enrolment| enrolment.is_active());

@@ -23,6 +23,7 @@ use touchline_model::snapshot::Changed;
 use touchline_model::time::Time;
 use touchline_playbook::bundle::{Action, Bundle, Facts, Input, Pattern, Rule, Trigger};
 use touchline_playbook::keywords::Scan;
+use touchline_playbook::listening::Heard;
 use touchline_playbook::matching::Matched;
 use touchline_playbook::measure::Now;
 
@@ -124,7 +125,7 @@ pub(crate) fn on_event(
     let mut draft = Draft::default();
     observed::apply(work, &mut draft, case, contact, moved);
     let name = judged.event.name();
-    for &index in case.bundle.listening(name, &mut judged.scan).iter() {
+    for index in case.bundle.rules_listening.to_event(&mut judged.scan) {
         let rule = &case.bundle.rules[index];
         let hit = rule.triggers.iter().find_map(|trigger| event_fits(trigger, judged));
         if let Some(hit) = hit {
@@ -145,10 +146,8 @@ pub(crate) fn on_wait(
     wait: u64,
 ) -> Result<Changes, ViewError> {
     let mut draft = Draft::default();
-    for rule in &case.bundle.rules {
-        if rule.triggers.iter().any(|trigger| wait_fits(trigger, wait)) {
-            act(work, &mut draft, case, contact, (rule, None), None)?;
-        }
+    for &index in case.bundle.rules_listening.to(&Heard::Wait(wait)) {
+        act(work, &mut draft, case, contact, (&case.bundle.rules[index], None), None)?;
     }
     let changes = draft.finish(work, case, contact, None);
     cascade(work, case, contact, changes)
@@ -296,11 +295,8 @@ pub(crate) fn cascade(
             break;
         }
         let mut draft = Draft::default();
-        for &index in &case.bundle.rules_that_react {
-            let rule = &case.bundle.rules[index];
-            if rule.triggers.iter().any(|trigger| any_change_fits(trigger, &changes, case)) {
-                act(work, &mut draft, case, contact, (rule, None), None)?;
-            }
+        for index in reacting(case, &changes) {
+            act(work, &mut draft, case, contact, (&case.bundle.rules[index], None), None)?;
         }
         all.append(changes);
         changes = draft.finish(work, case, contact, None);
@@ -327,11 +323,43 @@ pub(crate) fn wait_fits(trigger: &Trigger, wait: u64) -> bool {
     matches!(trigger, Trigger::Wait(key) if *key == wait)
 }
 
-fn any_change_fits(trigger: &Trigger, changes: &Changes, case: &Case<'_>) -> bool {
-    let is_handoff = |event| event_fits(trigger, &mut Judged::new(event, case.bundle, case.directory)).is_some();
-    changes.tags.iter().any(|change| change_fits(trigger, change))
-        || changes.segments.iter().any(|change| segment_fits(trigger, change))
-        || changes.handoffs.iter().any(is_handoff)
+/// Rules that react to any of the changes, in file order.
+fn reacting(case: &Case<'_>, changes: &Changes) -> BTreeSet<usize> {
+    let rules = &case.bundle.rules_listening;
+    let heard = changes.tags.iter().flat_map(heard_of_tags).chain(changes.segments.iter().map(heard_of_segment));
+    let mut reacting: BTreeSet<usize> = heard.flat_map(|heard| rules.to(&heard).to_vec()).collect();
+    for event in &changes.handoffs {
+        let mut judged = Judged::new(event, case.bundle, case.directory);
+        for index in rules.to_event(&mut judged.scan) {
+            if case.bundle.rules[index].triggers.iter().any(|trigger| event_fits(trigger, &mut judged).is_some()) {
+                reacting.insert(index);
+            }
+        }
+    }
+    reacting
+}
+
+/// What triggers hear of a net change.
+pub(crate) fn heard_of_tags(change: &TagChange) -> Vec<Heard> {
+    let mut heard = Vec::new();
+    let group = &change.group;
+    if let Some(tag) = &change.set {
+        heard.extend([Some(tag.clone()), None].map(|tag| Heard::TagSet(group.clone(), tag)));
+    }
+    if let Some(tag) = &change.unset {
+        heard.extend([Some(tag.clone()), None].map(|tag| Heard::TagUnset(group.clone(), tag)));
+    }
+    for StageMove { board, from, to } in &change.moves {
+        heard.extend(to.iter().map(|column| Heard::StageEntered(board.clone(), column.clone())));
+        heard.extend(from.iter().map(|column| Heard::StageLeft(board.clone(), column.clone())));
+    }
+    heard
+}
+
+/// What triggers hear of a segment.
+pub(crate) fn heard_of_segment(change: &SegmentChange) -> Heard {
+    let segment = change.segment.clone();
+    if change.entered { Heard::SegmentEntered(segment) } else { Heard::SegmentLeft(segment) }
 }
 
 /// Whether a contact that came into a segment, or left it, fits a trigger.

@@ -3,13 +3,13 @@
 //! State refers to ids (`group/tag`, `playbook/journey/step`), never to positions in here.
 
 use crate::attributes::Attribute;
-use crate::keywords::{Automaton, Scan};
+use crate::keywords::Automaton;
+use crate::listening::Listeners;
 use crate::matching;
 use crate::measure::{Now, Quantity};
 pub use crate::metrics::Metric;
 use crate::tally::Tallied;
 pub use crate::waits::{Reply, Wait};
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::command::{PlaybookSource, TagRef};
 use touchline_model::past::Past;
@@ -51,12 +51,8 @@ pub struct Bundle {
     pub metrics: Vec<Metric>,
     /// Event name → indexes into `metrics` that count such events, ascending.
     pub metrics_by_event: BTreeMap<String, Vec<usize>>,
-    /// Event name → indexes into `rules` with an event trigger of that name that asks for no keyword, ascending.
-    pub rules_by_event: BTreeMap<String, Vec<usize>>,
-    /// Event name → text field → keyword set → indexes into `rules` that need a keyword of it, ascending.
-    pub rules_by_keyword: BTreeMap<String, BTreeMap<String, BTreeMap<String, Vec<usize>>>>,
-    /// Indexes into `rules` that listen to tags, stages, segments or hand-overs, ascending.
-    pub rules_that_react: Vec<usize>,
+    /// What `rules` listen to.
+    pub rules_listening: Listeners,
     /// What changes → segments that it may concern.
     pub segments_by_input: BTreeMap<Input, BTreeSet<String>>,
     /// Keys of the dates in `waits`, ascending.
@@ -69,8 +65,10 @@ pub struct Bundle {
     pub computed_by_event: BTreeMap<String, Vec<String>>,
     /// Names of profile fields that are kept (`city` of `profile.city`).
     pub profile_fields: BTreeSet<String>,
-    /// Event name → indexes into `journeys` whose entry, exit or goal names the event, ascending.
-    pub journeys_by_event: BTreeMap<String, Vec<usize>>,
+    /// What `journeys` listen to: entries, exits and goals.
+    pub journeys_listening: Listeners,
+    /// `playbook/journey` → index into `journeys`, of those that end when a condition holds.
+    pub exits: BTreeMap<String, usize>,
     /// All keywords of all sets in one automaton.
     pub keywords: Automaton,
 }
@@ -89,19 +87,6 @@ impl Bundle {
     /// A journey by its playbook and id.
     pub fn journey(&self, playbook: &str, id: &str) -> Option<&Journey> {
         self.journeys.iter().find(|journey| journey.playbook == playbook && journey.id == id)
-    }
-
-    /// Rules that an event may set off, in file order: those that ask for a keyword only where the text has one.
-    pub fn listening(&self, event: &str, scan: &mut Scan<'_>) -> Cow<'_, [usize]> {
-        let plain = self.rules_by_event.get(event).map_or(&[][..], Vec::as_slice);
-        let Some(by_field) = self.rules_by_keyword.get(event) else { return Cow::Borrowed(plain) };
-        let mut listening = plain.to_vec();
-        for (field, by_set) in by_field {
-            listening.extend(scan.sets(field).filter_map(|set| by_set.get(set)).flatten());
-        }
-        listening.sort_unstable();
-        listening.dedup();
-        Cow::Owned(listening)
     }
 
     /// How many times a tally keeps.

@@ -9,6 +9,7 @@ use crate::codes;
 use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean};
 use crate::fold::Fold;
 use crate::keywords::{Automaton, KeywordSet};
+use crate::listening::Listeners;
 use crate::measure::Quantity;
 use crate::reader::{self, Mapping};
 use crate::resolve::{Names, Owners, Replies, Resolver, Tallies};
@@ -596,7 +597,6 @@ impl Compiler {
             tallies: self.tallies.into_inner(),
             waits: self.waits.into_inner(),
             replies: self.replies.into_inner(),
-            rules_that_react: Vec::new(),
             segments_by_input: BTreeMap::new(),
             dates: Vec::new(),
             waits_by_event: BTreeMap::new(),
@@ -613,9 +613,9 @@ impl Compiler {
             journeys: self.journeys,
             metrics: self.metrics,
             metrics_by_event: BTreeMap::new(),
-            rules_by_event: BTreeMap::new(),
-            rules_by_keyword: BTreeMap::new(),
-            journeys_by_event: BTreeMap::new(),
+            rules_listening: Listeners::default(),
+            journeys_listening: Listeners::default(),
+            exits: BTreeMap::new(),
             keywords,
         };
         crate::index::index(&mut bundle);

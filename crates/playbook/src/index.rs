@@ -1,39 +1,19 @@
 //! What listens to what: made once per bundle, so that what cannot happen costs nothing.
 
-use crate::bundle::{Bundle, Condition, FieldTest, Input, Trigger, Wait};
+use crate::bundle::{Bundle, Condition, Input, Wait};
+use crate::listening::Listeners;
 use crate::measure::{Counted, Measure, Reading, Window};
 use std::collections::BTreeSet;
-use touchline_model::kind::{HANDOFF_CREATED, Kind};
+use touchline_model::kind::Kind;
 
 pub(crate) fn index(bundle: &mut Bundle) {
-    let event = |trigger: &Trigger| match trigger {
-        Trigger::Event(pattern) => Some(pattern.event.clone()),
-        Trigger::Replied(_) => Some(Kind::ChatMessage.name().to_owned()),
-        _ => None,
-    };
-    for (at, rule) in bundle.rules.iter().enumerate() {
-        for trigger in &rule.triggers {
-            let Some(name) = event(trigger) else { continue };
-            let listening = match keyword(trigger) {
-                None => bundle.rules_by_event.entry(name).or_default(),
-                Some((field, set)) => {
-                    let by_field = bundle.rules_by_keyword.entry(name).or_default();
-                    by_field.entry(field.clone()).or_default().entry(set.clone()).or_default()
-                }
-            };
-            if listening.last() != Some(&at) {
-                listening.push(at);
-            }
-        }
-        let reacts = |trigger: &Trigger| match trigger {
-            Trigger::Event(pattern) => pattern.event == HANDOFF_CREATED,
-            Trigger::Replied(_) | Trigger::Wait(_) => false,
-            _ => true,
-        };
-        if rule.triggers.iter().any(reacts) {
-            bundle.rules_that_react.push(at);
-        }
-    }
+    bundle.rules_listening = Listeners::new(bundle.rules.iter().map(|rule| &rule.triggers));
+    bundle.journeys_listening = Listeners::new(bundle.journeys.iter().map(|journey| {
+        let goal = journey.goal.iter().flat_map(|goal| &goal.triggers);
+        journey.entry.iter().chain(&journey.exit).chain(goal)
+    }));
+    let exits = bundle.journeys.iter().enumerate().filter(|(_, journey)| journey.exit_when.is_some());
+    bundle.exits = exits.map(|(at, journey)| (format!("{}/{}", journey.playbook, journey.id), at)).collect();
     for (at, metric) in bundle.metrics.iter().enumerate() {
         bundle.metrics_by_event.entry(metric.count.event.clone()).or_default().push(at);
     }
@@ -66,11 +46,6 @@ pub(crate) fn index(bundle: &mut Bundle) {
         };
         bundle.profile_fields.extend(from.map(str::to_owned));
     }
-    for (at, journey) in bundle.journeys.iter().enumerate() {
-        let goal = journey.goal.iter().flat_map(|goal| &goal.triggers);
-        let names: BTreeSet<String> = journey.entry.iter().chain(&journey.exit).chain(goal).filter_map(event).collect();
-        names.into_iter().for_each(|name| bundle.journeys_by_event.entry(name).or_default().push(at));
-    }
     for (name, condition) in &bundle.segments {
         let mut inputs = BTreeSet::new();
         inputs_of(condition, bundle, &mut inputs);
@@ -78,15 +53,6 @@ pub(crate) fn index(bundle: &mut Bundle) {
             bundle.segments_by_input.entry(input).or_default().insert(name.clone());
         }
     }
-}
-
-/// A keyword that an event has to have for this trigger: its field and set.
-fn keyword(trigger: &Trigger) -> Option<(&String, &String)> {
-    let Trigger::Event(pattern) = trigger else { return None };
-    pattern.tests.iter().find_map(|test| match test {
-        FieldTest::Keyword { field, keywords } => Some((field, keywords)),
-        _ => None,
-    })
 }
 
 /// What a condition depends on, time aside.

@@ -142,6 +142,11 @@ impl<'a> Scan<'a> {
         Self { automaton, event, directory, fields: Vec::new() }
     }
 
+    /// What is scanned.
+    pub const fn event(&self) -> &'a Event {
+        self.event
+    }
+
     /// What products and groups are looked up in.
     pub const fn directory(&self) -> &'a Directory {
         self.directory

@@ -25,6 +25,7 @@ mod index;
 mod journeys;
 pub mod keywords;
 mod lexer;
+pub mod listening;
 pub mod matching;
 pub mod measure;
 pub mod metrics;

@@ -2,6 +2,8 @@
 
 use crate::bundle::{CustomType, FieldTest, Operator, Pattern};
 use crate::keywords::Scan;
+use crate::listening::Asked;
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use touchline_model::directory::Directory;
 use touchline_model::event::{Event, FieldRef};
@@ -63,11 +65,10 @@ impl Pattern {
                     value_fits(test, kind.map(Value::text).as_ref())
                 }
                 FieldTest::Content { contents, is } => {
-                    let named = event.field("content_id").or_else(|| event.field("content"));
-                    let named = named.and_then(FieldRef::as_text);
+                    let named = content_of(event);
                     let products = products_of(event, scan.directory());
                     let is_one = |(content, product): &(String, Option<String>)| {
-                        named == Some(content) || product.as_deref().is_some_and(|id| products.contains(&id))
+                        named == Some(content.as_str()) || product.as_deref().is_some_and(|id| products.contains(&id))
                     };
                     contents.iter().any(is_one) == *is
                 }
@@ -82,6 +83,53 @@ impl Pattern {
             }
         }
         Matched::Yes { hit }
+    }
+}
+
+/// What an event has where it is asked, as it is written. A text or truth that a test compares with equals only what is
+/// written like it.
+pub(crate) fn values<'a>(asked: &Asked, scan: &mut Scan<'a>) -> Vec<Cow<'a, str>> {
+    let event = scan.event();
+    let mut written = Vec::new();
+    match asked {
+        Asked::Field(path) => event.field(path).into_iter().for_each(|field| write(field, &mut written)),
+        Asked::Line(path) => {
+            let lines = match event.field("lines") {
+                Some(FieldRef::Value(Value::List(lines))) => lines.as_slice(),
+                _ => &[],
+            };
+            for line in lines {
+                let Value::Record(line) = line else { continue };
+                line_field(line, path).into_iter().for_each(|value| write(FieldRef::Value(value), &mut written));
+            }
+        }
+        Asked::Product { of_lines: true } => {
+            written.extend(products_of_lines(event, scan.directory()).into_iter().map(Cow::Borrowed));
+        }
+        Asked::Product { of_lines: false } => {
+            written.extend(products_of(event, scan.directory()).into_iter().map(Cow::Borrowed));
+        }
+        Asked::GroupKind => {
+            let kind = group_of(event).and_then(|group| scan.directory().group_kind(group));
+            written.extend(kind.map(Cow::Borrowed));
+        }
+        Asked::Content => written.extend(content_of(event).map(Cow::Borrowed)),
+        Asked::Text(field) => written.extend(scan.sets(field).map(Cow::Borrowed)),
+    }
+    written
+}
+
+fn write<'a>(field: FieldRef<'a>, written: &mut Vec<Cow<'a, str>>) {
+    match field {
+        FieldRef::Text(text) => written.push(Cow::Borrowed(text)),
+        FieldRef::Value(Value::Text(text)) => written.push(Cow::Borrowed(text)),
+        FieldRef::Value(Value::List(items)) => {
+            items.iter().for_each(|item| write(FieldRef::Value(item), written));
+        }
+        FieldRef::Value(Value::Number(number)) => written.push(Cow::Owned(number.to_string())),
+        FieldRef::Value(Value::Bool(yes)) => written.push(Cow::Borrowed(if *yes { "true" } else { "false" })),
+        FieldRef::Value(Value::Time(time)) => written.push(Cow::Owned(time.to_string())),
+        FieldRef::Value(Value::Record(_)) => {}
     }
 }
 
@@ -129,6 +177,10 @@ fn products_of<'a>(event: &'a Event, directory: &'a Directory) -> Vec<&'a str> {
         products = products_of_lines(event, directory);
     }
     products
+}
+
+fn content_of(event: &Event) -> Option<&str> {
+    event.field("content_id").or_else(|| event.field("content")).and_then(FieldRef::as_text)
 }
 
 /// `!=` asks that none is equal.

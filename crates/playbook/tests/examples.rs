@@ -12,6 +12,7 @@ use touchline_playbook::bundle::{Action, Bundle, Condition, ReEntry, TagMatch, T
 use touchline_playbook::compile::{compile, compile_with_warnings, playbook_id};
 use touchline_playbook::diagnostic::render;
 use touchline_playbook::keywords::Scan;
+use touchline_playbook::listening::Heard;
 use touchline_playbook::matching::Matched;
 
 static NOBODY: Directory = Directory::EMPTY;
@@ -101,8 +102,8 @@ fn example_a_compiles_whole() {
     let tag = |tag: &str| Condition::Tag(TagMatch { group: "商机".into(), tag: Some(tag.into()) });
     let either = Condition::Or(vec![tag("方案确认"), tag("赢单")]);
     assert_eq!(rule.when, Some(Condition::Not(Box::new(either))));
-    assert_eq!(bundle.rules_by_keyword["chat.message"]["text"]["price-consideration/价格"], [0]);
-    assert_eq!(bundle.journeys_by_event["order.paid"], [0]);
+    let entered = Heard::StageEntered("商机看板".into(), "考虑价格".into());
+    assert_eq!((bundle.journeys_listening.to(&entered), bundle.rules_listening.to(&entered)), (&[0][..], &[][..]));
     assert_eq!(bundle.keywords.sets(), ["price-consideration/价格"]);
 
     let journey = bundle.journey("price-consideration", "sop-考虑价格").expect("compiled");
@@ -206,7 +207,53 @@ fn fits(pattern: &str, event: &Event) -> bool {
     let bundle = bundle(&yaml);
     let Trigger::Event(compiled) = &bundle.rules[0].triggers[0] else { panic!("an event") };
     let mut scan = Scan::new(&bundle.keywords, event, &NOBODY);
-    matches!(compiled.matches(event, &mut scan), Matched::Yes { .. })
+    let fits = compiled.matches(event, &mut scan).is_match();
+    let is_found = bundle.rules_listening.to_event(&mut scan) == [0];
+    assert!(is_found || !fits, "{pattern} fits {event:?} and is not asked");
+    fits
+}
+
+/// What a rule cannot be set off by does not ask it, however many rules there are.
+#[test]
+fn only_those_listen_that_may_be_concerned() {
+    let triggers = [
+        "order.paid(any_line.sku = c1)",
+        "order.paid(any_line.sku in [c1, c2], channel = youzan)",
+        "order.paid(channel = youzan)",
+        "order.paid(paid_fen >= 100)",
+        "order.paid(any_line.sku = c9), chat.message(direction=in)",
+        "chat.message(direction=in, text has k)",
+        "chat.message(direction=in, text has j)",
+        "chat.message(direction=out)",
+        "content.viewed(content=甲)",
+        "content.viewed(content=乙)",
+        "content.viewed(content!=乙)",
+        "tag_set(g/t)",
+        "tag_set(g/*)",
+        "segment_left(s)",
+    ];
+    let mut yaml = "playbook: p\ntag_groups: [{id: g, tags: [t, u]}]\nsegments: {s: tag(g/t)}\n\
+                    keywords: {k: {any: [多少钱]}, j: {any: [再见]}}\nrules:\n"
+        .to_owned();
+    for (at, trigger) in triggers.iter().enumerate() {
+        let trigger = trigger.replace("), ", ")\", \"");
+        yaml += &format!("  - {{id: r{at}, trigger: [\"{trigger}\"], do: [{{task: x}}]}}\n");
+    }
+    let bundle = bundle(&yaml);
+    let rules = &bundle.rules_listening;
+    let asked = |event: &Event| rules.to_event(&mut Scan::new(&bundle.keywords, event, &NOBODY));
+    let line = |sku: &str| Value::Record(Fields::new().with("outer_sku", Value::text(sku)));
+    let mut order = event(Kind::OrderPaid, Fields::new().with("lines", Value::List(vec![line("c9"), line("c7")])));
+    assert_eq!(asked(&order), [3, 4]);
+    order.channel = Channel::Youzan;
+    assert_eq!(asked(&order), [2, 3, 4]);
+    // Beside a keyword the direction is not what is asked for.
+    assert_eq!((asked(&chat("多少钱")), asked(&chat("你好"))), (vec![4, 5], vec![4]));
+    assert_eq!(asked(&event(Kind::ContentViewed, Fields::new().with("content_id", Value::text("甲")))), [8, 10]);
+    assert_eq!(asked(&event(Kind::FormSubmitted, Fields::new())), [0; 0]);
+    let tag = |tag: Option<&str>| Heard::TagSet("g".into(), tag.map(str::to_owned));
+    assert_eq!([tag(Some("t")), tag(Some("u")), tag(None)].map(|heard| rules.to(&heard)), [&[11][..], &[], &[12]]);
+    assert_eq!([Heard::SegmentLeft, Heard::SegmentEntered].map(|of| rules.to(&of("s".into()))), [&[13][..], &[]]);
 }
 
 #[test]

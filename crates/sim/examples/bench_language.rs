@@ -9,6 +9,7 @@ use touchline_model::id::{IdKey, IdKind};
 use touchline_model::kind::Kind;
 use touchline_model::record::Input;
 use touchline_model::time::Span;
+use touchline_model::value::{Fields, Value};
 use touchline_sim::bench::{self, Partition, on_processor_ns};
 
 /// Customers who write by turns.
@@ -27,6 +28,14 @@ fn measure(events: u32) -> Vec<(&'static str, f64)> {
         ("a message, 1000 rules listen, ns", messages(&keyword_rules(1_000, 1), events)),
         ("a message, 10 rules with 200 keywords, ns", messages(&keyword_rules(10, 20), events)),
         ("a message, 10 rules with 5000 keywords, ns", messages(&keyword_rules(10, 500), events)),
+        ("an order, 10 rules each on an article, ns", orders(&article_rules(10), events)),
+        ("an order, 100 rules each on an article, ns", orders(&article_rules(100), events)),
+        ("an order, 1000 rules each on an article, ns", orders(&article_rules(1_000), events)),
+        ("a message, 10 rules on any, none holds, ns", messages(&plain_rules(10), events)),
+        ("a message, 100 rules on any, none holds, ns", messages(&plain_rules(100), events)),
+        ("a message, 1000 rules on any, none holds, ns", messages(&plain_rules(1_000), events)),
+        ("a message sets a tag, 10 rules each on a tag, ns", messages(&reacting_rules(10), events)),
+        ("a message sets a tag, 1000 rules each on a tag, ns", messages(&reacting_rules(1_000), events)),
         ("a message, 10 segments by counts, ns", messages(&counting(10), events)),
         ("a silence armed by an event, ns", armed_ns),
         ("a silence fired, with its tag, ns", fire_ns),
@@ -53,6 +62,46 @@ fn keyword_rules(rules: usize, keywords: usize) -> String {
     yaml
 }
 
+/// So many rules, each on orders with an article of its own.
+fn article_rules(rules: usize) -> String {
+    let mut yaml = String::from("playbook: p\ntag_groups: [{id: g, exclusive: true, tags: [a, b]}]\nrules:\n");
+    for rule in 0..rules {
+        let _ = writeln!(
+            yaml,
+            "  - {{id: r{rule}, trigger: \"order.paid(any_line.sku = c{rule})\", do: [{{set_tag: g/a}}]}}"
+        );
+    }
+    yaml
+}
+
+/// So many rules on every message, whose conditions have to be asked and do not hold.
+fn plain_rules(rules: usize) -> String {
+    let mut yaml = String::from("playbook: p\ntag_groups: [{id: g, exclusive: true, tags: [a, b]}]\nrules:\n");
+    for rule in 0..rules {
+        let _ = writeln!(
+            yaml,
+            "  - {{id: r{rule}, trigger: \"chat.message(direction=in)\", when: tag(g/b), do: [{{set_tag: g/a}}]}}"
+        );
+    }
+    yaml
+}
+
+/// Two rules that swap a tag with every message, and so many that listen to a tag of their own.
+fn reacting_rules(rules: usize) -> String {
+    let tags: Vec<String> = (0..rules).map(|rule| format!("t{rule}")).collect();
+    let mut yaml = format!(
+        "playbook: p\ntag_groups: [{{id: g, exclusive: true, tags: [a, b]}}, {{id: h, tags: [{}]}}, {{id: i, tags: [x]}}]\nrules:\n",
+        tags.join(", ")
+    );
+    yaml += "  - {id: to-a, trigger: \"chat.message(text has 在吗)\", do: [{set_tag: g/a}]}\n";
+    yaml += "  - {id: to-b, trigger: \"chat.message(text has 好的)\", do: [{set_tag: g/b}]}\n";
+    yaml = yaml.replace("\nrules:", "\nkeywords: {在吗: {any: [在吗]}, 好的: {any: [好的]}}\nrules:");
+    for tag in tags {
+        let _ = writeln!(yaml, "  - {{id: on-{tag}, trigger: tag_set(h/{tag}), do: [{{set_tag: i/x}}]}}");
+    }
+    yaml
+}
+
 /// So many segments, each of a count in a window.
 fn counting(segments: usize) -> String {
     let mut yaml = String::from("playbook: p\nsegments:\n");
@@ -72,11 +121,33 @@ fn messages(yaml: &str, events: u32) -> f64 {
         ["你们产品多少钱？我想问一下词0之0号的价格，谢谢", "在吗，今天下午方便聊一下吗", "好的，收到，明天再说"];
     let inputs: Vec<Input> =
         (0..events).map(|number| says(&mut bench, number % CONTACTS, texts[number as usize % texts.len()])).collect();
+    timed(&mut bench, inputs)
+}
+
+/// Orders of two lines each, with articles that no more than one rule asks for.
+fn orders(yaml: &str, events: u32) -> f64 {
+    let mut bench = Partition::new("p", yaml);
+    let line = |sku: String| Value::Record(Fields::new().with("outer_sku", Value::text(sku)));
+    let mut inputs = Vec::new();
+    for number in 0..events {
+        let mut input = of_customer(&mut bench, Kind::OrderPaid, number % CONTACTS, "");
+        if let Input::Event(event) = &mut input {
+            let lines = vec![line("other".to_owned()), line(format!("c{}", number % 20))];
+            event.fields = Fields::new().with("lines", Value::List(lines));
+        }
+        inputs.push(input);
+    }
+    timed(&mut bench, inputs)
+}
+
+/// Processor time of one of them, in nanoseconds.
+fn timed(bench: &mut Partition, inputs: Vec<Input>) -> f64 {
+    let count = inputs.len() as f64;
     let began = on_processor_ns();
     for input in inputs {
         bench.apply(input);
     }
-    (on_processor_ns() - began) / f64::from(events)
+    (on_processor_ns() - began) / count
 }
 
 /// Silences of as many contacts as events: how many fired, and what firing and arming one cost.
@@ -136,6 +207,10 @@ fn state_bytes() -> f64 {
 }
 
 fn says(bench: &mut Partition, contact: u32, text: &str) -> Input {
+    of_customer(bench, Kind::ChatMessage, contact, text)
+}
+
+fn of_customer(bench: &mut Partition, kind: Kind, contact: u32, text: &str) -> Input {
     let id = IdKey::new(IdKind::WecomExternalUserid, "ww1", format!("wm{contact:010}"));
-    bench.event(Kind::ChatMessage, vec![id], text)
+    bench.event(kind, vec![id], text)
 }
