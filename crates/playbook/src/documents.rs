@@ -428,7 +428,7 @@ pub(crate) static CONTENT: Keys = Keys {
         key(
             "eligible",
             Holds::Condition,
-            "Looked at when a touch is due: where it is false, the touch is skipped.",
+            "Looked at when a step of a journey is due: where it is false, the touch is skipped (`not_eligible`).",
             "not tag(身份/老板)",
         ),
     ],
@@ -500,7 +500,12 @@ pub(crate) static ACTION: Keys = Keys {
         key("allow", Holds::Words(&["backward"]), "Lets this `set_tag` of an ordered group move backward.", "backward")
             .with(&["set_tag"]),
         key("unset_tag", Holds::Tag, "Takes a tag away.", "身份/老板"),
-        key("set_attr", Holds::Named(&Holds::Text), "Sets attributes that are declared with `type`.", "{备注等级: 高}"),
+        key(
+            "set_attr",
+            Holds::Named(&Holds::Text),
+            "Sets an attribute that is declared with `type`.",
+            "{备注等级: 高}",
+        ),
         key(
             "assign",
             Holds::Keys(&ASSIGN),
