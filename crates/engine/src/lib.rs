@@ -3,7 +3,7 @@
 //! What it is: [`Engine::apply`] takes one record of the log, changes cells through an
 //! [`Overlay`] and returns what is to be said ([`Effects`]). The path of an event:
 //! [`apply`] (dispatch, clock, dedupe) → [`reaction`] (what is remembered, then [`rules`] in rounds with [`segments`])
-//! → [`journeys`] (touches) → outputs.
+//! → [`journeys`] → [`touches`] → outputs.
 //! What it is not: it knows no clock but the log's, no disk, no wire format, no threads. It never
 //! appends, never waits, and it is total: whatever a record holds, the answer is a new state.
 //!
