@@ -3,7 +3,7 @@
 use crate::format::Given;
 use touchline_model::kind::Kind;
 use touchline_model::taxonomy::{self, Field, FieldType};
-use touchline_model::time::{Time, Zone};
+use touchline_model::time::{ClockTime, Span, Time, Zone};
 use touchline_model::value::{Fields, Number, Value};
 use touchline_playbook::bundle::CustomType;
 use touchline_playbook::diagnostic::Place;
@@ -18,6 +18,29 @@ pub(crate) fn moment(text: &str, zone: Zone) -> Option<Time> {
         .iter()
         .find_map(|rest| zone.parse_local(&format!("{text}{rest}")))
         .or_else(|| Time::parse_rfc3339(text))
+}
+
+/// What is wrong with a local time that a change of the clocks skips or doubles, and what to write instead; `None` where
+/// it is one moment, or no local time at all.
+pub(crate) fn unclear(text: &str, zone: Zone) -> Option<(String, String)> {
+    let (date, clock) = text.split_once(' ').unwrap_or((text, "00:00"));
+    let (day, clock) = (Zone::parse_date(date)?, ClockTime::parse(clock.get(..5)?)?);
+    let first = zone.at(day, clock);
+    match zone.passes(day, clock) {
+        0 => {
+            let (_, _, _, hour, minute) = zone.civil(first);
+            let hint = format!("write {date} {hour:02}:{minute:02}, which is when it would have been");
+            Some((format!("on {date} the clocks of {} skip {clock}", zone.name()), hint))
+        }
+        2 => {
+            let is_again = |later: &Time| zone.civil(*later) == zone.civil(first);
+            let second = (1..=12).map(|quarters| first.plus(Span::minutes(15 * quarters))).find(is_again);
+            let both: Vec<String> = [Some(first), second].into_iter().flatten().map(|time| zone.format(time)).collect();
+            let hint = format!("write which: {}", both.join(" or "));
+            Some((format!("on {date} {clock} comes twice in {}", zone.name()), hint))
+        }
+        _ => None,
+    }
 }
 
 /// The type that a field of a built-in event has; `None` for fields of open sets.

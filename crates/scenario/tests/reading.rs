@@ -51,6 +51,32 @@ fn mistakes_are_located() {
 }
 
 #[test]
+fn hours_that_are_skipped_or_come_twice_are_named_once() {
+    let file = |steps: &str| format!("timezone: America/New_York\n{PLAYBOOK}{steps}{SEE}");
+    let said = |steps: &str| {
+        let found = Scenario::read("s.yaml", &file(steps)).expect_err("it is wrong");
+        let found = found.into_iter();
+        found.map(|one| (one.line, one.column, one.message, one.hint.unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let skipped = "on 2026-03-08 the clocks of America/New_York skip 02:30".to_owned();
+    let later = "write 2026-03-08 03:30, which is when it would have been".to_owned();
+    let twice = "on 2026-11-01 01:30 comes twice in America/New_York".to_owned();
+    let which = "write which: 2026-11-01T01:30:00-04:00 or 2026-11-01T01:30:00-05:00".to_owned();
+    let found = said("  - {at: 2026-03-08 02:30, 小王: contact.added}\n");
+    assert_eq!(found, [(11, 10, skipped.clone(), later.clone())]);
+    let found = said("  - {at: 2026-11-01 01:30:10, 小王: contact.added}\n");
+    assert_eq!(found, [(11, 10, twice.clone(), which.clone())]);
+    let event = "{event: order.paid, created_at: 2026-03-08 02:30}";
+    let found = said(&format!("  - {{at: 2026-12-01 09:00, 小王: {event}}}\n"));
+    assert_eq!(found, [(11, 64, skipped, later)]);
+    // With its offset it is one moment; 02:30 of any other day is, too.
+    for moment in ["2026-11-01T01:30:00-05:00", "2026-03-09 02:30", "2026-11-02 01:30"] {
+        let steps = format!("  - {{at: \"{moment}\", 小王: contact.added}}\n");
+        assert!(Scenario::read("s.yaml", &file(&steps)).is_ok(), "{moment}");
+    }
+}
+
+#[test]
 fn a_failure_says_what_was_found_and_why() {
     let steps = "  - {at: 2026-12-01 09:00, 小王: contact.added}
   - {after: 1h, 小王: order.paid}

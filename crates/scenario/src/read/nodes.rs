@@ -101,12 +101,22 @@ impl Reader<'_> {
 
     pub(super) fn moment(&mut self, node: &Node) -> Option<Time> {
         let scalar = self.text(node)?;
+        if self.unclear(&scalar.text, scalar.place) {
+            return None;
+        }
         let moment = values::moment(&scalar.text, self.zone);
         if moment.is_none() {
             let hint = Some("write 2026-12-01 09:00".to_owned());
             self.wrong(scalar.place, format!("`{}` is not a moment", scalar.text), hint);
         }
         moment
+    }
+
+    /// Reports a local time that a change of the clocks skips or doubles.
+    pub(super) fn unclear(&mut self, text: &str, at: Place) -> bool {
+        let Some((message, hint)) = values::unclear(text, self.zone) else { return false };
+        self.wrong(at, message, Some(hint));
+        true
     }
 
     pub(super) fn span(&mut self, node: &Node) -> Option<Span> {

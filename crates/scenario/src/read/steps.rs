@@ -7,6 +7,7 @@ use crate::values;
 use touchline_model::command::{Migration, TagRef};
 use touchline_model::id::IdKey;
 use touchline_model::kind::Kind;
+use touchline_model::taxonomy::{self, FieldType};
 use touchline_model::time::Time;
 use touchline_playbook::bundle::Operator;
 use touchline_playbook::diagnostic::{Place, did_you_mean};
@@ -24,13 +25,19 @@ const BY: &str = "li";
 impl Reader<'_> {
     pub(super) fn steps(&mut self, node: &Node) -> Vec<Step> {
         let mut steps = Vec::new();
-        for node in self.list(node) {
+        let nodes = self.list(node);
+        for node in nodes {
             self.step(node, &mut steps);
         }
         if steps.len() > STEPS_MAX {
             self.wrong(node.place, format!("a scenario has at most {STEPS_MAX} steps"), None);
         }
-        if !matches!(steps.first(), None | Some(Step { when: Some(When::At(_)), .. })) {
+        // What it says may be no moment: that has been reported.
+        let says_when = |node: &Node| match &node.kind {
+            NodeKind::Map(entries) => entries.iter().any(|(key, _)| key.text == "at"),
+            _ => false,
+        };
+        if !steps.is_empty() && !nodes.first().is_some_and(says_when) {
             self.wrong(steps[0].place, "the first step says when: `at: 2026-12-01 09:00`".to_owned(), None);
         }
         self.people_exist(&steps);
@@ -222,6 +229,15 @@ impl Reader<'_> {
     }
 
     fn field(&mut self, event: &mut EventSpec, name: &str, place: Place, given: Given) {
+        let is_time = event.kind == Kind::Custom || taxonomy::field(event.kind, name) == Some(FieldType::Time);
+        let text = match &given {
+            Given::Word { text, place } => Some((text, *place)),
+            Given::Value(Node { kind: NodeKind::Scalar(scalar), .. }) => Some((&scalar.text, scalar.place)),
+            Given::Value(_) => None,
+        };
+        if is_time && text.is_some_and(|(text, place)| self.unclear(text, place)) {
+            return;
+        }
         if event.kind != Kind::Custom && !matches!(name, "channel" | "account") {
             let checked = match values::type_of(event.kind, name) {
                 Ok(ty) => values::built_in(ty, &given, self.zone).map(|_| ()),
