@@ -53,6 +53,8 @@ pub struct Notes {
     pub loop_ignored: bool,
     /// Forwards the event has passed so far.
     pub hops: u16,
+    /// Rules that were not run, because what sets them off came in the last round of a record.
+    pub rounds_cut: u32,
     /// Timers fired.
     pub timers_fired: u32,
     /// More timers are due than one record fires.

@@ -21,14 +21,11 @@ use touchline_model::output::{Cause, Hit, Output, StageMove, Tag, TagChange};
 use touchline_model::past::Gone;
 use touchline_model::snapshot::Changed;
 use touchline_model::time::Time;
-use touchline_playbook::bundle::{Action, Bundle, Facts, Input, Pattern, Rule, Trigger};
+use touchline_playbook::bundle::{Action, Bundle, Facts, Input, Pattern, ROUNDS_MAX, Rule, Trigger};
 use touchline_playbook::keywords::Scan;
 use touchline_playbook::listening::Heard;
 use touchline_playbook::matching::Matched;
 use touchline_playbook::measure::Now;
-
-/// Rounds per record. The compiler refuses cycles; this bounds what it cannot see.
-const ROUNDS_MAX: usize = 8;
 
 /// An event being judged: scanned once for all keywords of all rules.
 pub(crate) struct Judged<'a> {
@@ -301,6 +298,9 @@ pub(crate) fn cascade(
         all.append(changes);
         changes = draft.finish(work, case, contact, None);
     }
+    let rules = &case.bundle.rules;
+    let missed = reacting(case, &changes).into_iter().filter(|index| holds(&rules[*index], case, contact)).count();
+    work.effects.notes.rounds_cut += u32::try_from(missed).unwrap_or(u32::MAX);
     all.append(changes);
     Ok(all)
 }
@@ -399,7 +399,7 @@ fn act(
     (rule, event): (&Rule, Option<&Event>),
     hit: Option<Hit>,
 ) -> Result<(), ViewError> {
-    if !rule.when.as_ref().is_none_or(|when| when.holds(contact, case.now(contact))) {
+    if !holds(rule, case, contact) {
         return Ok(());
     }
     let cause = case.decided_by(&rule.playbook, format!("rules/{}", rule.id), hit);
@@ -427,6 +427,11 @@ fn act(
         }
     }
     Ok(())
+}
+
+/// Whether what the rule asks for holds.
+fn holds(rule: &Rule, case: &Case<'_>, contact: &Contact) -> bool {
+    rule.when.as_ref().is_none_or(|when| when.holds(contact, case.now(contact)))
 }
 
 /// Whether a rule may set the tag: forward on a ladder, and not over what a person has set where that wins.

@@ -182,6 +182,9 @@ pub struct Board {
     pub backward: bool,
 }
 
+/// Rounds of rules per record. Circles are refused, of longer chains the compiler warns; what this cuts off is counted.
+pub const ROUNDS_MAX: usize = 8;
+
 /// A rule: when one of the triggers happens and the condition holds, act.
 #[derive(Debug, Clone)]
 pub struct Rule {

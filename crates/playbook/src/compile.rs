@@ -2,7 +2,7 @@
 
 use crate::attributes::Attribute;
 use crate::bundle::{
-    Board, Bundle, Condition, Content, CustomType, Journey, Metric, Playbook, Rule, TagGroup, Trigger,
+    Board, Bundle, Condition, Content, CustomType, Journey, Metric, Playbook, ROUNDS_MAX, Rule, TagGroup, Trigger,
 };
 use crate::clocks::Clocks;
 use crate::codes;
@@ -564,6 +564,19 @@ impl Compiler {
         }
     }
 
+    /// Warns of rules that may not run, because what sets them off comes in the last round.
+    fn long_chains(&mut self) {
+        for chain in cycles::too_long(&self.rules, &self.groups, &self.boards, &self.segments) {
+            let Some(&last) = chain.last() else { continue };
+            let (path, place) = &self.rule_places[last];
+            self.sink.enter(&self.rules[last].playbook);
+            let ids: Vec<&str> = chain.iter().map(|rule| self.rules[*rule].id.as_str()).collect();
+            let message = format!("this rule may not run: a record has {ROUNDS_MAX} rounds, and {}", ids.join(" → "));
+            let hint = Some("let one rule of the chain do what two of them do".to_owned());
+            self.sink.report(codes::ROUNDS, *place, path, message, hint);
+        }
+    }
+
     fn finish(mut self, sources: &[PlaybookSource], number: u64) -> Result<(Bundle, Vec<Diagnostic>), Vec<Diagnostic>> {
         if let Some(circle) =
             cycles::find(&self.rules, &self.groups, &self.boards, &self.segments, &self.waits.borrow())
@@ -576,6 +589,9 @@ impl Compiler {
             let message = format!("these rules set each other off: {}", ids.join(" → "));
             let hint = Some("let one of them act on what people do instead of on a tag".to_owned());
             self.sink.report(codes::RULE_CYCLE, *place, path, message, hint);
+        }
+        if !self.sink.has_errors() {
+            self.long_chains();
         }
         let asked = self.tallies.borrow().len() + self.waits.borrow().len() + self.replies.borrow().len();
         if asked > ASKED_MAX {

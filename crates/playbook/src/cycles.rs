@@ -1,6 +1,8 @@
-//! Rules that set each other off in a circle.
+//! Rules that set each other off: in a circle, or in a chain that is longer than a record has rounds.
 
-use crate::bundle::{Action, Board, Condition, FieldTest, Operator, Pattern, Rule, TagGroup, TagMatch, Trigger};
+use crate::bundle::{
+    Action, Board, Condition, FieldTest, Operator, Pattern, ROUNDS_MAX, Rule, TagGroup, TagMatch, Trigger,
+};
 use crate::measure::{Measure, Reading};
 use crate::waits::Wait;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +17,7 @@ pub(crate) fn find(
     waits: &BTreeMap<u64, Wait>,
 ) -> Option<Vec<usize>> {
     let graph = Graph::new(rules, groups, boards, (segments, waits));
-    let stays = graph.without_the_free();
+    let stays = graph.peel().stays;
     // Backwards from a rule that stays, every rule that sets it off and stays leads into a circle.
     let start = stays.iter().position(|stays| *stays)?;
     let (mut walk, mut seen, mut at) = (Vec::new(), BTreeMap::new(), start);
@@ -29,6 +31,24 @@ pub(crate) fn find(
     let first = circle.iter().enumerate().min_by_key(|(_, rule)| **rule).map_or(0, |(at, _)| at);
     circle.rotate_left(first);
     Some(circle)
+}
+
+/// Chains that may need more rounds than a record has, where no rules stand in a circle: the rules of each in the order
+/// they set each other off, up to the first that may come too late.
+pub(crate) fn too_long(
+    rules: &[Rule],
+    groups: &BTreeMap<String, TagGroup>,
+    boards: &BTreeMap<String, Board>,
+    segments: &BTreeMap<String, Condition>,
+) -> Vec<Vec<usize>> {
+    // A date that a rule has moved into the past has rounds of its own: no waits.
+    let Peeled { round, set_off_by, .. } = Graph::new(rules, groups, boards, (segments, &BTreeMap::new())).peel();
+    let chain = |last: usize| {
+        let mut chain: Vec<usize> = std::iter::successors(Some(last), |rule| set_off_by[*rule]).collect();
+        chain.reverse();
+        chain
+    };
+    (0..rules.len()).filter(|rule| round[*rule] == ROUNDS_MAX + 1).map(chain).collect()
 }
 
 /// What rules wait for: (how, group, tag), any tag of the group as `None`.
@@ -75,8 +95,8 @@ impl Graph {
         Self { makes: rules.iter().enumerate().map(made_by).collect(), sets_off }
     }
 
-    /// Takes away what nothing sets off, again and again: whether each rule stays, on a circle or behind one.
-    fn without_the_free(&self) -> Vec<bool> {
+    /// Takes away what nothing sets off, again and again.
+    fn peel(&self) -> Peeled {
         let mut makers = vec![0_usize; self.sets_off.len()];
         self.makes.iter().flatten().for_each(|change| makers[*change] += 1);
         let mut waiting = vec![0_usize; self.makes.len()];
@@ -84,12 +104,27 @@ impl Graph {
             rules.iter().for_each(|rule| waiting[*rule] += 1);
         }
         let mut stays = vec![true; self.makes.len()];
+        // What people do by hand, or time does, is a round before the rules that wait for it.
+        let mut round = vec![1_usize; self.makes.len()];
+        self.sets_off.iter().flatten().for_each(|rule| round[*rule] = 2);
+        let mut set_off_by: Vec<Option<usize>> = vec![None; self.makes.len()];
+        let mut latest: Vec<Option<usize>> = vec![None; self.sets_off.len()];
         let mut free: Vec<usize> = (0..self.makes.len()).filter(|rule| waiting[*rule] == 0).collect();
         while let Some(rule) = free.pop() {
             stays[rule] = false;
             for &change in &self.makes[rule] {
                 makers[change] -= 1;
+                if latest[change].is_none_or(|maker| round[maker] < round[rule]) {
+                    latest[change] = Some(rule);
+                }
+                let maker = latest[change].unwrap_or(rule);
                 for &next in self.sets_off[change].iter().filter(|_| makers[change] == 0) {
+                    if round[maker] >= round[next] {
+                        round[next] = round[maker] + 1;
+                        set_off_by[next] = Some(maker);
+                    } else if round[maker] + 1 == round[next] {
+                        set_off_by[next].get_or_insert(maker);
+                    }
                     waiting[next] -= 1;
                     if waiting[next] == 0 {
                         free.push(next);
@@ -97,7 +132,7 @@ impl Graph {
                 }
             }
         }
-        stays
+        Peeled { stays, round, set_off_by }
     }
 
     /// The first rule that stays and sets this one off.
@@ -107,6 +142,16 @@ impl Graph {
         let makes = |maker: &usize| waited.iter().any(|change| self.makes[*maker].binary_search(change).is_ok());
         (0..self.makes.len()).filter(|maker| stays[*maker]).find(makes)
     }
+}
+
+/// What is known of each rule once those that nothing sets off have been taken away, again and again.
+struct Peeled {
+    /// Whether it is left, on a circle or behind one.
+    stays: Vec<bool>,
+    /// The latest round of a record in which it may come; of those that stay nothing is known.
+    round: Vec<usize>,
+    /// The rule that sets it off then; `None`: something else.
+    set_off_by: Vec<Option<usize>>,
 }
 
 /// Indexes of the changes that an action makes.

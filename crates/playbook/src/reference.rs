@@ -69,6 +69,7 @@ const SAID: &str = "
 ## What happens when
 - Rules run in file order over the bundle, each seeing what earlier ones wrote; of an exclusive group only the net change is
   said. Then rules that listen to tags, stages and segments see the net changes of the round before, in at most 8 rounds.
+  Of longer chains the compiler warns (PW004); rules that are cut off are counted (`touchline_rounds_cut_total`).
 - A condition is judged at the latest event time that the contact has seen, a timer's at its own moment. `within` is an exact
   span (a day has 24 h), that of `sum` whole calendar days of the playbook's zone, today among them.
 - A comparison with a missing attribute, a stage off the ladder or an age of what never happened is false; only `!=`, which is

@@ -287,6 +287,7 @@ const TABLE: &[(&str, &str)] = &[
         "PW003",
         "playbook: p\ntimezone: Africa/Cairo\nattributes: {首单: first(order.paid)}\nsegments: {老客: attr(首单) < ▸2026-04-24}\n",
     ),
+    ("PW004", LONG_CHAIN),
     ("NY001", "playbook: p\nkind: ▸policy\n"),
     ("NY013", "rules:\n  - {id: r, trigger: ▸replied(bc1), do: [{set_tag: 兴趣/绿}]}\n"),
     (
@@ -396,6 +397,43 @@ fn several_problems_come_at_once_and_say_what_to_do() {
             ("PB017", "rules/r/do", Some("did you mean `红`?")),
         ]
     );
+}
+
+/// Nine rules, each but the first set off by the one before.
+const LONG_CHAIN: &str = "playbook: p
+tag_groups: [{id: 链, tags: [t1, t2, t3, t4, t5, t6, t7, t8, t9]}]
+rules:
+  - {id: r1, trigger: order.paid, do: [{set_tag: 链/t1}]}
+  - {id: r2, trigger: tag_set(链/t1), do: [{set_tag: 链/t2}]}
+  - {id: r3, trigger: tag_set(链/t2), do: [{set_tag: 链/t3}]}
+  - {id: r4, trigger: tag_set(链/t3), do: [{set_tag: 链/t4}]}
+  - {id: r5, trigger: tag_set(链/t4), do: [{set_tag: 链/t5}]}
+  - {id: r6, trigger: tag_set(链/t5), do: [{set_tag: 链/t6}]}
+  - {id: r7, trigger: tag_set(链/t6), do: [{set_tag: 链/t7}]}
+  - {id: r8, trigger: tag_set(链/t7), do: [{set_tag: 链/t8}]}
+  - ▸{id: r9, trigger: tag_set(链/t8), do: [{set_tag: 链/t9}]}
+";
+
+#[test]
+fn chains_longer_than_a_record_has_rounds_are_warned_of() {
+    let chain = LONG_CHAIN.replace('▸', "");
+    let said = |yaml: &str| all("p", yaml).into_iter().map(|found| (found.path, found.message)).collect::<Vec<_>>();
+    let message = |ids: &str| format!("this rule may not run: a record has 8 rounds, and {ids}");
+    let all_nine = "r1 → r2 → r3 → r4 → r5 → r6 → r7 → r8 → r9";
+    assert_eq!(said(&chain), [("rules/r9".to_owned(), message(all_nine))]);
+    // Eight rules are eight rounds, unless somebody sets the first tag by hand: that is one more.
+    let eight = chain.replace("  - {id: r1, trigger: order.paid, do: [{set_tag: 链/t1}]}\n", "");
+    assert_eq!(said(&eight), [("rules/r9".to_owned(), message(&all_nine[7..]))]);
+    assert_eq!(said(&eight.replace("tag_set(链/t1)", "order.paid")), []);
+    // A shorter way to a rule does not help: it does not run again.
+    assert_eq!(said(&chain.replace("tag_set(链/t8)", "[order.paid, tag_set(链/t8)]")).len(), 1);
+    // What follows from the rule that comes too late is not said again.
+    let ten = format!("{chain}  - {{id: r10, trigger: tag_set(链/t9), do: [{{task: 回访}}]}}\n");
+    assert_eq!(said(&ten).len(), 1);
+    // A date begins anew.
+    let date =
+        chain.replace("tag_set(链/t5)", "reached(到期)").replace("{set_tag: 链/t5}", "{set_attr: {到期: 2026-12-31}}");
+    assert_eq!(said(&format!("{date}attributes: {{到期: {{type: time}}}}\n")), []);
 }
 
 #[test]

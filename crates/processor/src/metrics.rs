@@ -37,6 +37,8 @@ pub const RECORDS_CUT_TOTAL: &str = "touchline_records_cut_total";
 /// Tags on phones that the directory does not map to a tag of a playbook; each is counted when it is first seen of a
 /// contact, and counts with the next observation once the directory has it.
 pub const TAGS_UNKNOWN_TOTAL: &str = "touchline_tags_unknown_total";
+/// Rules that did not run because what sets them off came in the last round of a record; the compiler warned (PW004).
+pub const ROUNDS_CUT_TOTAL: &str = "touchline_rounds_cut_total";
 /// Timers fired.
 pub const TIMERS_FIRED_TOTAL: &str = "touchline_timers_fired_total";
 /// Cells looked at because a bundle came into force; at rest again when all of the tenant's have been.
@@ -74,6 +76,7 @@ pub fn describe() {
     describe_counter!(DEEP_FORWARDS_TOTAL, "Events that passed eight forwards or more");
     describe_counter!(RECORDS_CUT_TOTAL, "Records that did not fit the log and lost words or lists");
     describe_counter!(TAGS_UNKNOWN_TOTAL, "Tags on phones that the directory does not map to a tag of a playbook");
+    describe_counter!(ROUNDS_CUT_TOTAL, "Rules that did not run because a record has 8 rounds");
     describe_counter!(CONTACTS_SETTLED_TOTAL, "Cells looked at because a bundle came into force");
     describe_counter!(TIMERS_FIRED_TOTAL, "Timers fired");
     describe_gauge!(CONSUMER_LAG_RECORDS, "Records of events not applied yet");
@@ -105,6 +108,9 @@ pub(crate) fn applied(batch: &Applied, live_from: u64, duration: Duration) {
         }
         if notes.tags_unknown > 0 {
             counter!(TAGS_UNKNOWN_TOTAL).increment(u64::from(notes.tags_unknown));
+        }
+        if notes.rounds_cut > 0 {
+            counter!(ROUNDS_CUT_TOTAL).increment(u64::from(notes.rounds_cut));
         }
         if notes.contacts_settled > 0 {
             counter!(CONTACTS_SETTLED_TOTAL).increment(u64::from(notes.contacts_settled));

@@ -56,6 +56,29 @@ fn a_goal_without_a_window_does_not_keep_a_journey_open() {
 }
 
 #[test]
+fn rules_that_a_ninth_round_would_run_are_counted() {
+    let rule = |number: u32, when: &str| {
+        format!("  - {{id: r{number}, trigger: tag_set(g/t{}){when}, do: [{{set_tag: g/t{number}}}]}}\n", number - 1)
+    };
+    let cut = |chain: u32, when: &str| {
+        let tags: Vec<String> = (1..=10).map(|tag| format!("t{tag}")).collect();
+        let first = "  - {id: r1, trigger: order.paid, do: [{set_tag: g/t1}]}\n".to_owned();
+        let rules: String = std::iter::once(first).chain((2..chain).map(|number| rule(number, ""))).collect();
+        let last = rule(chain, when);
+        let playbook = format!(
+            "playbook: price-consideration\ntag_groups: [{{id: g, tags: [{}]}}]\nrules:\n{rules}{last}",
+            tags.join(", ")
+        );
+        let mut engines = Engines::new(&playbook, at("2026-03-02T08:00:00"));
+        engines.notes_of(happens(Kind::OrderPaid, "1", "2026-03-02T09:00:00")).rounds_cut
+    };
+    assert_eq!(cut(8, ""), 0);
+    assert_eq!(cut(9, ""), 1);
+    // What would do nothing is not missed.
+    assert_eq!(cut(9, ", when: tag(g/t10)"), 0);
+}
+
+#[test]
 fn history_leaves_a_running_enrolment_alone() {
     let journey = "{id: w, entry: {trigger: contact.added}, exit: {trigger: order.paid}, re_entry: {each: entry}, \
                    steps: [{id: s1, after: 5m, touchpoint: dm, content: c}, {id: s2, after: 1h, touchpoint: dm, content: c}]}";
