@@ -89,10 +89,12 @@ codes! {
     Error DOCUMENT = "PB048", "A directory is loaded by itself, not activated with playbooks.";
     Error UNDEFINED_STEP = "PB049", "A step, written journey/step, that no journey has.";
     Error STORE = "PB050", "`assign: {by: store}` needs triggers that are events with a field `store`.";
+    Error MORE = "PB099", "There are more mistakes than the 200 that are shown.";
     Warning TOUCHPOINT = "PW001", "A touchpoint that nothing here is known to send.";
     Warning STEP_ORDER = "PW002", "A step planned before the one above it: its moment has passed when its turn comes.";
     Warning CLOCK = "PW003", "A clock time, or a day's midnight, that a change of the clocks skips or doubles on some day.";
     Warning ROUNDS = "PW004", "A chain of rules that set each other off is longer than the 8 rounds of a record: the rest does not run.";
+    Warning MORE_WARNINGS = "PW099", "There are more warnings than the 100 that are shown.";
     Error NY_POLICY = "NY001", "Not yet: `kind: policy`.";
     Error NY_REPLIED = "NY013", "Not yet: replied() and not_replied() of a broadcast.";
     Error NY_TRACKS = "NY023", "Not yet: `tracks`.";

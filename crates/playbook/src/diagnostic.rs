@@ -1,6 +1,6 @@
 //! Located findings about a playbook or an expression, and how people read them.
 
-use crate::codes::{Code, Severity};
+use crate::codes::{self, Code, Severity};
 use std::fmt;
 
 /// One finding: what, where, and what to do.
@@ -60,7 +60,10 @@ const WARNINGS_MAX: usize = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     source_id: String,
+    /// Every source entered so far, in order.
+    sources: Vec<String>,
     found: Vec<Diagnostic>,
+    /// With those that are not kept.
     errors: usize,
     warnings: usize,
 }
@@ -76,12 +79,17 @@ pub struct Place {
 
 impl Sink {
     pub(crate) fn new(source_id: &str) -> Self {
-        Self { source_id: source_id.to_owned(), ..Self::default() }
+        let mut sink = Self::default();
+        sink.enter(source_id);
+        sink
     }
 
     /// Findings from now on belong to this source.
     pub(crate) fn enter(&mut self, source_id: &str) {
         source_id.clone_into(&mut self.source_id);
+        if !self.sources.contains(&self.source_id) {
+            self.sources.push(self.source_id.clone());
+        }
     }
 
     pub(crate) fn report(&mut self, code: Code, at: Place, path: &str, message: String, hint: Option<String>) {
@@ -89,10 +97,10 @@ impl Sink {
             Severity::Error => (&mut self.errors, ERRORS_MAX),
             Severity::Warning => (&mut self.warnings, WARNINGS_MAX),
         };
-        if *count >= max {
+        *count += 1;
+        if *count > max {
             return;
         }
-        *count += 1;
         self.found.push(Diagnostic {
             code: code.code,
             severity: code.severity,
@@ -109,13 +117,34 @@ impl Sink {
         self.errors > 0
     }
 
-    /// Whether no further error is kept, so that looking for more is wasted.
+    /// Whether there are more errors than are kept, so that looking for others is wasted.
     pub(crate) fn is_full(&self) -> bool {
-        self.errors >= ERRORS_MAX
+        self.errors > ERRORS_MAX
     }
 
+    /// What is kept, by source and place; last, that there is more.
     pub(crate) fn into_found(self) -> Vec<Diagnostic> {
-        self.found
+        let Self { sources, mut found, errors, warnings, .. } = self;
+        let source = |id: &String| sources.iter().position(|known| known == id);
+        found.sort_by_key(|found| (source(&found.source_id), found.line, found.column));
+        let last = found.last().cloned();
+        let more = [
+            (codes::MORE, errors > ERRORS_MAX, "mistakes", ERRORS_MAX),
+            (codes::MORE_WARNINGS, warnings > WARNINGS_MAX, "warnings", WARNINGS_MAX),
+        ];
+        for ((code, _, what, max), last) in
+            more.into_iter().filter(|(_, is_more, ..)| *is_more).zip(last.iter().cycle())
+        {
+            found.push(Diagnostic {
+                code: code.code,
+                severity: code.severity,
+                path: String::new(),
+                message: format!("there are more {what}: these are {max} of them"),
+                hint: Some("mend these first".to_owned()),
+                ..last.clone()
+            });
+        }
+        found
     }
 }
 

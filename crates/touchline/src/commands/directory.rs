@@ -79,7 +79,8 @@ fn read(files: &[PathBuf]) -> anyhow::Result<Vec<(String, usize)>> {
         let yaml = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
         match directory::parse(&yaml) {
             Ok(entries) => documents.push((yaml, entries.len())),
-            Err(diagnostics) => {
+            Err(mut diagnostics) => {
+                diagnostics.iter_mut().for_each(|found| found.source_id = file.display().to_string());
                 print_line(diagnostic::render(&diagnostics));
                 bail!("{} found in {}", diagnostics.len(), file.display());
             }

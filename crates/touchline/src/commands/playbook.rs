@@ -7,8 +7,9 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use touchline_model::command::{Migration, PlaybookSource};
+use touchline_playbook::diagnostic::Diagnostic;
 use touchline_playbook::documents::DOCUMENTS;
-use touchline_playbook::{compile, diagnostic, reference, schema};
+use touchline_playbook::{codes, compile, diagnostic, reference, schema};
 use touchline_proto::v1;
 use touchline_proto::v1::playbook_service_client::PlaybookServiceClient;
 
@@ -116,25 +117,33 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
 
 fn validate(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
     let sources = read(files)?;
-    let (bundle, found) = match compile::compile_with_warnings(&sources, 0) {
+    let (bundle, mut found) = match compile::compile_with_warnings(&sources, 0) {
         Ok((bundle, warnings)) => (Some(bundle), warnings),
         Err(found) => (None, found),
     };
+    let file = |id: &str| sources.iter().zip(files).find(|(source, _)| source.id == id).map(|(_, file)| file);
+    let file = |id: &str| file(id).map_or_else(|| id.to_owned(), |file| file.display().to_string());
     if server.json {
         let list: Vec<Value> = found
             .iter()
             .map(|found| {
                 json!({
-                    "code": found.code, "playbook": found.source_id, "line": found.line,
+                    "code": found.code, "playbook": found.source_id, "file": file(&found.source_id), "line": found.line,
                     "column": found.column, "message": found.message, "hint": found.hint,
                 })
             })
             .collect();
         print_json(&json!({"valid": bundle.is_some(), "diagnostics": list}));
     } else if !found.is_empty() {
+        found.iter_mut().for_each(|found| found.source_id = file(&found.source_id));
         print_line(diagnostic::render(&found));
     }
-    let Some(bundle) = bundle else { bail!("{} found in {} playbooks", found.len(), sources.len()) };
+    let Some(bundle) = bundle else {
+        let is_more = |found: &&Diagnostic| [codes::MORE.code, codes::MORE_WARNINGS.code].contains(&found.code);
+        let more = found.iter().filter(is_more).count();
+        let least = if more > 0 { "more than " } else { "" };
+        bail!("{least}{} found in {} playbooks", found.len() - more, sources.len())
+    };
     if !server.json {
         let (rules, journeys) = (bundle.rules.len(), bundle.journeys.len());
         print_line(format!("valid: {} playbooks, {rules} rules, {journeys} journeys", sources.len()));
