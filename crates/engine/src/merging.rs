@@ -17,7 +17,7 @@ use std::sync::Arc;
 use touchline_model::id::{CellKey, Position};
 use touchline_model::output::{Cause, Identity, Joined, Relation, Tag};
 use touchline_model::record::Evidence;
-use touchline_model::snapshot::{Promised, Snapshot};
+use touchline_model::snapshot::{Conclusion, Promised, Snapshot};
 use touchline_playbook::compile::compile_shared;
 
 /// Kind of a cause that is a merge.
@@ -79,8 +79,16 @@ pub(crate) fn export(
         touches: touches.into_values().map(|touch| *touch).collect(),
         renamed: renamed.into_iter().collect(),
         waits,
-        concluded,
+        concluded: concluded.into_iter().map(|conclusion| named_by(cell, conclusion)).collect(),
     })
+}
+
+/// From here on what led to the tags that gave way lies under another identifier than the contact's.
+fn named_by(cell: &CellKey, mut conclusion: Conclusion) -> Conclusion {
+    for (_, cause) in conclusion.changes.iter_mut().filter_map(|change| change.was.as_mut()) {
+        cause.native.get_or_insert_with(|| cell.id());
+    }
+    conclusion
 }
 
 /// A promise as often as it waits for an answer.

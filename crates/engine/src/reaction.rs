@@ -96,7 +96,7 @@ pub(crate) fn on_timer(
     let reached = waits::moments(&case, contact);
     match name.split_once('|') {
         Some(("w", segment)) => {
-            let before = waits::Before::of(contact);
+            let before = waits::Before::of(work, cell, contact)?;
             let changes = segments::judge(work, &case, contact, [segment]);
             let concluded = changes.first().map(|change| waits::What::Segment(change.segment.clone(), change.entered));
             let changes = rules::cascade(work, &case, contact, Changes { segments: changes, ..Changes::default() })?;
@@ -108,7 +108,7 @@ pub(crate) fn on_timer(
         Some(("x", _)) => journeys::on_record(work, &case, contact, Happening::Nothing, &Changes::default()),
         _ => {
             let Some(wait) = waits::key(name) else { return Ok(()) };
-            let before = waits::Before::of(contact);
+            let before = waits::Before::of(work, cell, contact)?;
             let changes = rules::on_wait(work, &case, contact, wait)?;
             journeys::on_record(work, &case, contact, Happening::Wait(wait), &changes);
             waits::conclude(work, &case, contact, waits::What::Wait(wait), &changes, before);

@@ -169,10 +169,12 @@ pub(crate) fn by_hand(
     cascade(work, case, contact, changes)
 }
 
-/// Takes back what a wrong conclusion has changed, where it still stands. Nothing reacts.
+/// Takes back what a wrong conclusion has changed, where it still stands: what gave way is carried again, since when it
+/// was and for its own reason. Nothing reacts.
 pub(crate) fn retract(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, changes: &[Changed]) {
     let mut draft = Draft { is_retraction: true, ..Draft::default() };
-    for Changed { group, set, unset } in changes.iter().rev() {
+    let mut restored: BTreeMap<TagRef, &Cause> = BTreeMap::new();
+    for Changed { group, set, unset, was } in changes.iter().rev() {
         let stands = match set {
             Some(set) => contact.has_tag(group, set),
             None => !case.is_exclusive(group) || !contact.has_any_tag(group),
@@ -183,11 +185,19 @@ pub(crate) fn retract(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Co
         if let Some(set) = set {
             draft.unset(contact, &TagRef::new(group, set), &case.cause);
         }
-        if let Some(unset) = unset {
-            draft.set(case, contact, &TagRef::new(group, unset), &case.cause);
+        let Some(unset) = unset else { continue };
+        let tag = TagRef::new(group, unset);
+        let is_back = !contact.has_tag(group, unset);
+        draft.set(case, contact, &tag, &case.cause);
+        if let (true, Some((set_at, cause))) = (is_back, was) {
+            contact.tags.entry(tag.group.clone()).or_default().insert(tag.tag.clone(), *set_at);
+            restored.insert(tag, cause);
         }
     }
     draft.finish(work, case, contact, None);
+    for (tag, cause) in restored.into_iter().filter(|(tag, _)| contact.has_tag(&tag.group, &tag.tag)) {
+        work.put(keys::why(case.cell, &tag.group, &tag.tag), cause);
+    }
 }
 
 /// Takes over the tags of a merged contact, each with the moment it was set and why, and decides by the latest change

@@ -7,10 +7,11 @@ use crate::timers;
 use crate::work::Work;
 use crate::{activation, journeys, keys, reaction, segments, touches};
 use std::collections::{BTreeMap, BTreeSet};
+use touchline_model::command::TagRef;
 use touchline_model::event::{Event, FieldRef};
 use touchline_model::id::CellKey;
 use touchline_model::kind::Kind;
-use touchline_model::output::TagChange;
+use touchline_model::output::{Cause, TagChange};
 use touchline_model::past::{Past, Tally};
 use touchline_model::snapshot::{Changed, Conclusion, Enrolment};
 use touchline_model::time::{Span, Time};
@@ -177,17 +178,26 @@ fn await_all(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, is
     reaction::watch_exits(work, case, contact);
 }
 
-/// What a contact had before something was concluded: to see what the conclusion has led to.
+/// How a contact stands before something is concluded: to see what the conclusion has led to.
 pub(crate) struct Before {
-    /// Journeys, each with its number.
+    /// Every tag, since when and why.
+    tags: BTreeMap<TagRef, (Time, Cause)>,
+    /// Journeys, each with the number of the latest entry.
     entered: BTreeMap<String, u32>,
     /// Touches that wait.
     touches: BTreeSet<String>,
 }
 
 impl Before {
-    pub(crate) fn of(contact: &Contact) -> Self {
-        Self { entered: entered(contact), touches: contact.touches.keys().cloned().collect() }
+    pub(crate) fn of(work: &Work<'_, '_>, cell: &CellKey, contact: &Contact) -> Result<Self, ViewError> {
+        let mut tags = BTreeMap::new();
+        for (group, set) in &contact.tags {
+            for (tag, set_at) in set {
+                let why: Option<Cause> = work.get(&keys::why(cell, group, tag))?;
+                tags.extend(why.map(|why| (TagRef::new(group, tag), (*set_at, why))));
+            }
+        }
+        Ok(Self { tags, entered: entered(contact), touches: contact.touches.keys().cloned().collect() })
     }
 }
 
@@ -214,7 +224,8 @@ pub(crate) fn conclude(
 ) {
     let changed = |change: &TagChange| {
         let TagChange { group, set, unset, .. } = change.clone();
-        Changed { group, set, unset }
+        let was = unset.as_ref().and_then(|unset| before.tags.get(&TagRef::new(&group, unset)).cloned());
+        Changed { group, set, unset, was }
     };
     let changes: Vec<Changed> = changes.tags.iter().map(changed).collect();
     let numbers = entered(contact).into_iter();

@@ -3,7 +3,7 @@
 //! It lies in the log for good, so it has words of its own here and on the wire, apart from what a store keeps.
 
 use crate::id::{CellKey, IdKey, Position};
-use crate::output::{Identity, Relation, Tag, Touch};
+use crate::output::{Cause, Identity, Relation, Tag, Touch};
 use crate::past::Past;
 use crate::time::Time;
 use serde::{Deserialize, Serialize};
@@ -78,6 +78,8 @@ pub struct Changed {
     pub set: Option<String>,
     /// The tag that gave way.
     pub unset: Option<String>,
+    /// Since when it had been carried, and why; `None`: only since the conclusion itself.
+    pub was: Option<(Time, Cause)>,
 }
 
 /// The latest enrolment of a contact in a journey.

@@ -4,7 +4,7 @@ use crate::output::{identities_in, identity_to, relation_to, relations_in, tag_t
 use crate::past::{past_in, past_to};
 use crate::v1;
 use crate::v1::held_enrolment::GoalUntil as GoalWire;
-use crate::value::{ids_in, ids_out, key_in, position_in, position_out, required};
+use crate::value::{cause_in, cause_out, ids_in, ids_out, key_in, position_in, position_out, required};
 use touchline_model::id::Position;
 use touchline_model::output::{Numbered, Output};
 use touchline_model::record::Undecodable;
@@ -74,16 +74,18 @@ pub(crate) fn snapshot_in(wire: v1::Snapshot) -> Result<Snapshot, Undecodable> {
         touches: touches.collect::<Result<_, _>>()?,
         renamed: wire.renamed.into_iter().map(|wire| (wire.former, wire.touch_id)).collect(),
         waits: wire.waits.into_iter().map(|wire| (Time(wire.due_ms), wire.key)).collect(),
-        concluded: wire.concluded.into_iter().map(conclusion_in).collect(),
+        concluded: wire.concluded.into_iter().map(conclusion_in).collect::<Result<_, _>>()?,
     })
 }
 
 fn conclusion_to(conclusion: &Conclusion) -> v1::HeldConclusion {
     let Conclusion { wait, segment, at, changes, entered, touches } = conclusion;
-    let change = |Changed { group, set, unset }: &Changed| v1::HeldChange {
+    let change = |Changed { group, set, unset, was }: &Changed| v1::HeldChange {
         group: group.clone(),
         set: set.clone(),
         unset: unset.clone(),
+        was_cause: was.as_ref().map(|(_, cause)| cause_out(cause)),
+        was_set_at_ms: was.as_ref().map_or(0, |(set_at, _)| set_at.0),
     };
     let entry = |(journey, number): &(String, u32)| v1::HeldEntry { journey: journey.clone(), number: *number };
     v1::HeldConclusion {
@@ -97,16 +99,21 @@ fn conclusion_to(conclusion: &Conclusion) -> v1::HeldConclusion {
     }
 }
 
-fn conclusion_in(wire: v1::HeldConclusion) -> Conclusion {
-    let change = |wire: v1::HeldChange| Changed { group: wire.group, set: wire.set, unset: wire.unset };
-    Conclusion {
+fn conclusion_in(wire: v1::HeldConclusion) -> Result<Conclusion, Undecodable> {
+    Ok(Conclusion {
         wait: wire.key,
         at: Time(wire.at_ms),
-        changes: wire.changes.into_iter().map(change).collect(),
+        changes: wire.changes.into_iter().map(change_in).collect::<Result<_, _>>()?,
         entered: wire.entered.into_iter().map(|wire| (wire.journey, wire.number)).collect(),
         segment: wire.segment.map(|segment| (segment, wire.is_in_segment)),
         touches: wire.touches,
-    }
+    })
+}
+
+fn change_in(wire: v1::HeldChange) -> Result<Changed, Undecodable> {
+    let cause = wire.was_cause.map(|cause| cause_in(Some(cause))).transpose()?;
+    let was = cause.map(|cause| (Time(wire.was_set_at_ms), cause));
+    Ok(Changed { group: wire.group, set: wire.set, unset: wire.unset, was })
 }
 
 fn renamed_to((former, id): &(String, String)) -> v1::RenamedTouch {

@@ -571,8 +571,13 @@ fn snapshot(promised: Vec<IdKey>) -> Snapshot {
             wait: 9,
             at: NOW,
             changes: vec![
-                snapshot::Changed { group: "g".to_owned(), set: Some("t".to_owned()), unset: None },
-                snapshot::Changed { group: "g".to_owned(), set: None, unset: Some("t".to_owned()) },
+                snapshot::Changed { group: "g".to_owned(), set: Some("t".to_owned()), unset: None, was: None },
+                snapshot::Changed {
+                    group: "g".to_owned(),
+                    set: None,
+                    unset: Some("t".to_owned()),
+                    was: Some((NOW, cause())),
+                },
             ],
             entered: vec![("p/a".to_owned(), 2)],
             segment: Some(("s".to_owned(), true)),

@@ -65,7 +65,7 @@ fn hours_that_are_skipped_or_come_twice_are_named_once() {
     let found = said("  - {at: 2026-03-08 02:30, 小王: contact.added}\n");
     assert_eq!(found, [(11, 10, skipped.clone(), later.clone())]);
     let found = said("  - {at: 2026-11-01 01:30:10, 小王: contact.added}\n");
-    assert_eq!(found, [(11, 10, twice.clone(), which.clone())]);
+    assert_eq!(found, [(11, 10, twice, which)]);
     let event = "{event: order.paid, created_at: 2026-03-08 02:30}";
     let found = said(&format!("  - {{at: 2026-12-01 09:00, 小王: {event}}}\n"));
     assert_eq!(found, [(11, 64, skipped, later)]);

@@ -56,6 +56,23 @@ fn a_goal_without_a_window_does_not_keep_a_journey_open() {
 }
 
 #[test]
+fn a_tag_that_a_retraction_restores_is_carried_since_it_was_set() {
+    let playbook = "playbook: price-consideration\ntag_groups: [{id: g, exclusive: true, tags: [vip, lost]}]\nrules:\n\
+                    \x20 - {id: a, trigger: form.submitted, do: [{set_tag: g/vip}]}\n\
+                    \x20 - {id: b, trigger: \"silence(order.paid, for=1d, since=order.paid)\", do: [{set_tag: g/lost}]}\n";
+    let mut engines = Engines::new(playbook, at("2026-03-02T08:00:00"));
+    engines.event(happens(Kind::FormSubmitted, "1", "2026-03-02T09:00:00"));
+    let vip = engines.contact(&wecom("wm1")).tags;
+    engines.event(happens(Kind::OrderPaid, "2", "2026-03-02T10:00:00"));
+    engines.advance(at("2026-03-03T11:00:00"));
+    assert_eq!(engines.contact(&wecom("wm1")).tags[0].tag, "lost");
+    engines.event(happens(Kind::OrderPaid, "3", "2026-03-03T09:00:00"));
+    assert_eq!(engines.contact(&wecom("wm1")).tags, vip);
+    let last = engines.tag_changes().last().expect("a change").to_owned();
+    assert!(last.retracted && last.at == at("2026-03-03T09:00:00"), "{last:?}");
+}
+
+#[test]
 fn rules_that_a_ninth_round_would_run_are_counted() {
     let rule = |number: u32, when: &str| {
         format!("  - {{id: r{number}, trigger: tag_set(g/t{}){when}, do: [{{set_tag: g/t{number}}}]}}\n", number - 1)
