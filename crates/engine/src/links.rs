@@ -72,11 +72,13 @@ pub(crate) fn on_event(
         let told: Option<Told> = work.get(&key)?;
         let named = told.as_ref().map_or(0, |told| told.named).saturating_add(1);
         let is_new = told.as_ref().is_none_or(|told| told.evidence < evidence);
+        // Weak evidence joins nobody, however often.
+        if !is_new && evidence == Evidence::Weak {
+            continue;
+        }
         let best = told.map_or(evidence, |told| told.evidence.max(evidence));
         work.put(key, &Told { evidence: best, named });
-        // Weak evidence joins nobody, however often.
-        let is_again = evidence > Evidence::Weak && (said.is_some() || is_due(named));
-        if !is_new && !is_again {
+        if !is_new && said.is_none() && !is_due(named) {
             continue;
         }
         if evidence == Evidence::Weak {
