@@ -60,9 +60,10 @@ pub(crate) fn act(
     let recipient = reachable.min_by_key(|id| (id.kind != IdKind::WecomExternalUserid, id.kind)).cloned();
     let due = work.clock;
     let (tenant, id, position) = (case.cell.tenant(), case.cell.contact_id(), work.position);
+    // A rule may act more than once in a record.
+    let name = format!("{tenant}/{id}/{}/{}/{position}", rule.playbook, rule.id);
     let touch = Touch {
-        // What a record says is numbered: a rule may act more than once in it.
-        id: format!("{tenant}/{id}/{}/{}/{position}#{}", rule.playbook, rule.id, work.effects.outputs.len() + 1),
+        id: format!("{name}#{}", work.number(&name)),
         state: TouchState::Due,
         reason: String::new(),
         contact: case.cell.clone(),

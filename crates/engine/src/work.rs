@@ -90,6 +90,8 @@ pub(crate) struct Work<'w, 'v> {
     /// Entries of the directory that come into force with this record.
     pub(crate) listed: Vec<Entry>,
     dirty: BTreeSet<CellKey>,
+    /// How often each name was numbered.
+    numbered: BTreeMap<String, u32>,
     hash: Xxh3,
 }
 
@@ -119,6 +121,7 @@ impl<'w, 'v> Work<'w, 'v> {
             activated: None,
             listed: Vec::new(),
             dirty: BTreeSet::new(),
+            numbered: BTreeMap::new(),
             hash,
         }
     }
@@ -214,6 +217,14 @@ impl<'w, 'v> Work<'w, 'v> {
     pub(crate) fn put_contact(&mut self, key: &CellKey, mut contact: Box<Contact>) {
         contact.version = self.position.offset;
         self.put_cell(key, Cell::Contact(contact));
+    }
+
+    /// From 1, how often the record has named something so. What else it says, of other contacts, must not matter: they
+    /// may lie in another record elsewhere.
+    pub(crate) fn number(&mut self, name: &str) -> u32 {
+        let number = self.numbered.entry(name.to_owned()).or_default();
+        *number += 1;
+        *number
     }
 
     /// Why something happens that this record leads to; `origin`: the event's own place, if it was passed on.

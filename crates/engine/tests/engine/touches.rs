@@ -165,3 +165,23 @@ fn what_is_due_of_a_journey_that_lost_its_next_step_waits_on_after_a_merge() {
     engines.advance(at("2026-03-10T10:00:00"));
     assert_eq!(engines.touch_lines(), ["a missed(expired) 2026-03-02T10:00:00"]);
 }
+
+#[test]
+fn what_a_record_says_of_others_does_not_name_a_task() {
+    const PLAYBOOK: &str = "
+playbook: price-consideration
+rules:
+  - {id: ask, trigger: 'silence(chat.message, for=1h, since=chat.message)', do: [{task: first}, {task: second}]}
+";
+    let mut engines = engines(PLAYBOOK);
+    let people = (0..).map(|number| wecom(&format!("wm{number}"))).filter(|id| partition_of(id) == 0);
+    let people: Vec<IdKey> = people.take(2).collect();
+    for who in &people {
+        writes(&mut engines, who, 1, "2026-03-02T09:00:00");
+    }
+    engines.advance(at("2026-03-02T10:00:00"));
+    let due = said(&engines, TouchState::Due);
+    let numbers: Vec<&str> = due.iter().map(|id| id.rsplit('#').next().expect("numbered")).collect();
+    let records: std::collections::BTreeSet<_> = engines.touches().iter().map(|touch| touch.cause.position).collect();
+    assert_eq!((records.len(), numbers), (1, vec!["1", "2", "1", "2"]), "{due:?}");
+}
