@@ -179,7 +179,8 @@ pub(crate) fn retract(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Co
             Some(set) => contact.has_tag(group, set),
             None => !case.is_exclusive(group) || !contact.has_any_tag(group),
         };
-        if !stands {
+        let is_off = |unset| was_taken_off_by_hand(case, contact, &TagRef::new(group, unset));
+        if !stands || unset.as_deref().is_some_and(is_off) {
             continue;
         }
         if let Some(set) = set {
@@ -444,7 +445,7 @@ fn holds(rule: &Rule, case: &Case<'_>, contact: &Contact) -> bool {
     rule.when.as_ref().is_none_or(|when| when.holds(contact, case.now(contact)))
 }
 
-/// Whether a rule may set the tag: forward on a ladder, and not over what a person has set where that wins.
+/// Whether a rule may set the tag: forward on a ladder, and not over what a person has set or taken off where that wins.
 fn may_set(
     work: &Work<'_, '_>,
     case: &Case<'_>,
@@ -453,6 +454,9 @@ fn may_set(
     backward: bool,
 ) -> Result<bool, ViewError> {
     let Some(group) = case.bundle.groups.get(&tag.group) else { return Ok(true) };
+    if group.manual_wins && was_taken_off_by_hand(case, contact, tag) {
+        return Ok(false);
+    }
     let Some(current) = contact.tag_of(&tag.group).filter(|_| group.exclusive) else { return Ok(true) };
     if !backward && group.is_backward(current, &tag.tag) {
         return Ok(false);
@@ -468,6 +472,13 @@ fn was_set_by_hand(work: &Work<'_, '_>, case: &Case<'_>, contact: &Contact, tag:
     }
     let why: Option<Cause> = work.get(&keys::why(case.cell, &tag.group, &tag.tag))?;
     Ok(why.is_some_and(|why| is_by_hand(&why)))
+}
+
+/// Whether a person has taken off the tag, or whatever an exclusive group had, and nobody has set anything since.
+fn was_taken_off_by_hand(case: &Case<'_>, contact: &Contact, tag: &TagRef) -> bool {
+    let Some(lost) = contact.past.gone.get(&tag.group) else { return false };
+    let is_it = |name: &String| case.is_exclusive(&tag.group) || *name == tag.tag;
+    lost.iter().any(|(name, lost)| lost.by_hand && is_it(name))
 }
 
 /// Whether a person did it. A rule that reacts to what a person did names that person too.

@@ -336,8 +336,13 @@ pub(crate) static TAG_GROUP: Keys = Keys {
         key("ordered", Holds::Flag, "The tags are a ladder: rules move forward only.", "true")
             .default("false")
             .with(&["exclusive"]),
-        key("manual", Holds::Words(&["wins", "equal"]), "Whether rules leave alone what a person set last.", "wins")
-            .default("equal"),
+        key(
+            "manual",
+            Holds::Words(&["wins", "equal"]),
+            "Whether rules leave alone what a person set or took off last.",
+            "wins",
+        )
+        .default("equal"),
         key("tags", TAGS, "The tags, in the order of the ladder.", "[引流课, {id: 正价课, label: 199 正价课}]")
             .required(),
         key("off_ladder", TAGS, "Tags outside the order: any rule enters and leaves them.", "[流失]")

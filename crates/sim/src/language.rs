@@ -54,6 +54,10 @@ pub enum Plant {
     SilenceUnbroken,
     /// Rules change what a person has set.
     ManualIgnored,
+    /// What a person took off may come back by a rule, and by a retraction.
+    TakenOffIgnored,
+    /// What a retraction gives back counts from then on.
+    GivenBackAsNew,
     /// A late event is judged at its own time.
     LateAtOwnTime,
     /// A month is complete on the last day of a shorter one.
@@ -70,13 +74,15 @@ pub enum Plant {
 
 impl Plant {
     /// Every one.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::WindowInclusive,
         Self::DistinctIgnored,
         Self::BackwardAllowed,
         Self::SegmentLeftLate,
         Self::SilenceUnbroken,
         Self::ManualIgnored,
+        Self::TakenOffIgnored,
+        Self::GivenBackAsNew,
         Self::LateAtOwnTime,
         Self::MonthsByLastDay,
         Self::NothingTakenBack,

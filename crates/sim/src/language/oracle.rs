@@ -25,6 +25,8 @@ pub(super) struct Change {
     pub(super) unset: Option<&'static str>,
     pub(super) at: Time,
     pub(super) retracted: bool,
+    /// How the tag was carried that is unset.
+    was: Option<Carried>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,7 +38,7 @@ struct Event {
 }
 
 /// A tag somebody carries: since when, and whether a person has set it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Carried {
     pub(super) since: Time,
     by_hand: bool,
@@ -66,6 +68,8 @@ pub(super) struct Person {
     /// In the order of arrival.
     events: Vec<Event>,
     pub(super) tags: Tags,
+    /// What people have taken off, and nobody has set since.
+    taken_off: BTreeSet<(usize, &'static str)>,
     /// What rules have set.
     pub(super) attributes: BTreeMap<&'static str, Literal>,
     pub(super) segments: BTreeSet<usize>,
@@ -374,7 +378,7 @@ impl Oracle<'_> {
         }
     }
 
-    /// Puts back what a change has replaced, where the change still stands.
+    /// Puts back what a change has replaced, as it was, where the change still stands.
     fn undo(&mut self, who: usize, change: &Change, at: Time) {
         let group = self.book.groups.iter().position(|group| group.id == change.group).expect("a group");
         let tags = &mut self.people[who].tags;
@@ -383,9 +387,14 @@ impl Oracle<'_> {
             None if self.book.groups[group].exclusive => !tags.keys().any(|(of, _)| *of == group),
             None => true,
         };
-        if stands {
-            change.set.map(|set| tags.remove(&(group, set)));
-            change.unset.map(|unset| tags.entry((group, unset)).or_insert(Carried { since: at, by_hand: false }));
+        if !stands || change.unset.is_some_and(|unset| self.is_taken_off(who, group, unset)) {
+            return;
+        }
+        let tags = &mut self.people[who].tags;
+        change.set.map(|set| tags.remove(&(group, set)));
+        if let (Some(unset), Some(was)) = (change.unset, change.was) {
+            let since = if self.plant == Some(Plant::GivenBackAsNew) { at } else { was.since };
+            self.set(who, group, unset, Carried { since, ..was });
         }
     }
 
@@ -447,7 +456,7 @@ impl Oracle<'_> {
                 let is_held = current.is_some_and(|current| self.people[who].tags[&(*group, current)].by_hand);
                 let may_go_back = *backward || self.plant == Some(Plant::BackwardAllowed);
                 let is_back = !may_go_back && self.is_backward(*group, current, tag);
-                let is_kept = is_held && protects(*group);
+                let is_kept = (is_held || self.is_taken_off(who, *group, tag)) && protects(*group);
                 if !is_back && !is_kept {
                     self.set(who, *group, tag, Carried { since: at, by_hand: false });
                 }
@@ -467,18 +476,39 @@ impl Oracle<'_> {
     fn edit(&mut self, who: usize, group: usize, tag: Option<&'static str>, add: bool, at: Time) {
         match (tag, add) {
             (Some(tag), true) => self.set(who, group, tag, Carried { since: at, by_hand: true }),
-            (Some(tag), false) => {
-                self.people[who].tags.remove(&(group, tag));
-            }
-            (None, _) => self.people[who].tags.retain(|(of, _), _| *of != group),
+            (tag, _) => self.take_off(who, group, |carried| tag.is_none_or(|tag| tag == carried)),
+        }
+    }
+
+    /// A person takes off what there is of these.
+    fn take_off(&mut self, who: usize, group: usize, is_it: impl Fn(&str) -> bool) {
+        let Person { tags, taken_off, .. } = &mut self.people[who];
+        let these: Vec<(usize, &'static str)> =
+            tags.keys().filter(|(of, tag)| *of == group && is_it(tag)).copied().collect();
+        tags.retain(|tag, _| !these.contains(tag));
+        taken_off.extend(these);
+    }
+
+    /// Whether a person wanted the tag, or any of an exclusive group, to be off.
+    fn is_taken_off(&self, who: usize, group: usize, tag: &'static str) -> bool {
+        let of = &self.people[who].taken_off;
+        if self.plant == Some(Plant::TakenOffIgnored) {
+            return false;
+        }
+        if self.book.groups[group].exclusive {
+            of.iter().any(|(of, _)| *of == group)
+        } else {
+            of.contains(&(group, tag))
         }
     }
 
     fn set(&mut self, who: usize, group: usize, tag: &'static str, carried: Carried) {
-        let tags = &mut self.people[who].tags;
-        if self.book.groups[group].exclusive {
+        let exclusive = self.book.groups[group].exclusive;
+        let Person { tags, taken_off, .. } = &mut self.people[who];
+        if exclusive {
             tags.retain(|(of, other), _| *of != group || *other == tag);
         }
+        taken_off.retain(|(of, other)| *of != group || !(exclusive || *other == tag));
         tags.entry((group, tag)).or_insert(carried);
     }
 
@@ -504,7 +534,10 @@ impl Oracle<'_> {
                 let gone = of.keys().filter(|tag| tag.0 == index && !other.contains_key(*tag));
                 gone.map(|(_, tag)| Some(*tag)).collect()
             };
-            let change = |set, unset| Change { person: who, group: group.id, set, unset, at, retracted };
+            let change = |set, unset: Option<&'static str>| {
+                let was = unset.and_then(|unset| before.get(&(index, unset)).copied());
+                Change { person: who, group: group.id, set, unset, at, retracted, was }
+            };
             let (set, unset) = (news(tags, before), news(before, tags));
             if group.exclusive && !(set.is_empty() && unset.is_empty()) {
                 changes.push(change(set.first().copied().flatten(), unset.first().copied().flatten()));

@@ -70,7 +70,7 @@ impl Oracle<'_> {
                 for tag in off {
                     let is_kept = self.plant != Some(Plant::OneForAll) && self.is_shown(who, (group, tag));
                     if self.is_latest(who, (group, Some(tag)), at) && !is_kept {
-                        self.people[who].tags.remove(&(group, tag));
+                        self.take_off(who, group, |carried| carried == tag);
                     }
                 }
                 for tag in on {
@@ -89,7 +89,7 @@ impl Oracle<'_> {
                     self.set(who, group, tag, carried);
                 }
             } else if self.is_latest(who, (group, None), at) {
-                self.people[who].tags.retain(|(of, tag), _| *of != group || !off.contains(tag));
+                self.take_off(who, group, |carried| off.contains(&carried));
             }
         }
     }
