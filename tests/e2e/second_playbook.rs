@@ -143,6 +143,9 @@ fn a_refused_activation_has_shown_what_it_would_change(server: &Server, director
         assert!(shown.lines().any(|shown| shown.starts_with(line)), "{line}\n{shown}");
     }
     assert!(!shown.contains("is in force"), "{shown}");
+    let (status, _, said) = server.run(TENANT, &["playbook", "activate", "--remove", "more"]);
+    assert!(!status.success());
+    assert!(said.contains("no playbook `more` to take out\nhint: there are: "), "{said}");
 }
 
 #[test]

@@ -39,13 +39,31 @@ impl Change {
 }
 
 /// Everything that differs in meaning, by what and id. Order of keys, comments and spelling make no difference; the
-/// order of rules does, as they see what earlier ones write. What asks for a keyword set differs where the set does.
+/// order of rules and of playbooks does, as rules see what earlier ones write. What asks for a keyword set differs where the set does.
 pub fn between(old: &Bundle, new: &Bundle) -> Vec<Difference> {
     let mut found = Vec::new();
     for ((what, old), (_, new)) in meanings(old).iter().zip(&meanings(new)) {
         compare(what, old, new, &mut found);
     }
+    let moved = moved(old, new).into_iter();
+    let moved = moved.map(|id| Difference { what: "playbook", id: id.to_owned(), change: Change::Changed });
+    found.extend(moved.filter(|moved| !found.contains(moved)).collect::<Vec<_>>());
     found
+}
+
+/// Playbooks of both that come after another one than before.
+fn moved<'b>(old: &'b Bundle, new: &'b Bundle) -> Vec<&'b str> {
+    let ids = |of: &'b Bundle| of.playbooks.iter().map(|playbook| playbook.id.as_str()).collect::<Vec<_>>();
+    let (old, new) = (ids(old), ids(new));
+    let both = |these: &[&'b str], others: &[&str]| {
+        these.iter().filter(|id| others.contains(id)).copied().collect::<Vec<&'b str>>()
+    };
+    let (old, new) = (both(&old, &new), both(&new, &old));
+    let after = |these: &[&'b str], id: &str| {
+        let place = these.iter().position(|known| *known == id);
+        place.and_then(|place| place.checked_sub(1)).map(|before| these[before])
+    };
+    new.iter().filter(|id| after(&old, id) != after(&new, id)).copied().collect()
 }
 
 /// What each thing of a bundle means, by what and id.
@@ -245,6 +263,21 @@ mod tests {
     fn bundle(yaml: &str) -> Bundle {
         let source = |id: &str, yaml: &str| PlaybookSource { id: id.into(), yaml: format!("playbook: {id}\n{yaml}") };
         compile(&[source("p", yaml), source("q", "")], 1).expect("valid")
+    }
+
+    #[test]
+    fn playbooks_in_another_order_differ() {
+        let source = |id: &str| PlaybookSource { id: id.into(), yaml: format!("playbook: {id}\n") };
+        let of = |ids: &[&str]| compile(&ids.iter().map(|id| source(id)).collect::<Vec<_>>(), 1).expect("valid");
+        let ids = |old: &[&str], new: &[&str]| -> Vec<String> {
+            between(&of(old), &of(new))
+                .into_iter()
+                .map(|found| format!("{} {}", found.change.name(), found.id))
+                .collect()
+        };
+        assert_eq!(ids(&["p", "q", "r"], &["q", "r", "p"]), ["changed q", "changed p"]);
+        // Who comes first and goes moves nobody.
+        assert_eq!(ids(&["p", "q", "r"], &["q", "r", "s"]), ["removed p", "added s"]);
     }
 
     #[test]

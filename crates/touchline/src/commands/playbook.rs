@@ -24,13 +24,13 @@ pub(crate) enum Command {
     Test(playbook_test::Options),
     /// Put playbooks in force; those with a known id are replaced. What it changes is shown first
     Activate {
-        /// YAML files, in the order of the bundle
-        #[arg(required = true)]
+        /// YAML files; a new id comes last in the bundle, in the order given here
+        #[arg(required_unless_present = "remove")]
         files: Vec<PathBuf>,
         /// Bundle number you saw as active; default: what is active now
         #[arg(long)]
         expect: Option<u64>,
-        /// Ids of playbooks to take out
+        /// Ids of playbooks to take out; one that is among the files too comes last: rules run in the order of the bundle
         #[arg(long)]
         remove: Vec<String>,
         /// What becomes of a tag that goes: OLD=NEW, or OLD=none to take it off; needed while somebody carries it
@@ -42,8 +42,8 @@ pub(crate) enum Command {
     },
     /// Show what playbooks would change in those in force: rules, tags, boards, segments; and who carries tags that go
     Diff {
-        /// YAML files, in the order of the bundle
-        #[arg(required = true)]
+        /// YAML files; a new id comes last in the bundle, in the order given here
+        #[arg(required_unless_present = "remove")]
         files: Vec<PathBuf>,
         /// Ids of playbooks that would be taken out
         #[arg(long)]

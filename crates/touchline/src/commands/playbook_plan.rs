@@ -118,6 +118,13 @@ async fn in_force(server: &Server, channel: &Channel) -> anyhow::Result<(Vec<Pla
     Ok((playbooks.into_iter().map(|source| PlaybookSource { id: source.id, yaml: source.yaml }).collect(), bundle))
 }
 
+/// Only what is in force can be taken out: a slip would go unseen.
+fn are_there(now: &[PlaybookSource], remove: &[String]) -> anyhow::Result<()> {
+    let Some(unknown) = remove.iter().find(|id| !now.iter().any(|known| known.id == **id)) else { return Ok(()) };
+    let known: Vec<&str> = now.iter().map(|known| known.id.as_str()).collect();
+    bail!("no playbook `{unknown}` to take out\nhint: there are: {}", known.join(", "));
+}
+
 /// Shows what would change; against files no server is asked.
 pub(crate) async fn diff(
     server: &Server,
@@ -130,6 +137,7 @@ pub(crate) async fn diff(
         Some(channel) => in_force(server, channel).await?.0,
         None => read(with)?,
     };
+    are_there(&now, remove)?;
     let plan = Plan::new(server, channel.as_ref(), &now, &replaced(&now, &read(files)?, remove)).await?;
     if server.json {
         let (differences, orphans) = plan.json();
@@ -158,6 +166,7 @@ pub(crate) async fn activate(
     let sources = read(files)?;
     let channel = server.connect().await?;
     let (now, bundle) = in_force(server, &channel).await?;
+    are_there(&now, &remove)?;
     let plan = Plan::new(server, Some(&channel), &now, &replaced(&now, &sources, &remove)).await?;
     if !server.json {
         // Before anything is asked for: it says what a refusal is about, too.
