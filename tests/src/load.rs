@@ -32,10 +32,15 @@ struct Shared {
 impl Load {
     /// Starts clients that pause after each acknowledgement; they wait until they are told where to send.
     pub fn start(clients: u64, pause: Duration) -> Self {
+        Self::start_at(0, clients, pause)
+    }
+
+    /// The same from event `first` on: those before it, sent once more, would be dropped as what was there already.
+    pub fn start_at(first: u64, clients: u64, pause: Duration) -> Self {
         let shared = Arc::new(Shared {
             address: RwLock::new(None),
             acknowledged: Mutex::default(),
-            sent: AtomicU64::new(0),
+            sent: AtomicU64::new(first),
             pause,
             stop: AtomicBool::new(false),
         });
@@ -58,12 +63,18 @@ impl Load {
     }
 
     /// Stops sending; the ids of the acknowledged events.
-    pub fn finish(mut self) -> Vec<EventId> {
+    pub fn finish(self) -> Vec<EventId> {
+        self.finish_at().0
+    }
+
+    /// The same, and the first event that has not been sent.
+    pub fn finish_at(mut self) -> (Vec<EventId>, u64) {
         self.shared.stop.store(true, Ordering::SeqCst);
         for client in self.clients.drain(..) {
             client.join().expect("a client");
         }
-        self.shared.acknowledged.lock().expect("clients are done").iter().copied().collect()
+        let acknowledged = self.shared.acknowledged.lock().expect("clients are done").iter().copied().collect();
+        (acknowledged, self.shared.sent.load(Ordering::SeqCst))
     }
 }
 

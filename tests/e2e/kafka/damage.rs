@@ -28,6 +28,8 @@ struct Ground {
     setting: Setting,
     log: KafkaLog,
     acknowledged: Vec<EventId>,
+    /// Events that were sent.
+    sent: u64,
     _directory: tempfile::TempDir,
 }
 
@@ -35,29 +37,35 @@ impl Ground {
     fn new(prefix: &str, publish: &'static str) -> Option<Self> {
         let directory = tempfile::tempdir().expect("a directory");
         let setting = Setting::new(&cluster()?.bootstrap(), prefix, publish, 1, directory.path());
-        Some(Self { log: setting.observe(), setting, acknowledged: Vec::new(), _directory: directory })
+        Some(Self { log: setting.observe(), setting, acknowledged: Vec::new(), sent: 0, _directory: directory })
     }
 
-    /// Sends so many events through a server.
+    /// Sends so many new events through a server.
     fn send(&mut self, ingest: &Server, events: usize) {
-        let load = Load::start(4, Duration::ZERO);
+        let load = Load::start_at(self.sent, 4, Duration::ZERO);
         load.point_at(Some(&ingest.http));
         wait_for("acknowledgements", || load.count() >= events);
-        self.acknowledged.extend(load.finish());
+        let (acknowledged, sent) = load.finish_at();
+        self.acknowledged.extend(acknowledged);
+        self.sent = sent;
     }
 
     fn rest(&self) {
-        wait_for("rest", || is_at_rest(&self.log).expect("the broker is there"));
+        wait_for("rest", || is_at_rest(&self.log).unwrap_or(false));
     }
 
     /// As [`Self::rest`], for processors that were started just now. What others published says nothing about their
     /// stores, which may be behind it: only news in each partition that they publish proves that they applied the rest.
     fn rest_restarted(&mut self, ingest: &Server) {
         let ends = self.ends(Topic::Events);
-        while self.ends(Topic::Events).iter().zip(&ends).any(|(now, before)| now == before) {
-            self.send(ingest, 20);
+        // Every partition is some of them.
+        for _ in 0..100 {
+            self.send(ingest, 50);
+            if self.ends(Topic::Events).iter().zip(&ends).all(|(now, before)| now > before) {
+                return self.rest();
+            }
         }
-        self.rest();
+        panic!("there is a partition that nothing reaches: {ends:?}");
     }
 
     fn ends(&self, topic: Topic) -> Vec<u64> {
