@@ -272,7 +272,7 @@ fn settle_one(work: &mut Work<'_, '_>, key: &CellKey, in_force: &InForce) -> Res
         }
     };
     let mut after = before.clone();
-    reaction::settle(work, key, &mut after, in_force);
+    reaction::settle(work, key, &mut after, in_force)?;
     let is_same = *before == Contact { settled: before.settled, ..(*after).clone() };
     // Whoever reads contacts need not hear that nothing about this one has changed.
     if is_same {
@@ -315,13 +315,14 @@ pub(crate) fn migrate_lost(case: &Case<'_>, past: &mut Past, carried: &BTreeMap<
 }
 
 /// Tags that have gone give way to what takes their place.
-pub(crate) fn migrate(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) {
+pub(crate) fn migrate(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) -> Result<(), ViewError> {
     let carried = contact.tags.iter().flat_map(|(group, tags)| tags.keys().map(move |tag| TagRef::new(group, tag)));
     let gone: Vec<TagRef> = carried.filter(|tag| !case.bundle.has_tag(tag)).collect();
     let moves: Vec<(TagRef, Option<TagRef>)> = gone
         .into_iter()
         .filter_map(|tag| case.migrations.of(&tag, case.bundle).map(|to| (tag.clone(), to.cloned())))
         .collect();
-    rules::migrate(work, case, contact, moves);
+    rules::migrate(work, case, contact, moves)?;
     migrate_lost(case, &mut contact.past, &contact.tags);
+    Ok(())
 }

@@ -316,7 +316,7 @@ fn apply_event(
 ) -> Result<(), ViewError> {
     let in_force = work.in_force(&event.tenant);
     if let Some(in_force) = &in_force {
-        reaction::settle(work, cell, &mut contact, in_force);
+        reaction::settle(work, cell, &mut contact, in_force)?;
     }
     learn(&mut contact, event, at);
     match event.kind {

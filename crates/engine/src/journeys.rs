@@ -4,7 +4,7 @@ mod merge;
 
 use crate::cell::Contact;
 use crate::rules::{
-    Case, Changes, Judged, change_fits, event_fits, heard_of_segment, heard_of_tags, segment_fits, wait_fits,
+    Case, Changes, Judged, Said, change_fits, event_fits, heard_of_segment, heard_of_tags, segment_fits, wait_fits,
 };
 use crate::timers;
 use crate::touches;
@@ -54,7 +54,7 @@ pub(crate) fn on_record(
         }
         Happening::Nothing => {}
     }
-    for change in &changes.tags {
+    for Said { change, .. } in &changes.tags {
         let mut fits = |triggers: &[Trigger]| triggers.iter().any(|trigger| change_fits(trigger, change));
         on_heard(work, case, contact, &heard_of_tags(change), &mut fits);
     }

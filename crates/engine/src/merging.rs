@@ -109,7 +109,7 @@ pub(crate) fn import(
     origin: Position,
 ) -> Result<(), ViewError> {
     let in_force = in_force(work, cell);
-    reaction::settle(work, cell, contact, &in_force);
+    reaction::settle(work, cell, contact, &in_force)?;
     let Snapshot {
         seen,
         bundle,

@@ -126,7 +126,7 @@ fn part(
     let case = merging::case(work, cell, &in_force, (CAUSE, origin));
     let case = Case { cause: said(case.cause.clone()), ..case };
     // Rules do not react: nothing has happened to the contact.
-    rules::take_away(work, &case, contact, &lost);
+    rules::take_away(work, &case, contact, &lost)?;
     segments::refresh(work, &case, contact);
     let target = CellKey::of(&cell.tenant(), identifier);
     work.tell(LoopBody::Part { target, from: cell.clone(), snapshot, origin });
@@ -311,7 +311,7 @@ pub(crate) fn receive(
     let case = merging::case(work, target, &in_force, (CAUSE, origin));
     rules::merge(work, &case, &mut contact, tags)?;
     // It may come from where the bundle was not in force yet, or have been passed by as a forward.
-    reaction::settle(work, target, &mut contact, &in_force);
+    reaction::settle(work, target, &mut contact, &in_force)?;
     work.put_contact(target, contact);
     // Of whom it was part stood in the way of others, perhaps.
     links::parted(work, target)?;

@@ -33,9 +33,14 @@ const PROFILE_BYTES_MAX: usize = 1_024;
 /// So does a change of the directory, for segments by kinds of groups and products.
 /// Nothing is triggered by what already held when the bundle came into force (for a change of the directory: by what holds
 /// now), nor before what time has changed and is still to be said. What time has changed since is left to timers.
-pub(crate) fn settle(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Contact, in_force: &InForce) {
+pub(crate) fn settle(
+    work: &mut Work<'_, '_>,
+    cell: &CellKey,
+    contact: &mut Contact,
+    in_force: &InForce,
+) -> Result<(), ViewError> {
     if contact.settled == in_force.number() || activation::is_ahead(contact, in_force) {
-        return;
+        return Ok(());
     }
     let known = std::mem::replace(&mut contact.settled, in_force.number());
     activation::release(work, cell, contact, known);
@@ -44,8 +49,8 @@ pub(crate) fn settle(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Cont
     let as_of = contact.timers.first().map_or(as_of, |(due, _)| as_of.min(Time(due.0.saturating_sub(1))));
     let cause = work.cause("activation", work.position, in_force.bundle.number);
     let case = Case::new(cell, in_force, as_of, cause);
-    activation::migrate(work, &case, contact);
-    rules::keep_latest(work, &case, contact);
+    activation::migrate(work, &case, contact)?;
+    rules::keep_latest(work, &case, contact)?;
     let is_known = |segment: &String| in_force.bundle.segments.contains_key(segment);
     contact.past.segments.retain(is_known);
     // Of somebody who has done nothing yet nothing holds yet: the first event judges all segments.
@@ -55,6 +60,7 @@ pub(crate) fn settle(work: &mut Work<'_, '_>, cell: &CellKey, contact: &mut Cont
     if is_new {
         waits::settle(work, &case, contact, |key| in_force.since.of_wait(key, known.0));
     }
+    Ok(())
 }
 
 /// An event of the contact.
@@ -71,7 +77,7 @@ pub(crate) fn on_event(
     let (moved, unknown) = observed::learn(contact, (Some(case.bundle), case.directory), judged.event, case.at);
     work.effects.notes.tags_unknown += unknown;
     waits::replies(work, case, contact, judged);
-    waits::correct(work, case, contact, judged, &known);
+    waits::correct(work, case, contact, judged, &known)?;
     waits::begin(work, case, contact, judged);
     metrics::on_event(work, case, contact, judged)?;
     let changes = rules::on_event(work, case, contact, judged, (is_first, &moved))?;
@@ -96,22 +102,22 @@ pub(crate) fn on_timer(
     let reached = waits::moments(&case, contact);
     match name.split_once('|') {
         Some(("w", segment)) => {
-            let before = waits::Before::of(work, cell, contact)?;
+            let before = waits::Before::of(contact);
             let changes = segments::judge(work, &case, contact, [segment]);
             let concluded = changes.first().map(|change| waits::What::Segment(change.segment.clone(), change.entered));
             let changes = rules::cascade(work, &case, contact, Changes { segments: changes, ..Changes::default() })?;
             journeys::on_record(work, &case, contact, Happening::Nothing, &changes);
             if let Some(concluded) = concluded {
-                waits::conclude(work, &case, contact, concluded, &changes, before);
+                waits::conclude(work, &case, contact, concluded, changes, &before);
             }
         }
         Some(("x", _)) => journeys::on_record(work, &case, contact, Happening::Nothing, &Changes::default()),
         _ => {
             let Some(wait) = waits::key(name) else { return Ok(()) };
-            let before = waits::Before::of(work, cell, contact)?;
+            let before = waits::Before::of(contact);
             let changes = rules::on_wait(work, &case, contact, wait)?;
             journeys::on_record(work, &case, contact, Happening::Wait(wait), &changes);
-            waits::conclude(work, &case, contact, waits::What::Wait(wait), &changes, before);
+            waits::conclude(work, &case, contact, waits::What::Wait(wait), changes, &before);
         }
     }
     waits::arm(work, &case, contact, &reached);

@@ -50,10 +50,17 @@ impl<'a> Judged<'a> {
 /// What a record has changed, net, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
-    pub(crate) tags: Vec<TagChange>,
+    pub(crate) tags: Vec<Said>,
     pub(crate) segments: Vec<SegmentChange>,
     /// Hand-overs that came about, each as the event that it is.
     pub(crate) handoffs: Vec<Event>,
+}
+
+/// A change of tags as it is said, and since when and why the tag that gave way had been carried.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) change: TagChange,
+    pub(crate) was: Option<(Time, Cause)>,
 }
 
 impl Changes {
@@ -131,7 +138,7 @@ pub(crate) fn on_event(
     }
     let all = is_first.then(|| case.bundle.segments.keys().cloned().collect::<BTreeSet<String>>());
     let concerned = case.bundle.segments_by_input.get(&Input::Event(name.to_owned()));
-    let changes = draft.finish(work, case, contact, all.as_ref().or(concerned));
+    let changes = draft.finish(work, case, contact, all.as_ref().or(concerned))?;
     cascade(work, case, contact, changes)
 }
 
@@ -146,7 +153,7 @@ pub(crate) fn on_wait(
     for &index in case.bundle.rules_listening.to(&Heard::Wait(wait)) {
         act(work, &mut draft, case, contact, (&case.bundle.rules[index], None), None)?;
     }
-    let changes = draft.finish(work, case, contact, None);
+    let changes = draft.finish(work, case, contact, None)?;
     cascade(work, case, contact, changes)
 }
 
@@ -165,13 +172,18 @@ pub(crate) fn by_hand(
     for tag in set {
         draft.set(case, contact, tag, &case.cause);
     }
-    let changes = draft.finish(work, case, contact, None);
+    let changes = draft.finish(work, case, contact, None)?;
     cascade(work, case, contact, changes)
 }
 
 /// Takes back what a wrong conclusion has changed, where it still stands: what gave way is carried again, since when it
 /// was and for its own reason. Nothing reacts.
-pub(crate) fn retract(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, changes: &[Changed]) {
+pub(crate) fn retract(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    changes: &[Changed],
+) -> Result<(), ViewError> {
     let mut draft = Draft { is_retraction: true, ..Draft::default() };
     let mut restored: BTreeMap<TagRef, &Cause> = BTreeMap::new();
     for Changed { group, set, unset, was } in changes.iter().rev() {
@@ -195,10 +207,11 @@ pub(crate) fn retract(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Co
             restored.insert(tag, cause);
         }
     }
-    draft.finish(work, case, contact, None);
+    draft.finish(work, case, contact, None)?;
     for (tag, cause) in restored.into_iter().filter(|(tag, _)| contact.has_tag(&tag.group, &tag.tag)) {
         work.put(keys::why(case.cell, &tag.group, &tag.tag), cause);
     }
+    Ok(())
 }
 
 /// Takes over the tags of a merged contact, each with the moment it was set and why, and decides by the latest change
@@ -239,17 +252,23 @@ pub(crate) fn merge(
         draft.causes.insert(of, cause);
     }
     draft.drop_lost(work, case, contact)?;
-    draft.settle(work, case, contact, false);
+    draft.settle(work, case, contact, false)?;
     Ok(())
 }
 
 /// Takes tags away that go to another contact. Rules do not react.
-pub(crate) fn take_away(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, tags: &[TagRef]) {
+pub(crate) fn take_away(
+    work: &mut Work<'_, '_>,
+    case: &Case<'_>,
+    contact: &mut Contact,
+    tags: &[TagRef],
+) -> Result<(), ViewError> {
     let mut draft = Draft::default();
     for tag in tags {
         draft.unset(contact, tag, &case.cause);
     }
-    draft.settle(work, case, contact, false);
+    draft.settle(work, case, contact, false)?;
+    Ok(())
 }
 
 /// Tags that have gone give way to what takes their place, since when they were set. Rules do not react.
@@ -258,7 +277,7 @@ pub(crate) fn migrate(
     case: &Case<'_>,
     contact: &mut Contact,
     moves: Vec<(TagRef, Option<TagRef>)>,
-) {
+) -> Result<(), ViewError> {
     let mut draft = Draft::default();
     let mut arriving = Vec::new();
     for (from, to) in moves {
@@ -276,18 +295,19 @@ pub(crate) fn migrate(
             draft.causes.insert(to, case.cause.clone());
         }
     }
-    draft.settle(work, case, contact, false);
+    draft.settle(work, case, contact, false)?;
+    Ok(())
 }
 
 /// Of a group that is exclusive now the tag that was set last stays, as in [`merge`]. Rules do not react.
-pub(crate) fn keep_latest(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) {
+pub(crate) fn keep_latest(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact) -> Result<(), ViewError> {
     let several = contact.tags.iter().filter(|(group, tags)| tags.len() > 1 && case.is_exclusive(group));
     let others = several.flat_map(|(group, tags)| {
         let latest = tags.iter().max_by_key(|(tag, at)| (**at, *tag)).map(|(tag, _)| tag);
         tags.keys().filter(move |tag| Some(*tag) != latest).map(move |tag| TagRef::new(group, tag))
     });
     let others: Vec<TagRef> = others.collect();
-    take_away(work, case, contact, &others);
+    take_away(work, case, contact, &others)
 }
 
 /// Lets rules react to changes, round after round; returns every net change, in order.
@@ -307,7 +327,7 @@ pub(crate) fn cascade(
             act(work, &mut draft, case, contact, (&case.bundle.rules[index], None), None)?;
         }
         all.append(changes);
-        changes = draft.finish(work, case, contact, None);
+        changes = draft.finish(work, case, contact, None)?;
     }
     let rules = &case.bundle.rules;
     let missed = reacting(case, &changes).into_iter().filter(|index| holds(&rules[*index], case, contact)).count();
@@ -337,7 +357,11 @@ pub(crate) fn wait_fits(trigger: &Trigger, wait: u64) -> bool {
 /// Rules that react to any of the changes, in file order.
 fn reacting(case: &Case<'_>, changes: &Changes) -> BTreeSet<usize> {
     let rules = &case.bundle.rules_listening;
-    let heard = changes.tags.iter().flat_map(heard_of_tags).chain(changes.segments.iter().map(heard_of_segment));
+    let heard = changes
+        .tags
+        .iter()
+        .flat_map(|said| heard_of_tags(&said.change))
+        .chain(changes.segments.iter().map(heard_of_segment));
     let mut reacting: BTreeSet<usize> = heard.flat_map(|heard| rules.to(&heard).to_vec()).collect();
     for event in &changes.handoffs {
         let mut judged = Judged::new(event, case.bundle, case.directory);
@@ -587,20 +611,20 @@ impl Draft {
         case: &Case<'_>,
         contact: &mut Contact,
         concerned: Option<&BTreeSet<String>>,
-    ) -> Changes {
+    ) -> Result<Changes, ViewError> {
         let attributes = std::mem::take(&mut self.attributes);
         let handoffs = std::mem::take(&mut self.handoffs);
         // What is taken back is as if it had never been set.
         let is_loss = !self.is_retraction;
-        let tags = self.settle(work, case, contact, is_loss);
+        let tags = self.settle(work, case, contact, is_loss)?;
         let inputs = attributes.into_iter().map(Input::Attribute);
-        let inputs = inputs.chain(tags.iter().map(|change| Input::Group(change.group.clone())));
+        let inputs = inputs.chain(tags.iter().map(|said| Input::Group(said.change.group.clone())));
         let mut names: BTreeSet<&str> = concerned.into_iter().flatten().map(String::as_str).collect();
         for input in inputs {
             names.extend(case.bundle.segments_by_input.get(&input).into_iter().flatten().map(String::as_str));
         }
         let segments = segments::judge(work, case, contact, names);
-        Changes { tags, segments, handoffs }
+        Ok(Changes { tags, segments, handoffs })
     }
 
     /// Nets the round: keeps set times of tags that came back, says what changed, stores why. `is_loss`: what goes was
@@ -611,7 +635,7 @@ impl Draft {
         case: &Case<'_>,
         contact: &mut Contact,
         is_loss: bool,
-    ) -> Vec<TagChange> {
+    ) -> Result<Vec<Said>, ViewError> {
         let mut changes = Vec::new();
         for (group, before) in std::mem::take(&mut self.before) {
             let now = contact.tags.entry(group.clone()).or_default();
@@ -637,18 +661,25 @@ impl Draft {
                     contact.past.lose(&group, tag, Gone { at, by_hand });
                 }
             }
+            let was = |tag: String| (before[&tag], tag);
             if exclusive && set.len() == 1 && unset.len() == 1 {
-                changes.push(self.say(work, case, &group, set.into_iter().next(), unset.into_iter().next()));
+                changes.push(self.say(
+                    work,
+                    case,
+                    &group,
+                    set.into_iter().next(),
+                    unset.into_iter().next().map(was),
+                )?);
             } else {
                 for tag in unset {
-                    changes.push(self.say(work, case, &group, None, Some(tag)));
+                    changes.push(self.say(work, case, &group, None, Some(was(tag)))?);
                 }
                 for tag in set {
-                    changes.push(self.say(work, case, &group, Some(tag), None));
+                    changes.push(self.say(work, case, &group, Some(tag), None)?);
                 }
             }
         }
-        changes
+        Ok(changes)
     }
 
     fn say(
@@ -657,12 +688,16 @@ impl Draft {
         case: &Case<'_>,
         group: &str,
         set: Option<String>,
-        unset: Option<String>,
-    ) -> TagChange {
+        unset: Option<(Time, String)>,
+    ) -> Result<Said, ViewError> {
+        let (since, unset) = unset.unzip();
         let decisive = set.as_ref().or(unset.as_ref()).expect("a change sets or unsets");
         let cause = self.causes.get(&TagRef::new(group, decisive)).unwrap_or(&case.cause).clone();
-        if let Some(tag) = &unset {
-            work.delete(keys::why(case.cell, group, tag));
+        let mut was = None;
+        if let (Some(tag), Some(since)) = (&unset, since) {
+            let key = keys::why(case.cell, group, tag);
+            was = work.get(&key)?.map(|why: Cause| (since, why));
+            work.delete(key);
         }
         if let Some(tag) = &set {
             work.put(keys::why(case.cell, group, tag), &cause);
@@ -681,6 +716,6 @@ impl Draft {
         let retracted = self.is_retraction;
         let change = TagChange { contact, group, set, unset, moves, at: case.at, retracted, cause };
         work.say(Output::TagChange(change.clone()));
-        change
+        Ok(Said { change, was })
     }
 }

@@ -2,16 +2,15 @@
 
 use crate::cell::Contact;
 use crate::overlay::ViewError;
-use crate::rules::{self, Case, Changes, Judged};
+use crate::rules::{self, Case, Changes, Judged, Said};
 use crate::timers;
 use crate::work::Work;
 use crate::{activation, journeys, keys, reaction, segments, touches};
 use std::collections::{BTreeMap, BTreeSet};
-use touchline_model::command::TagRef;
 use touchline_model::event::{Event, FieldRef};
 use touchline_model::id::CellKey;
 use touchline_model::kind::Kind;
-use touchline_model::output::{Cause, TagChange};
+use touchline_model::output::TagChange;
 use touchline_model::past::{Past, Tally};
 use touchline_model::snapshot::{Changed, Conclusion, Enrolment};
 use touchline_model::time::{Span, Time};
@@ -180,8 +179,6 @@ fn await_all(work: &mut Work<'_, '_>, case: &Case<'_>, contact: &mut Contact, is
 
 /// How a contact stands before something is concluded: to see what the conclusion has led to.
 pub(crate) struct Before {
-    /// Every tag, since when and why.
-    tags: BTreeMap<TagRef, (Time, Cause)>,
     /// Journeys, each with the number of the latest entry.
     entered: BTreeMap<String, u32>,
     /// Touches that wait.
@@ -189,15 +186,8 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    pub(crate) fn of(work: &Work<'_, '_>, cell: &CellKey, contact: &Contact) -> Result<Self, ViewError> {
-        let mut tags = BTreeMap::new();
-        for (group, set) in &contact.tags {
-            for (tag, set_at) in set {
-                let why: Option<Cause> = work.get(&keys::why(cell, group, tag))?;
-                tags.extend(why.map(|why| (TagRef::new(group, tag), (*set_at, why))));
-            }
-        }
-        Ok(Self { tags, entered: entered(contact), touches: contact.touches.keys().cloned().collect() })
+    pub(crate) fn of(contact: &Contact) -> Self {
+        Self { entered: entered(contact), touches: contact.touches.keys().cloned().collect() }
     }
 }
 
@@ -219,15 +209,14 @@ pub(crate) fn conclude(
     case: &Case<'_>,
     contact: &mut Contact,
     what: What,
-    changes: &Changes,
-    before: Before,
+    changes: Changes,
+    before: &Before,
 ) {
-    let changed = |change: &TagChange| {
-        let TagChange { group, set, unset, .. } = change.clone();
-        let was = unset.as_ref().and_then(|unset| before.tags.get(&TagRef::new(&group, unset)).cloned());
+    let changed = |Said { change, was }| {
+        let TagChange { group, set, unset, .. } = change;
         Changed { group, set, unset, was }
     };
-    let changes: Vec<Changed> = changes.tags.iter().map(changed).collect();
+    let changes: Vec<Changed> = changes.tags.into_iter().map(changed).collect();
     let numbers = entered(contact).into_iter();
     let entered: Vec<(String, u32)> =
         numbers.filter(|(name, number)| before.entered.get(name) != Some(number)).collect();
@@ -362,9 +351,9 @@ pub(crate) fn correct(
     contact: &mut Contact,
     judged: &mut Judged<'_>,
     known: &Known,
-) {
+) -> Result<(), ViewError> {
     if contact.concluded.is_empty() {
-        return;
+        return Ok(());
     }
     forget(work, contact);
     let broken = broken(case.bundle, contact, judged);
@@ -400,7 +389,7 @@ pub(crate) fn correct(
     contact.concluded = right;
     let is_retracted = !wrong.is_empty();
     for conclusion in wrong.iter().rev() {
-        rules::retract(work, case, contact, &conclusion.changes);
+        rules::retract(work, case, contact, &conclusion.changes)?;
         for (name, number) in &conclusion.entered {
             journeys::retract(work, case, contact, (name, *number), RETRACTED);
         }
@@ -425,8 +414,9 @@ pub(crate) fn correct(
     }
     if is_retracted {
         // What is given back may have gone from the playbooks since.
-        activation::migrate(work, case, contact);
+        activation::migrate(work, case, contact)?;
     }
+    Ok(())
 }
 
 /// What no late event can disprove any more.
