@@ -1,7 +1,10 @@
 //! YAML as a small tree that knows where everything stands.
 
+mod places;
+
 use crate::codes;
 use crate::diagnostic::{Diagnostic, Place, Sink};
+use places::Places;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 /// Deepest nesting of a document.
@@ -38,17 +41,13 @@ pub struct Scalar {
     pub place: Place,
     /// Whether it is written in quotes or as a block, so that it can only be meant as a text.
     pub quoted: bool,
-    /// Where the first character of `text` stands, when the text stands in the source as it is, on one line.
-    inner: Option<Place>,
+    places: Places,
 }
 
 impl Scalar {
     /// Where the character at this offset stands; the start of the value when that cannot be told.
     pub fn place_of(&self, offset: u32) -> Place {
-        match self.inner {
-            Some(inner) => Place { line: inner.line, column: inner.column.saturating_add(offset) },
-            None => self.place,
-        }
+        self.places.of(offset).unwrap_or(self.place)
     }
 }
 
@@ -60,8 +59,8 @@ impl Node {
             NodeKind::Scalar(scalar) => {
                 let text = replace(&scalar.text);
                 // Offsets in what is put in are none in the source.
-                let inner = scalar.inner.filter(|_| text == scalar.text);
-                NodeKind::Scalar(Scalar { text, place: scalar.place, quoted: scalar.quoted, inner })
+                let places = if text == scalar.text { scalar.places.clone() } else { Places::default() };
+                NodeKind::Scalar(Scalar { text, place: scalar.place, quoted: scalar.quoted, places })
             }
             NodeKind::List(items) => NodeKind::List(items.iter().map(|item| item.map_texts(replace)).collect()),
             NodeKind::Map(entries) => {
@@ -191,18 +190,9 @@ impl Builder {
     }
 
     fn scalar(&self, text: String, style: ScalarStyle, span: Span) -> Scalar {
-        let skip = match style {
-            ScalarStyle::Plain => 0,
-            ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => 1,
-            ScalarStyle::Literal | ScalarStyle::Folded => {
-                return Scalar { text, place: place(span.start), quoted: true, inner: None };
-            }
-        };
-        let start = span.start.index() + skip;
-        let as_it_is = text.chars().enumerate().all(|(at, c)| self.source.get(start + at) == Some(&c) && c != '\n');
         let place = place(span.start);
-        let column = place.column + u32::from(skip == 1);
-        Scalar { text, place, quoted: skip == 1, inner: as_it_is.then_some(Place { line: place.line, column }) }
+        let places = Places::trace(&self.source, span.start.index(), place, style, &text);
+        Scalar { text, place, quoted: style != ScalarStyle::Plain, places }
     }
 }
 

@@ -104,8 +104,6 @@ const TABLE: &[(&str, &str)] = &[
     ("PB017", "segments: {\"😀\": tag(商机/▸价钱)}\n"),
     ("PB017", "segments: {s: \"tag(商机/▸价钱)\"}\n"),
     ("PB017", "segments:\r\n  s: tag(商机/沟通)\r\n  t: tag(商机/▸价钱)\r\n"),
-    // Folded over two lines, the place inside is not told: the expression's start is.
-    ("PB017", "segments:\n  s: ▸tag(商机/沟通) and\n    tag(商机/价钱)\n"),
     ("PB018", "segments: {s: stage(▸看版) = 沟通}\n"),
     ("PB019", "segments: {s: stage(看板) = ▸赢单}\n"),
     ("PB019", "rules:\n  - {id: r, trigger: stage_left(看板/▸价钱), do: [{set_tag: 兴趣/红}]}\n"),
