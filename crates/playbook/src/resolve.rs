@@ -88,6 +88,9 @@ pub(crate) enum Tallies<'a> {
 const PUT_IN_MAX: usize = 200_000;
 /// Suggestions per expression.
 const SUGGESTIONS_MAX: usize = 20;
+/// What to write where somebody asks for the value of an order's lines.
+const OF_LINES: &str = "name a field of the event, as in sum(paid_fen, order.paid(any_line.sku = a1), within=30d); lines are \
+                        summed up only for a date: `date_add: {from: last(order.paid), days: sum_lines(qty)}`";
 /// Deepest condition after segments are put in.
 const DEPTH_MAX: usize = 64;
 
@@ -343,8 +346,14 @@ impl<'a> Resolver<'a> {
         let fields = self.fields(event)?;
         let found = fields.field(&field.text);
         if found.is_none() {
+            // Lines are only tested: a value has the event itself.
+            if field.text.starts_with("any_line.") && fields.has_lines() {
+                let message = format!("`{}` tests the order's lines: it has no value of its own", field.text);
+                return self.wrong(codes::UNDEFINED_FIELD, field.at, message, Some(OF_LINES.to_owned()));
+            }
             let known = fields.names();
-            let hint = did_you_mean(&field.text, known.iter().map(String::as_str));
+            let known = known.iter().map(String::as_str).filter(|name| !name.starts_with("any_line."));
+            let hint = did_you_mean(&field.text, known);
             let message = format!("event `{event}` has no field `{}`", field.text);
             return self.wrong(codes::UNDEFINED_FIELD, field.at, message, hint);
         }

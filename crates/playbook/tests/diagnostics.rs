@@ -397,6 +397,21 @@ fn several_problems_come_at_once_and_say_what_to_do() {
     );
 }
 
+#[test]
+fn hints_say_what_to_write() {
+    let of_lines = "name a field of the event, as in sum(paid_fen, order.paid(any_line.sku = a1), within=30d); lines are summed up \
+                    only for a date: `date_add: {from: last(order.paid), days: sum_lines(qty)}`";
+    for (code, snippet, hint) in [
+        ("PB023", "segments: {s: \"sum(any_line.qty, order.paid) > 10\"}\n", of_lines),
+        ("PB023", "segments: {s: \"count(order.paid, distinct=any_line.sku) > 10\"}\n", of_lines),
+        ("PB023", "segments: {s: \"sum(paid_fn, order.paid) > 10\"}\n", "did you mean `paid_fen`?"),
+    ] {
+        let found = all("p", &format!("{BASE}{snippet}"));
+        let told: Vec<(&str, Option<&str>)> = found.iter().map(|d| (d.code, d.hint.as_deref())).collect();
+        assert_eq!(told, [(code, Some(hint))], "{snippet}");
+    }
+}
+
 /// Nine rules, each but the first set off by the one before.
 const LONG_CHAIN: &str = "playbook: p
 tag_groups: [{id: 链, tags: [t1, t2, t3, t4, t5, t6, t7, t8, t9]}]
