@@ -531,8 +531,11 @@ impl<'a> Resolver<'a> {
         if let Some(id) = ids.find(|id| self.names.keyword_sets.contains(id)) {
             return Some(id);
         }
-        let mine = self.names.keyword_sets.iter().filter_map(|id| id.split_once('/'));
-        let known = mine.filter(|(owner, _)| *owner == playbook).map(|(_, set)| set);
+        let all = self.names.keyword_sets.iter().filter_map(|id| id.split_once('/'));
+        if let Some((owner, _)) = all.clone().find(|(_, name)| self.names.playbook.is_some() && *name == set.text) {
+            self.owned("keyword set", set, owner)?;
+        }
+        let known = all.filter(|(owner, _)| *owner == playbook).map(|(_, set)| set);
         self.undefined(codes::UNDEFINED_KEYWORDS, "keyword set", set, known)
     }
 

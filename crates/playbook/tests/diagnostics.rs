@@ -519,6 +519,10 @@ fn names_of_other_playbooks_need_uses() {
     assert_eq!(with("playbook: q\nuses: [p]\nsegments: {s: tag(商机/价格) and stage(看板) = 价格}\n"), []);
     assert_eq!(with("playbook: q\nuses: [p@1]\nsegments: {s: tag(商机/价格)}\n"), []);
     assert_eq!(with("playbook: q\nuses: [p@2]\n"), [("PB042", "q".to_owned(), 2, 8)]);
+    let counted = "counters: {n: \"count(chat.message(text has 价格))\"}\n";
+    assert_eq!(with(&format!("playbook: q\n{counted}")), [("PB041", "q".to_owned(), 2, 44)]);
+    assert_eq!(with(&format!("playbook: q\nuses: [p]\n{counted}")), []);
+    assert_eq!(with(&format!("playbook: q\n{}", counted.replace("价格", "价钱"))), [("PB021", "q".to_owned(), 2, 44)]);
     let keyword = "rules: [{id: r, trigger: \"chat.message(text has 价格)\", do: [{set_tag: 商机/价格}]}]\n";
     assert_eq!(with(&format!("playbook: q\nuses: [p]\n{keyword}")), []);
     assert_eq!(with("playbook: q\ntag_groups: [{id: 商机, tags: [a]}]\n"), [("PB013", "q".to_owned(), 2, 19)]);
