@@ -6,7 +6,7 @@ use crate::bundle::{
 };
 use crate::clocks::Clocks;
 use crate::codes;
-use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean};
+use crate::diagnostic::{Diagnostic, Place, Sink, did_you_mean, zone_hint};
 use crate::fold::Fold;
 use crate::keywords::{Automaton, KeywordSet};
 use crate::listening::Listeners;
@@ -210,8 +210,7 @@ impl Compiler {
         let zone = map.text("timezone", sink).map_or(Zone::SHANGHAI, |name| {
             Zone::parse(&name.text).unwrap_or_else(|| {
                 let message = format!("there is no time zone `{}`", name.text);
-                let hint = Some("use a name such as Asia/Shanghai".to_owned());
-                sink.report(codes::TIME_ZONE, name.place, "timezone", message, hint);
+                sink.report(codes::TIME_ZONE, name.place, "timezone", message, Some(zone_hint(&name.text)));
                 Zone::SHANGHAI
             })
         });

@@ -2,6 +2,7 @@
 
 use crate::codes::{self, Code, Severity};
 use std::fmt;
+use touchline_model::time::Zone;
 
 /// One finding: what, where, and what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -161,6 +162,36 @@ pub fn did_you_mean<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -
     (best.0 <= allowed).then(|| format!("did you mean `{}`?", best.1))
 }
 
+/// What to write in place of a name that no time zone has: the zone, when the name is nearly that, or nearly its city.
+pub fn zone_hint(wrong: &str) -> String {
+    let folded = |name: &str| name.trim().to_lowercase().replace(' ', "_");
+    let city = |name: &str| name.rsplit_once('/').map_or(name, |(_, city)| city).to_owned();
+    if wrong.chars().count() > SUGGESTION_CHARS_MAX {
+        return ZONE_EXAMPLE.to_owned();
+    }
+    let wrong = folded(wrong);
+    // It is what people say; the table has none of it.
+    if let "beijing" | "peking" | "北京" | "上海" = city(&wrong).as_str() {
+        return "did you mean `Asia/Shanghai`?".to_owned();
+    }
+    let allowed = match city(&wrong).chars().count() {
+        // Most that is so short is an abbreviation, and near to many others.
+        ..=4 => 0,
+        length => length / 3,
+    };
+    let far = |name: &&'static str| {
+        let whole = folded(name);
+        let known = if wrong.contains('/') { whole } else { city(&whole) };
+        (distance(&wrong, &known), *name)
+    };
+    // With a number in its name a zone is other than people think: Etc/GMT+8 is eight hours behind.
+    let plain = Zone::names().filter(|name| !name.contains(|c: char| c.is_ascii_digit()));
+    let best = plain.map(|name| far(&name)).min().filter(|(distance, _)| *distance <= allowed);
+    best.map_or_else(|| ZONE_EXAMPLE.to_owned(), |(_, name)| format!("did you mean `{name}`?"))
+}
+
+const ZONE_EXAMPLE: &str = "use a name such as Asia/Shanghai";
+
 /// Names longer than this get no suggestion: the comparison is quadratic.
 const SUGGESTION_CHARS_MAX: usize = 60;
 /// Names looked at for a suggestion.
@@ -208,5 +239,23 @@ mod tests {
         assert_eq!(did_you_mean("商机看版", known).as_deref(), Some("did you mean `商机看板`?"));
         assert_eq!(did_you_mean("banana", known), None);
         assert_eq!(did_you_mean(&"x".repeat(200), known), None);
+    }
+
+    #[test]
+    fn suggests_time_zones() {
+        for (wrong, zone) in [
+            ("shanghai", "Asia/Shanghai"),
+            ("asia/shanghai", "Asia/Shanghai"),
+            ("Asia/Shangai", "Asia/Shanghai"),
+            ("Asia/Beijing", "Asia/Shanghai"),
+            ("new york", "America/New_York"),
+            ("Europe/Berln", "Europe/Berlin"),
+            ("utc", "Etc/UTC"),
+        ] {
+            assert_eq!(zone_hint(wrong), format!("did you mean `{zone}`?"), "{wrong}");
+        }
+        for wrong in ["", "CST", "GMT+8", "UTC+8", "+08:00", "Asia/Atlantis", &"上".repeat(100_000)] {
+            assert_eq!(zone_hint(wrong), ZONE_EXAMPLE, "{wrong}");
+        }
     }
 }

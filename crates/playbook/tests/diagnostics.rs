@@ -405,6 +405,10 @@ fn hints_say_what_to_write() {
         ("PB023", "segments: {s: \"sum(any_line.qty, order.paid) > 10\"}\n", of_lines),
         ("PB023", "segments: {s: \"count(order.paid, distinct=any_line.sku) > 10\"}\n", of_lines),
         ("PB023", "segments: {s: \"sum(paid_fn, order.paid) > 10\"}\n", "did you mean `paid_fen`?"),
+        ("PB010", "timezone: shanghai\n", "did you mean `Asia/Shanghai`?"),
+        ("PB010", "timezone: asia/shanghai\n", "did you mean `Asia/Shanghai`?"),
+        ("PB010", "timezone: Asia/Shangai\n", "did you mean `Asia/Shanghai`?"),
+        ("PB010", "timezone: GMT+8\n", "use a name such as Asia/Shanghai"),
     ] {
         let found = all("p", &format!("{BASE}{snippet}"));
         let told: Vec<(&str, Option<&str>)> = found.iter().map(|d| (d.code, d.hint.as_deref())).collect();

@@ -11,7 +11,7 @@ use nodes::Entries;
 use touchline_model::id::{IdKey, IdKind};
 use touchline_model::time::Zone;
 use touchline_playbook::compile::BUNDLE_BYTES_MAX;
-use touchline_playbook::diagnostic::{Place, did_you_mean};
+use touchline_playbook::diagnostic::{Place, did_you_mean, zone_hint};
 use touchline_playbook::yaml::{self, Node, NodeKind, Scalar};
 
 impl Scenario {
@@ -71,7 +71,11 @@ impl Reader<'_> {
         if let Some(name) = zone {
             match Zone::parse(&name.text) {
                 Some(zone) => self.zone = zone,
-                None => self.wrong(name.place, format!("there is no time zone `{}`", name.text), None),
+                None => self.wrong(
+                    name.place,
+                    format!("there is no time zone `{}`", name.text),
+                    Some(zone_hint(&name.text)),
+                ),
             }
         }
         if let Some(node) = map.take("contacts") {

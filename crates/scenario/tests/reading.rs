@@ -51,6 +51,19 @@ fn mistakes_are_located() {
 }
 
 #[test]
+fn a_time_zone_is_suggested() {
+    let said = |zone: &str| {
+        let file = format!("timezone: {zone}\n{PLAYBOOK}  - {{at: 2026-12-01 09:00, 小王: contact.added}}\n{SEE}");
+        let found = Scenario::read("s.yaml", &file).expect_err("it is wrong");
+        found.into_iter().map(|one| (one.line, one.column, one.message, one.hint)).collect::<Vec<_>>()
+    };
+    for (zone, hint) in [("shanghai", "did you mean `Asia/Shanghai`?"), ("CST", "use a name such as Asia/Shanghai")] {
+        let message = format!("there is no time zone `{zone}`");
+        assert_eq!(said(zone), [(1, 11, message, Some(hint.to_owned()))]);
+    }
+}
+
+#[test]
 fn hours_that_are_skipped_or_come_twice_are_named_once() {
     let file = |steps: &str| format!("timezone: America/New_York\n{PLAYBOOK}{steps}{SEE}");
     let said = |steps: &str| {
