@@ -54,7 +54,7 @@ codes! {
     Error GROUP_OWNER = "PB013", "A tag group has exactly one owner in the bundle.";
     Error BOARD_NOT_EXCLUSIVE = "PB014", "A board shows an exclusive tag group.";
     Error BOARD_TWICE = "PB015", "Two boards on one tag group.";
-    Error KEYWORD = "PB016", "A keyword has 2 to 100 characters, a set at least one keyword.";
+    Error KEYWORD = "PB016", "A keyword has 2 to 100 characters that are not all blank or invisible, a set at least one keyword.";
     Error UNDEFINED_TAG = "PB017", "A tag or tag group that is not defined.";
     Error UNDEFINED_BOARD = "PB018", "A board that is not defined.";
     Error UNDEFINED_COLUMN = "PB019", "A column that the board does not have.";

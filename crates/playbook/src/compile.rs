@@ -345,16 +345,7 @@ impl Compiler {
             let mut keywords = Vec::new();
             for node in reader::list(any, &path, sink) {
                 let Some(keyword) = reader::text(node, &path, sink) else { continue };
-                let chars = fold.text(&keyword.text).chars().count();
-                if chars < KEYWORD_CHARS_MIN {
-                    let message =
-                        format!("the keyword `{}` has fewer than {KEYWORD_CHARS_MIN} characters", keyword.text);
-                    let hint = Some("a single character is found in words that mean something else".to_owned());
-                    sink.report(codes::KEYWORD, keyword.place, &path, message, hint);
-                } else if chars > KEYWORD_CHARS_MAX {
-                    let message = format!("a keyword of {chars} characters: at most {KEYWORD_CHARS_MAX}");
-                    sink.report(codes::KEYWORD, keyword.place, &path, message, None);
-                }
+                sections::check_keyword(keyword, fold, &path, sink);
                 keywords.push(keyword.text.clone());
             }
             if keywords.is_empty() {

@@ -362,10 +362,11 @@ pub(crate) static TAG: Keys = Keys {
 
 pub(crate) static KEYWORDS: Keys = Keys {
     name: "keyword set",
-    about: "Words that are looked for in texts. Text and keywords are folded alike.",
+    about: "Words that are looked for in texts. Text and keywords are folded alike; what is invisible (spaces without width, \
+            joiners) is always left out of both.",
     count: Count::Any,
     keys: &[
-        key("any", Holds::List(&Holds::Text, 1), "The keywords, of 2 to 100 characters each: one is enough.", "[多少钱, 报价]")
+        key("any", Holds::List(&Holds::Text, 1), "The keywords, of 2 to 100 characters each, not all of them blank: one is enough.", "[多少钱, 报价]")
             .required(),
         key(
             "fold",

@@ -10,6 +10,10 @@ use std::sync::LazyLock;
 use unicode_normalization::char::{canonical_combining_class, decompose_compatible};
 use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfkc_quick};
 
+/// Spaces without width, joiners and byte order marks. Whatever is folded, they are left out: what nobody sees, nobody
+/// means, and between two characters it would only keep a keyword from being found.
+const INVISIBLE: [char; 5] = ['\u{200b}', '\u{200c}', '\u{200d}', '\u{2060}', '\u{feff}'];
+
 /// Which foldings apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Fold {
@@ -33,14 +37,16 @@ impl Fold {
         let mut folded = Folded { text: String::with_capacity(text.len()), origins: Vec::new() };
         let mut segment = String::new();
         let (mut start, mut end) = (0, 0);
-        for c in text.chars() {
+        for (at, c) in (0..).zip(text.chars()).filter(|(_, c)| !INVISIBLE.contains(c)) {
             if !segment.is_empty() && (!self.nfkc || begins_segment(c)) {
                 self.segment(&segment, (start, end), &mut folded);
                 segment.clear();
-                start = end;
+            }
+            if segment.is_empty() {
+                start = at;
             }
             segment.push(c);
-            end += 1;
+            end = at + 1;
         }
         self.segment(&segment, (start, end), &mut folded);
         folded
@@ -138,6 +144,20 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_width_is_left_out() {
+        for fold in [Fold::ALL, Fold::NONE] {
+            let folded = fold.map("\u{feff}多\u{200b}\u{200d}少\u{2060}钱\u{200c}");
+            assert_eq!(folded.text, "多少钱");
+            // Each comes from its own character, all together from what lies between, too.
+            assert_eq!(
+                [(0, 3), (3, 6), (6, 9), (0, 9)].map(|(from, to)| folded.origin(from, to)),
+                [(1, 2), (4, 5), (6, 7), (1, 7)]
+            );
+        }
+        assert_eq!(Fold::ALL.text("e\u{200b}\u{301}"), "é");
+    }
+
+    #[test]
     fn the_table_is_sorted_and_needs_one_step() {
         assert_eq!(T2S.len(), 3_216);
         assert!(T2S.windows(2).all(|pair| pair[0].0 < pair[1].0));
@@ -146,9 +166,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_normalise_like_the_whole(text in "[a-zé\u{300}-\u{310}\u{1100}-\u{11ff}가-힣ｦ-ﾟ㍿ﬁ钱錢😀]{0,24}") {
+        fn pieces_normalise_like_the_whole(text in "[a-zé\u{300}-\u{310}\u{1100}-\u{11ff}가-힣ｦ-ﾟ㍿ﬁ钱錢😀\u{200b}\u{feff}]{0,24}") {
+            let seen: String = text.chars().filter(|c| !INVISIBLE.contains(c)).collect();
             let folded = Fold { nfkc: true, t2s: false, lower: false }.map(&text);
-            prop_assert_eq!(&folded.text, &text.nfkc().collect::<String>());
+            prop_assert_eq!(&folded.text, &seen.nfkc().collect::<String>());
             let count = u32::try_from(text.chars().count()).unwrap();
             prop_assert!(folded.origins.iter().all(|&(start, end)| start < end && end <= count));
         }

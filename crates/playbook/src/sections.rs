@@ -2,7 +2,7 @@
 
 use crate::bundle::{Content, CustomType, Labelled, TagGroup};
 use crate::codes;
-use crate::compile::Scope;
+use crate::compile::{KEYWORD_CHARS_MAX, KEYWORD_CHARS_MIN, Scope};
 use crate::diagnostic::{Sink, did_you_mean};
 use crate::documents;
 use crate::fold::Fold;
@@ -188,6 +188,24 @@ pub(crate) fn columns_of(node: &Node, group: &TagGroup, path: &str, sink: &mut S
         columns.push(column.text.clone());
     }
     columns
+}
+
+/// Refuses a keyword that is found everywhere, or nowhere, or is no word.
+pub(crate) fn check_keyword(keyword: &Scalar, fold: Fold, path: &str, sink: &mut Sink) {
+    let folded = fold.text(&keyword.text);
+    let chars = folded.chars().count();
+    let shown = keyword.text.escape_debug();
+    let (message, hint) = if chars > KEYWORD_CHARS_MAX {
+        (format!("a keyword of {chars} characters: at most {KEYWORD_CHARS_MAX}"), None)
+    } else if folded.trim().is_empty() {
+        (format!("the keyword `{shown}` has nothing but what is blank or invisible"), Some("it would be no word"))
+    } else if chars < KEYWORD_CHARS_MIN {
+        let hint = "a single character is found in words that mean something else";
+        (format!("the keyword `{shown}` has fewer than {KEYWORD_CHARS_MIN} characters"), Some(hint))
+    } else {
+        return;
+    };
+    sink.report(codes::KEYWORD, keyword.place, path, message, hint.map(str::to_owned));
 }
 
 pub(crate) fn fold(node: &Node, path: &str, sink: &mut Sink) -> Fold {
