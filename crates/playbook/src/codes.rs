@@ -94,6 +94,7 @@ codes! {
     Warning STEP_ORDER = "PW002", "A step planned before the one above it: its moment has passed when its turn comes.";
     Warning CLOCK = "PW003", "A clock time, or a day's midnight, that a change of the clocks skips or doubles on some day.";
     Warning ROUNDS = "PW004", "A chain of rules that set each other off is longer than the 8 rounds of a record: the rest does not run.";
+    Warning DECIDED = "PW005", "A comparison that never holds, or always does.";
     Warning MORE_WARNINGS = "PW099", "There are more warnings than the 100 that are shown.";
     Error NY_POLICY = "NY001", "Not yet: `kind: policy`.";
     Error NY_REPLIED = "NY013", "Not yet: replied() and not_replied() of a broadcast.";

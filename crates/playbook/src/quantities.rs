@@ -22,7 +22,9 @@ impl Resolver<'_> {
     pub(crate) fn quantity(&mut self, call: &Call, test: &Test) -> Option<Condition> {
         match call.signature.name {
             "count" => {
+                let words = test;
                 let test = self.number_test(call, test)?;
+                self.check_count(words, &test);
                 let keep = self.keep(call, &test)?;
                 Some(Condition::Compare(self.count(call, keep)?, test))
             }
@@ -64,6 +66,54 @@ impl Resolver<'_> {
         }
     }
 
+    /// Warns where a count, being one of 0, 1, 2, …, has no say in the comparison.
+    fn check_count(&mut self, words: &Test, test: &FieldTest) {
+        let is_count = |number: &Number| number.0 >= 0 && number.as_integer().is_some();
+        let never = "no count is that: this never holds";
+        let always = "every count is that: this always holds";
+        let between = "a count is a whole number, and this is none";
+        let said = match (words, test) {
+            (Test::Compare(_, word), FieldTest::Compare { operator, value: Value::Number(number), .. }) => {
+                let (is_least, is_below) = (number.0 <= 0, number.0 < 0);
+                let said = match operator {
+                    Operator::Equal if !is_count(number) => never,
+                    Operator::NotEqual if !is_count(number) => always,
+                    Operator::Less if is_least => never,
+                    Operator::LessOrEqual if is_below => never,
+                    Operator::GreaterOrEqual if is_least => always,
+                    Operator::Greater if is_below => always,
+                    _ if number.as_integer().is_none() => between,
+                    _ => return,
+                };
+                Some((word.at, said))
+            }
+            (Test::In(words), FieldTest::In { values, .. }) => {
+                let mut all = words.iter().zip(values);
+                let strange = all.find(|(_, value)| !matches!(value, Value::Number(number) if is_count(number)));
+                strange.map(|(word, _)| (word.at, "no count is that"))
+            }
+            (Test::Range(word, _), FieldTest::Range { low, high, .. }) if low <= high => {
+                let least = low.0.max(0);
+                let has_none = high.0 < 0 || high.0.div_euclid(Number::ONE) * Number::ONE < least;
+                let is_between = low.as_integer().is_none() || high.as_integer().is_none();
+                if has_none { Some((word.at, never)) } else { is_between.then_some((word.at, between)) }
+            }
+            _ => None,
+        };
+        if let Some((at, said)) = said {
+            self.decided(at, said.to_owned(), "a count is one of 0, 1, 2, …".to_owned());
+        }
+    }
+
+    /// The span of an option, longer than nothing.
+    fn lasting(&mut self, what: &str, word: &Word) -> Option<Span> {
+        let span = Span::parse(&word.text)?;
+        if span.0 == 0 {
+            return self.wrong(codes::VALUE, word.at, format!("{what} lasts longer than nothing"), None);
+        }
+        Some(span)
+    }
+
     /// How many times have to be kept for this comparison.
     fn keep(&mut self, call: &Call, test: &FieldTest) -> Option<usize> {
         let keep = needed(test);
@@ -89,7 +139,7 @@ impl Resolver<'_> {
             (Some(_), Some(_)) => {
                 return self.wrong(codes::OPTION, call.at, "`within` and `since` exclude each other".into(), None);
             }
-            (Some(OptionValue::Word(span)), _) => Window::Within(Span::parse(&span.text)?),
+            (Some(OptionValue::Word(span)), _) => Window::Within(self.lasting("a window", span)?),
             (_, Some(OptionValue::Event(since))) => {
                 let since = self.pattern(since)?;
                 Window::Since(self.end_of(since)?)
@@ -181,6 +231,9 @@ impl Resolver<'_> {
             let hint = Some("use <, <=, > or >=".to_owned());
             return self.wrong(codes::TYPE, call.at, "an age is never exactly something".into(), hint);
         }
+        if *operator == Operator::Less && span.0 == 0 {
+            self.decided(bound.at, "no age is that: this never holds".to_owned(), "write age(…) < 1d".to_owned());
+        }
         let test = FieldTest::Compare { field: String::new(), operator: *operator, value: Value::integer(span.0) };
         Some(Condition::Compare(Quantity { written, of: Measure::Age { of, end } }, test))
     }
@@ -254,11 +307,7 @@ impl Resolver<'_> {
             return self.wrong(codes::OPTION, call.at, "a silence has `for` and `since`".into(), None);
         };
         let since = self.pattern(since)?;
-        let at = span.at;
-        let span = Span::parse(&span.text)?;
-        if span.0 == 0 {
-            return self.wrong(codes::VALUE, at, "a silence lasts longer than nothing".into(), None);
-        }
+        let span = self.lasting("a silence", span)?;
         let kept: Option<Vec<Counted>> = patterns.iter().map(|pattern| self.end_of(pattern.clone())).collect();
         let latest = (self.end_of(since.clone())?, kept?);
         self.waited(Wait::Silence(Silence { patterns, since, span, latest }), call.at)
@@ -298,7 +347,7 @@ impl Resolver<'_> {
     pub(crate) fn replied(&mut self, call: &Call, journey: &Word, step: &Word) -> Option<(Reply, u64)> {
         let touch = self.touch(journey, step)?;
         let within = match option(call, "within") {
-            Some(OptionValue::Word(span)) => Some(Span::parse(&span.text)?),
+            Some(OptionValue::Word(span)) => Some(self.lasting("a window", span)?),
             _ => None,
         };
         let keywords = match call.text.as_ref().map(|text| &text.test) {

@@ -453,7 +453,12 @@ impl<'a> Resolver<'a> {
                     let hint = matches!(ty, Type::Time).then(|| "use >= and <".to_owned());
                     return self.wrong(codes::TYPE, word.at, message, hint);
                 }
+                let (from, to) = (low, high);
                 let (low, high) = (self.number(low)?, self.number(high)?);
+                if low > high {
+                    let message = format!("nothing is in {}..{}: this never holds", from.text, to.text);
+                    self.decided(from.at, message, format!("write {}..{}", to.text, from.text));
+                }
                 Some(FieldTest::Range { field, low, high })
             }
             Test::In(words) => {
@@ -569,6 +574,11 @@ impl<'a> Resolver<'a> {
 
     fn not_yet<T>(&mut self, code: Code, at: u32) -> Option<T> {
         self.wrong(code, at, lower_first(code.explanation), None)
+    }
+
+    /// Warns of a comparison that does not depend on what is compared.
+    pub(crate) fn decided(&mut self, at: u32, message: String, hint: String) {
+        self.problems.push(SyntaxError { code: codes::DECIDED, at, message, hint: Some(hint) });
     }
 
     pub(crate) fn wrong<T>(&mut self, code: Code, at: u32, message: String, hint: Option<String>) -> Option<T> {

@@ -291,6 +291,27 @@ const TABLE: &[(&str, &str)] = &[
         "playbook: p\ntimezone: Africa/Cairo\nattributes: {首单: first(order.paid)}\nsegments: {老客: attr(首单) < ▸2026-04-24}\n",
     ),
     ("PW004", LONG_CHAIN),
+    ("PW005", "rules:\n  - {id: r, trigger: order.paid(paid_fen in ▸200..100), do: [{set_tag: 兴趣/红}]}\n"),
+    ("PW005", "attributes: {a: {type: number}}\nsegments: {s: attr(a) in ▸0.5..0.4}\n"),
+    ("PW005", "segments: {s: count(order.paid) >= ▸-1}\n"),
+    ("PW005", "segments: {s: count(order.paid) >= ▸0}\n"),
+    ("PW005", "segments: {s: count(order.paid) > ▸-1}\n"),
+    ("PW005", "segments: {s: count(order.paid) < ▸0}\n"),
+    ("PW005", "segments: {s: count(order.paid) <= ▸-0.5}\n"),
+    ("PW005", "segments: {s: count(order.paid) = ▸1.5}\n"),
+    ("PW005", "segments: {s: count(order.paid) != ▸-1}\n"),
+    ("PW005", "segments: {s: \"count(order.paid, within=3d) >= ▸1.5\"}\n"),
+    ("PW005", "segments: {s: \"count(order.paid) in [1, ▸2.5]\"}\n"),
+    ("PW005", "segments: {s: count(order.paid) in ▸1.2..1.8}\n"),
+    ("PW005", "segments: {s: count(order.paid) in ▸-3..-1}\n"),
+    ("PW005", "segments: {s: count(order.paid) in ▸0.5..2}\n"),
+    ("PW005", "segments: {s: age(last(order.paid)) < ▸0d}\n"),
+    ("PB009", "segments: {s: \"count(order.paid, within=▸0s) >= 1\"}\n"),
+    ("PB009", "segments: {s: \"none(order.paid, within=▸0d)\"}\n"),
+    (
+        "PB009",
+        "journeys:\n  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, touchpoint: dm, content: c}]}\nsegments: {s: \"replied(j/s, within=▸0h)\"}\n",
+    ),
     ("NY001", "playbook: p\nkind: ▸policy\n"),
     ("NY013", "rules:\n  - {id: r, trigger: ▸replied(bc1), do: [{set_tag: 兴趣/绿}]}\n"),
     (
@@ -418,6 +439,25 @@ fn hints_say_what_to_write() {
         let found = all("p", &format!("{BASE}{snippet}"));
         let told: Vec<(&str, Option<&str>)> = found.iter().map(|d| (d.code, d.hint.as_deref())).collect();
         assert_eq!(told, [(code, Some(hint))], "{snippet}");
+    }
+}
+
+#[test]
+fn comparisons_that_depend_on_what_is_compared_are_not_warned_of() {
+    for condition in [
+        "count(order.paid) = 0",
+        "count(order.paid) <= 0",
+        "count(order.paid) > 0",
+        "count(order.paid) != 0",
+        "count(order.paid) in [0, 2]",
+        "count(order.paid) in -1..3",
+        "count(order.paid) in 2..2",
+        "sum(paid_fen, order.paid) >= -1.5",
+        "sum(paid_fen, order.paid) in -2..-1",
+        "age(last(order.paid)) <= 0s",
+    ] {
+        let found = all("p", &format!("{BASE}segments: {{s: \"{condition}\"}}\n"));
+        assert!(found.is_empty(), "{condition}: {}", render(&found));
     }
 }
 
