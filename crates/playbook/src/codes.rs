@@ -89,6 +89,7 @@ codes! {
     Error DOCUMENT = "PB048", "A directory is loaded by itself, not activated with playbooks.";
     Error UNDEFINED_STEP = "PB049", "A step, written journey/step, that no journey has.";
     Error STORE = "PB050", "`assign: {by: store}` needs triggers that are events with a field `store`.";
+    Error ENCODING = "PB051", "The text is not UTF-8.";
     Error MORE = "PB099", "There are more mistakes than the 200 that are shown.";
     Warning TOUCHPOINT = "PW001", "A touchpoint that nothing here is known to send.";
     Warning STEP_ORDER = "PW002", "A step planned before the one above it: its moment has passed when its turn comes.";

@@ -81,6 +81,24 @@ impl Node {
     }
 }
 
+/// What a file holds, as text. The error says where it stops being UTF-8.
+///
+/// ```
+/// use touchline_playbook::yaml;
+/// let found = yaml::decode("a.yaml", b"playbook: \xbc\xdb".to_vec()).expect_err("that is GBK");
+/// assert_eq!((found.code, found.line, found.column), ("PB051", 1, 11));
+/// ```
+#[allow(clippy::result_large_err, reason = "an error is made once per file, and callers want it whole")]
+pub fn decode(source_id: &str, bytes: Vec<u8>) -> Result<String, Diagnostic> {
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = String::from_utf8_lossy(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+        let mut sink = Sink::new(source_id);
+        let hint = Some("save it as UTF-8, not as GBK (ANSI) or UTF-16".to_owned());
+        sink.report(codes::ENCODING, places::end_of(&valid), "", "the text is not UTF-8".to_owned(), hint);
+        sink.into_found().remove(0)
+    })
+}
+
 /// Reads one document as it stands. Errors say where it is no YAML, or uses anchors, aliases or tags.
 pub fn read(source_id: &str, text: &str) -> Result<Node, Vec<Diagnostic>> {
     let mut sink = Sink::new(source_id);

@@ -5,6 +5,7 @@ use touchline_model::command::PlaybookSource;
 use touchline_playbook::codes;
 use touchline_playbook::compile::{BUNDLE_BYTES_MAX, compile, compile_with_warnings, playbook_id};
 use touchline_playbook::diagnostic::{Diagnostic, render};
+use touchline_playbook::yaml;
 
 /// Valid declarations that the snippets build on.
 const BASE: &str = "\
@@ -397,9 +398,12 @@ fn every_code_is_given_where_it_belongs() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // Two are too large for a table, two need more than fits there, one needs two playbooks, one stands only in requests.
-    let covered: BTreeSet<&str> =
-        TABLE.iter().map(|(code, _)| *code).chain(["PB002", "PB003", "PB041", "PB047", "PB099", "PW099"]).collect();
+    // Two are too large for a table, two need more than fits there, one is no text, one needs two playbooks, one stands only in requests.
+    let covered: BTreeSet<&str> = TABLE
+        .iter()
+        .map(|(code, _)| *code)
+        .chain(["PB002", "PB003", "PB041", "PB047", "PB051", "PB099", "PW099"])
+        .collect();
     let known: BTreeSet<&str> = codes::ALL.iter().map(|code| code.code).collect();
     assert_eq!(covered, known);
 }
@@ -652,6 +656,20 @@ fn what_is_too_large_or_too_deep_is_refused() {
         chain.push_str(&format!("  s{n}: not segment(s{})\n", n - 1));
     }
     assert_eq!(code(&format!("{BASE}{chain}")), Some("PB003"));
+}
+
+#[test]
+fn what_is_not_utf8_is_located() {
+    for (bytes, line, column) in [
+        (&b"playbook: p\r\n# \xe4\xb8\xad\xbc\xdb\n"[..], 2, 4),
+        (b"\xff\xfep\0l\0", 1, 1),
+        (b"playbook: \xe4\xb8", 1, 11),
+    ] {
+        let found = yaml::decode("p.yaml", bytes.to_vec()).expect_err("it is none");
+        assert_eq!((found.code, found.line, found.column), ("PB051", line, column));
+        assert_eq!(found.hint.as_deref(), Some("save it as UTF-8, not as GBK (ANSI) or UTF-16"));
+    }
+    assert_eq!(yaml::decode("p.yaml", "价格".into()), Ok("价格".to_owned()));
 }
 
 #[test]

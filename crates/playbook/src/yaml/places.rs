@@ -62,6 +62,15 @@ impl Places {
     }
 }
 
+/// The place after a text that is the beginning of a source.
+pub(super) fn end_of(text: &str) -> Place {
+    let source: Vec<char> = text.chars().collect();
+    let place = Place { line: 1, column: 1 };
+    let mut cursor = Cursor { source: &source, index: 0, place, style: ScalarStyle::Plain };
+    cursor.pass(source.len());
+    cursor.place
+}
+
 struct Cursor<'s> {
     source: &'s [char],
     index: usize,
