@@ -1,7 +1,8 @@
 //! `touchline directory`: what rules look up, loaded without a new version of any playbook.
 
 use crate::client::{Server, print_json, print_line, refusal};
-use anyhow::{Context, bail};
+use crate::commands::playbook;
+use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;
@@ -76,7 +77,7 @@ fn said(server: &Server, entries: usize, what: &str) {
 fn read(files: &[PathBuf]) -> anyhow::Result<Vec<(String, usize)>> {
     let mut documents = Vec::new();
     for file in files {
-        let yaml = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+        let yaml = playbook::text_of(file)?;
         match directory::parse(&yaml) {
             Ok(entries) => documents.push((yaml, entries.len())),
             Err(mut diagnostics) => {

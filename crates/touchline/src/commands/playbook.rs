@@ -2,14 +2,14 @@
 
 use crate::client::{Server, full, print_json, print_line, refusal};
 use crate::commands::{playbook_plan, playbook_test};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use touchline_model::command::{Migration, PlaybookSource};
 use touchline_playbook::diagnostic::Diagnostic;
 use touchline_playbook::documents::DOCUMENTS;
-use touchline_playbook::{codes, compile, diagnostic, reference, schema};
+use touchline_playbook::{codes, compile, diagnostic, reference, schema, yaml};
 use touchline_proto::v1;
 use touchline_proto::v1::playbook_service_client::PlaybookServiceClient;
 
@@ -75,8 +75,18 @@ pub(crate) fn read(files: &[PathBuf]) -> anyhow::Result<Vec<PlaybookSource>> {
     files.iter().map(|file| read_one(file)).collect()
 }
 
+/// The text of a file that is compiled.
+pub(crate) fn text_of(file: &Path) -> anyhow::Result<String> {
+    let shown = file.display().to_string();
+    let bytes = std::fs::read(file).with_context(|| format!("reading {shown}"))?;
+    yaml::decode(&shown, bytes).map_err(|found| {
+        let Diagnostic { code, line, column, message, hint, .. } = found;
+        anyhow!("{message} [{code}]\n --> {shown}:{line}:{column}\nhint: {}", hint.unwrap_or_default())
+    })
+}
+
 fn read_one(file: &Path) -> anyhow::Result<PlaybookSource> {
-    let yaml = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let yaml = text_of(file)?;
     // A text without an id is compiled under the file's name: the compiler then says what is missing where.
     let named = compile::playbook_id(&yaml).ok();
     let id = named.unwrap_or_else(|| file.file_stem().unwrap_or_default().to_string_lossy().into_owned());

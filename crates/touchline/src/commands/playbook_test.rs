@@ -1,6 +1,7 @@
 //! `touchline playbook test`: scenarios, without a server or on a running one.
 
 use crate::client::{Server, local, print_json, print_line};
+use crate::commands::playbook;
 use crate::worlds::Live;
 use anyhow::{Context, bail};
 use clap::Args;
@@ -194,7 +195,7 @@ fn progress(text: &str) {
 /// Reads one file and those that it names; the inner error is what is wrong with it as a scenario.
 pub(crate) fn read(file: &Path) -> anyhow::Result<Result<Case, Told>> {
     let shown = file.display().to_string();
-    let text = std::fs::read_to_string(file).with_context(|| format!("reading {shown}"))?;
+    let text = playbook::text_of(file)?;
     let scenario = match Scenario::read(&shown, &text) {
         Ok(scenario) => scenario,
         Err(findings) => {
@@ -206,8 +207,7 @@ pub(crate) fn read(file: &Path) -> anyhow::Result<Result<Case, Told>> {
     let mut sources = Sources::new();
     for name in scenario.files() {
         let path = file.parent().unwrap_or_else(|| Path::new("")).join(name);
-        let text = std::fs::read_to_string(&path)
-            .with_context(|| format!("reading {}, which {shown} names", path.display()))?;
+        let text = playbook::text_of(&path).with_context(|| format!("{shown} names it"))?;
         sources.insert(name.to_owned(), text);
     }
     Ok(Ok(Case { scenario, sources }))

@@ -72,8 +72,8 @@ fn outputs(said: &[Numbered]) -> anyhow::Result<Vec<Json>> {
 
 fn replayed(options: &Options, path: &Path, until: Time) -> anyhow::Result<Vec<Numbered>> {
     let sources = playbook::read(&options.playbook)?;
-    let text = |path: &PathBuf| std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()));
-    let directories = options.directory.iter().map(text).collect::<anyhow::Result<Vec<String>>>()?;
+    let directories =
+        options.directory.iter().map(|path| playbook::text_of(path)).collect::<anyhow::Result<Vec<String>>>()?;
     let events = read(path)?;
     let Some(tenant) = events.first().map(|(_, event)| event.tenant.clone()) else {
         bail!("{} holds no event", path.display());
