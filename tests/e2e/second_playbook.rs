@@ -61,7 +61,11 @@ fn another_playbook_on_other_payloads_in_another_order() {
     let start = ["--clock", "manual", "--clock-start", "2026-05-10T20:00:00+08:00", "--config", &config];
     let server = Server::start(&directory.path().join("data"), &Start::with(&start)).expect("starts");
     let playbook = repository("tests/playbooks/second.yaml");
-    server.json(TENANT, &["playbook", "activate", playbook.to_str().expect("text")]);
+    let activated = &server.json(TENANT, &["playbook", "activate", playbook.to_str().expect("text")])[0];
+    // Nobody has loaded what is sent.
+    let warned: Vec<&Value> =
+        activated["diagnostics"].as_array().expect("a list").iter().map(|of| &of["code"]).collect();
+    assert_eq!(warned, ["PW007"]);
     a_refused_activation_has_shown_what_it_would_change(&server, directory.path());
 
     // The question comes before the callback that adds the contact. 2026-05-10T20:00:00+08:00 in milliseconds.

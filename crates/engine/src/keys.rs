@@ -116,6 +116,7 @@ pub fn entry(tenant: &str, entry: &Entry) -> Vec<u8> {
         Entry::Product(id, _) => ("product", id),
         Entry::Store(id, _) => ("store", id),
         Entry::Tag(id, _) => ("tag", id),
+        Entry::Content(id, _) => ("content", id),
     };
     format!("m|entry|{}|{tenant}|{kind}|{id}", tenant.len()).into_bytes()
 }

@@ -1,4 +1,4 @@
-//! What rules look up: staff and pools, stores, groups of customers, products, WeCom's tag ids.
+//! What rules look up: staff and pools, stores, groups of customers, products, WeCom's tag ids, bodies of contents.
 //!
 //! Kept apart from playbooks, so that a new product needs no new version of any; the same in every partition.
 
@@ -20,6 +20,8 @@ pub struct Directory {
     pub stores: BTreeMap<String, String>,
     /// WeCom's tag ids (`et…`) → tags.
     pub tags: BTreeMap<String, TagRef>,
+    /// What is sent under the id that playbooks give a content.
+    pub contents: BTreeMap<String, Body>,
 }
 
 /// A staff member.
@@ -53,6 +55,22 @@ pub struct Product {
     pub days_per_unit: Option<Number>,
 }
 
+/// What is sent of a content.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Body {
+    /// The text, `{name}` where a variable stands.
+    pub text: String,
+    /// Media in the order of sending, as whoever sends knows them.
+    pub media: Vec<String>,
+}
+
+impl Body {
+    /// Whether there is anything to send.
+    pub const fn is_there(&self) -> bool {
+        !self.text.is_empty() || !self.media.is_empty()
+    }
+}
+
 /// One entry, as it is said.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Entry {
@@ -66,6 +84,8 @@ pub enum Entry {
     Store(String, String),
     /// A WeCom tag id; `None`: it means no tag of ours.
     Tag(String, Option<TagRef>),
+    /// A content.
+    Content(String, Body),
 }
 
 impl Directory {
@@ -76,6 +96,7 @@ impl Directory {
         products: BTreeMap::new(),
         stores: BTreeMap::new(),
         tags: BTreeMap::new(),
+        contents: BTreeMap::new(),
     };
 
     /// Takes an entry over in place of what was known under its id.
@@ -87,6 +108,7 @@ impl Directory {
             Entry::Store(id, name) => drop(self.stores.insert(id, name)),
             Entry::Tag(id, Some(tag)) => drop(self.tags.insert(id, tag)),
             Entry::Tag(id, None) => drop(self.tags.remove(&id)),
+            Entry::Content(id, body) => drop(self.contents.insert(id, body)),
         }
     }
 

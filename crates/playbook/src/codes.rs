@@ -96,6 +96,10 @@ codes! {
     Warning CLOCK = "PW003", "A clock time, or a day's midnight, that a change of the clocks skips or doubles on some day.";
     Warning ROUNDS = "PW004", "A chain of rules that set each other off is longer than the 8 rounds of a record: the rest does not run.";
     Warning DECIDED = "PW005", "A comparison that never holds, or always does.";
+    Warning NO_POOL = "PW006", "A pool that no active member of staff of the directory is in.";
+    Warning NO_BODY = "PW007", "A content that the directory has no body of.";
+    Warning NO_PRODUCT = "PW008", "A product that the directory does not have.";
+    Warning NO_GROUP = "PW009", "A group of customers, or a kind of them, that the directory does not have.";
     Warning MORE_WARNINGS = "PW099", "There are more warnings than the 100 that are shown.";
     Error NY_POLICY = "NY001", "Not yet: `kind: policy`.";
     Error NY_REPLIED = "NY013", "Not yet: replied() and not_replied() of a broadcast.";

@@ -17,11 +17,12 @@ use crate::syntax::{self, Expression};
 use crate::tally::Tallied;
 use crate::waits::{Reply, Wait};
 use crate::yaml::{self, Node, NodeKind, Scalar};
-use crate::{attributes, cycles, documents, journeys, metrics, rules, sections};
+use crate::{attributes, cycles, documents, journeys, lookup, metrics, rules, sections};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use touchline_model::command::PlaybookSource;
+use touchline_model::directory::Directory;
 use touchline_model::time::Zone;
 
 /// Most bytes of sources in one bundle: it lies whole in one record of the log.
@@ -29,7 +30,7 @@ pub const BUNDLE_BYTES_MAX: usize = 512 * 1024;
 
 /// Compiles the sources, in order, under a bundle number. Errors come with the warnings, several at once.
 pub fn compile(sources: &[PlaybookSource], number: u64) -> Result<Bundle, Vec<Diagnostic>> {
-    compile_with_warnings(sources, number).map(|(bundle, _)| bundle)
+    compiled(sources, number).map(|(bundle, _)| bundle)
 }
 
 /// As [`compile`], but partitions that have the same bundle in force share it: compiled once, held once. It is the
@@ -56,6 +57,21 @@ pub fn compile_with_warnings(
     sources: &[PlaybookSource],
     number: u64,
 ) -> Result<(Bundle, Vec<Diagnostic>), Vec<Diagnostic>> {
+    compiled(sources, number).map(|(bundle, sink)| (bundle, sink.into_found()))
+}
+
+/// The same, with warnings of names that this directory does not have.
+pub fn compile_beside(
+    sources: &[PlaybookSource],
+    number: u64,
+    directory: &Directory,
+) -> Result<(Bundle, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let (bundle, mut sink) = compiled(sources, number)?;
+    lookup::warn(&mut sink, directory);
+    Ok((bundle, sink.into_found()))
+}
+
+fn compiled(sources: &[PlaybookSource], number: u64) -> Result<(Bundle, Sink), Vec<Diagnostic>> {
     let mut sink = Sink::new(sources.first().map_or("bundle", |source| &source.id));
     let bytes: usize = sources.iter().map(|source| source.yaml.len()).sum();
     if bytes > BUNDLE_BYTES_MAX {
@@ -567,7 +583,7 @@ impl Compiler {
         }
     }
 
-    fn finish(mut self, sources: &[PlaybookSource], number: u64) -> Result<(Bundle, Vec<Diagnostic>), Vec<Diagnostic>> {
+    fn finish(mut self, sources: &[PlaybookSource], number: u64) -> Result<(Bundle, Sink), Vec<Diagnostic>> {
         if let Some(circle) =
             cycles::find(&self.rules, &self.groups, &self.boards, &self.segments, &self.waits.borrow())
         {
@@ -625,7 +641,7 @@ impl Compiler {
             keywords,
         };
         crate::index::index(&mut bundle);
-        Ok((bundle, self.sink.into_found()))
+        Ok((bundle, self.sink))
     }
 }
 

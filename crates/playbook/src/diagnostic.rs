@@ -1,6 +1,7 @@
 //! Located findings about a playbook or an expression, and how people read them.
 
 use crate::codes::{self, Code, Severity};
+use crate::lookup;
 use std::fmt;
 use touchline_model::time::Zone;
 
@@ -64,6 +65,8 @@ pub(crate) struct Sink {
     /// Every source entered so far, in order.
     sources: Vec<String>,
     found: Vec<Diagnostic>,
+    /// Names of the directory, each under the code for that it does not have it, the name as the message.
+    mentioned: Vec<(Code, Diagnostic)>,
     /// With those that are not kept.
     errors: usize,
     warnings: usize,
@@ -93,16 +96,10 @@ impl Sink {
         }
     }
 
+    /// A finding; of a name that the directory should have ([`lookup::CODES`](crate::lookup::CODES)) the name alone,
+    /// which is a finding where it does not.
     pub(crate) fn report(&mut self, code: Code, at: Place, path: &str, message: String, hint: Option<String>) {
-        let (count, max) = match code.severity {
-            Severity::Error => (&mut self.errors, ERRORS_MAX),
-            Severity::Warning => (&mut self.warnings, WARNINGS_MAX),
-        };
-        *count += 1;
-        if *count > max {
-            return;
-        }
-        self.found.push(Diagnostic {
+        let found = Diagnostic {
             code: code.code,
             severity: code.severity,
             source_id: self.source_id.clone(),
@@ -111,7 +108,28 @@ impl Sink {
             path: path.to_owned(),
             message,
             hint,
-        });
+        };
+        if lookup::CODES.contains(&code) {
+            self.mentioned.push((code, found));
+        } else {
+            self.keep(code, found);
+        }
+    }
+
+    /// Names of the directory, in the order of reading, to be looked up.
+    pub(crate) fn take_mentioned(&mut self) -> Vec<(Code, Diagnostic)> {
+        std::mem::take(&mut self.mentioned)
+    }
+
+    pub(crate) fn keep(&mut self, code: Code, found: Diagnostic) {
+        let (count, max) = match code.severity {
+            Severity::Error => (&mut self.errors, ERRORS_MAX),
+            Severity::Warning => (&mut self.warnings, WARNINGS_MAX),
+        };
+        *count += 1;
+        if *count <= max {
+            self.found.push(found);
+        }
     }
 
     pub(crate) fn has_errors(&self) -> bool {

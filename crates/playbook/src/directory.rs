@@ -8,7 +8,7 @@ use crate::reader::{self, Mapping};
 use crate::yaml::{self, Node, Scalar};
 use std::collections::BTreeSet;
 use touchline_model::command::TagRef;
-use touchline_model::directory::{Entry, Group, Product, Staff};
+use touchline_model::directory::{Body, Entry, Group, Product, Staff};
 use touchline_model::value::Number;
 
 /// What diagnostics of a directory say as their source.
@@ -42,12 +42,13 @@ fn document(root: &Node, sink: &mut Sink) -> Option<Vec<Entry>> {
         return None;
     }
     let mut entries = Vec::new();
-    let sections: [(&'static str, &'static Keys, Read); 5] = [
+    let sections: [(&'static str, &'static Keys, Read); 6] = [
         ("staff", &documents::STAFF, staff),
         ("stores", &documents::STORE, store),
         ("groups", &documents::GROUP, group),
         ("products", &documents::PRODUCT, product),
         ("wecom_tags", &documents::WECOM_TAG, tag),
+        ("contents", &documents::BODY, body),
     ];
     for (section, keys, read) in sections {
         let Some(node) = map.take(section) else { continue };
@@ -116,6 +117,35 @@ fn tag(map: &mut Mapping<'_>, sink: &mut Sink) -> Option<Entry> {
     Some(Entry::Tag(id?.text.clone(), parsed.and_then(|(_, tag)| tag)))
 }
 
+/// Longest text of a content, in characters: what channels send at once.
+const TEXT_CHARS_MAX: usize = 4_000;
+/// Media of a content: what channels send at once.
+const MEDIA_MAX: usize = 9;
+
+fn body(map: &mut Mapping<'_>, sink: &mut Sink) -> Option<Entry> {
+    let id = map.id("content", sink);
+    let text = map.text("text", sink);
+    let path = map.path("media");
+    let media = map.take("media").map(|node| reader::list(node, &path, sink)).unwrap_or_default();
+    let media: Vec<String> =
+        media.iter().filter_map(|node| reader::text(node, &path, sink)).map(|media| media.text.clone()).collect();
+    let place = text.map_or(map.place(), |text| text.place);
+    let text = text.map(|text| text.text.clone()).unwrap_or_default();
+    let mut wrong = |message: String, hint: &str| {
+        sink.report(codes::VALUE, place, "contents", message, Some(hint.to_owned()));
+    };
+    if text.chars().nth(TEXT_CHARS_MAX).is_some() || media.len() > MEDIA_MAX {
+        let message = format!("more than {TEXT_CHARS_MAX} characters or {MEDIA_MAX} media");
+        wrong(message, "make two contents of it");
+    }
+    // What comes before the first brace needs no end.
+    let is_closed = |part: &str| part.split_once('}').is_some_and(|(name, _)| !name.trim().is_empty());
+    if text.split('{').skip(1).any(|part| !is_closed(part)) {
+        wrong("a `{` without a name and a `}`".to_owned(), "variables are written {昵称}");
+    }
+    Some(Entry::Content(id?.text.clone(), Body { text, media }))
+}
+
 fn texts(map: &mut Mapping<'_>, key: &'static str, sink: &mut Sink) -> BTreeSet<String> {
     let path = map.path(key);
     let Some(node) = map.take(key) else { return BTreeSet::new() };
@@ -135,6 +165,7 @@ stores: [{store: s1, name: 杭州店}]
 groups: [{group: wr1, name: 复利闪购群, kind: 妈妈群}]
 products: [{product: A, item_ids: ['1'], skus: [a1], days_per_unit: 0.5}]
 wecom_tags: [{native_id: et1, tag: 商机/考虑价格}, {native_id: et2}]
+contents: [{content: 报价案例, text: '{昵称}您好，{门店}见', media: [m1, m2]}, {content: 旧, media: []}]
 ";
         let mut directory = touchline_model::directory::Directory::default();
         parse(text).expect("valid").into_iter().for_each(|entry| directory.set(entry));
@@ -148,6 +179,8 @@ wecom_tags: [{native_id: et1, tag: 商机/考虑价格}, {native_id: et2}]
         assert_eq!(directory.products_of("", "").count(), 0);
         assert_eq!(directory.products["A"].days_per_unit, Some(Number(500_000)));
         assert_eq!(directory.tags.keys().collect::<Vec<_>>(), ["et1"]);
+        let is_there = |content: &str| directory.contents[content].is_there();
+        assert_eq!((directory.contents["报价案例"].media.join(" "), is_there("旧")), ("m1 m2".to_owned(), false));
         for (text, code, line, column) in [
             ("staff: []\n", "PB007", 1, 1),
             ("kind: playbook\n", "PB009", 1, 7),
@@ -155,6 +188,9 @@ wecom_tags: [{native_id: et1, tag: 商机/考虑价格}, {native_id: et2}]
             ("kind: directory\nstaff: [{pools: [a]}]\n", "PB007", 2, 9),
             ("kind: directory\nproducts: [{product: A, days_per_unit: 0}]\n", "PB009", 2, 40),
             ("kind: directory\nwecom_tags: [{native_id: et1, tag: 商机}]\n", "PB009", 2, 36),
+            ("kind: directory\ncontents: [{content: c, text: 'a{b'}]\n", "PB009", 2, 31),
+            ("kind: directory\ncontents: [{content: c, text: '{ }'}]\n", "PB009", 2, 31),
+            ("kind: directory\ncontents: [{content: c, media: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}]\n", "PB009", 2, 12),
         ] {
             let found = parse(text).expect_err(text);
             assert_eq!((found[0].code, found[0].line, found[0].column), (code, line, column), "{text}");

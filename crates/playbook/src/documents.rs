@@ -8,7 +8,7 @@ mod directory;
 mod journey;
 
 pub use directory::DIRECTORY;
-pub(crate) use directory::{GROUP, PRODUCT, STAFF, STORE, WECOM_TAG};
+pub(crate) use directory::{BODY, GROUP, PRODUCT, STAFF, STORE, WECOM_TAG};
 pub(crate) use journey::{CHOICE, ENTRY, EXIT, GOAL, JOURNEY, LATE, RE_ENTRY, STEP, WAIT_FOR};
 
 use crate::codes::{self, Code};

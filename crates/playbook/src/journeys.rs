@@ -250,6 +250,7 @@ impl Reader<'_, '_> {
         }
         if let Some(content) = content {
             reader::check_id(content, &path, self.sink);
+            self.sink.report(codes::NO_BODY, content.place, &path, content.text.clone(), None);
             let (names, document) = (self.scope.names, self.scope.document);
             if let Some(owner) = names.owners.foreign_content(&content.text, &document.id, &document.uses) {
                 let message = format!("content `{}` belongs to playbook `{owner}`", content.text);

@@ -26,6 +26,7 @@ mod journeys;
 pub mod keywords;
 mod lexer;
 pub mod listening;
+mod lookup;
 pub mod matching;
 pub mod measure;
 pub mod metrics;

@@ -49,10 +49,14 @@ impl Resolver<'_> {
     /// `in_group(name)`, `in_group(kind=…)`.
     pub(crate) fn in_group(&mut self, call: &Call) -> Option<Condition> {
         if let Some(Argument::Name(name)) = call.arguments.first() {
+            self.mention(codes::NO_GROUP, name);
             return Some(Condition::InGroup(GroupMatch::Named(name.text.clone())));
         }
         match option(call, "kind") {
-            Some(OptionValue::Word(kind)) => Some(Condition::InGroup(GroupMatch::Kind(kind.text.clone()))),
+            Some(OptionValue::Word(kind)) => {
+                self.mention(codes::NO_GROUP, kind);
+                Some(Condition::InGroup(GroupMatch::Kind(kind.text.clone())))
+            }
             _ => self.wrong(codes::OPTION, call.at, "in_group() names a group or a kind".into(), None),
         }
     }

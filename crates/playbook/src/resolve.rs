@@ -364,7 +364,7 @@ impl<'a> Resolver<'a> {
         let word = &test.field;
         if let (Some(line), true) = (word.text.strip_prefix("any_line."), fields.has_lines()) {
             if line == "product" {
-                let test = self.looked_up(word, &test.test)?;
+                let test = self.looked_up(codes::NO_PRODUCT, word, &test.test)?;
                 return Some(FieldTest::Product { of_lines: true, test: Box::new(test) });
             }
             let Some(ty) = line_field(line) else {
@@ -381,11 +381,11 @@ impl<'a> Resolver<'a> {
         }
         match (word.text.as_str(), fields) {
             ("product", EventFields::Built(_)) => {
-                let test = self.looked_up(word, &test.test)?;
+                let test = self.looked_up(codes::NO_PRODUCT, word, &test.test)?;
                 return Some(FieldTest::Product { of_lines: false, test: Box::new(test) });
             }
             ("group_kind", EventFields::Built(_)) => {
-                let test = self.looked_up(word, &test.test)?;
+                let test = self.looked_up(codes::NO_GROUP, word, &test.test)?;
                 return Some(FieldTest::GroupKind(Box::new(test)));
             }
             _ => {}
@@ -425,16 +425,22 @@ impl<'a> Resolver<'a> {
     }
 
     /// A test of what the directory says: equality with names.
-    fn looked_up(&mut self, word: &Word, test: &Test) -> Option<FieldTest> {
-        match test {
-            Test::Compare(Operator::Equal | Operator::NotEqual, _) | Test::In(_) => {
-                self.typed(String::new(), &Type::Text, word, test)
-            }
+    fn looked_up(&mut self, code: Code, word: &Word, test: &Test) -> Option<FieldTest> {
+        let names = match test {
+            Test::Compare(Operator::Equal | Operator::NotEqual, name) => std::slice::from_ref(name),
+            Test::In(names) => names,
             _ => {
                 let message = format!("`{}` is looked up in the directory: it is compared with names", word.text);
-                self.wrong(codes::TYPE, word.at, message, Some("use =, != or in".to_owned()))
+                return self.wrong(codes::TYPE, word.at, message, Some("use =, != or in".to_owned()));
             }
-        }
+        };
+        names.iter().for_each(|name| self.mention(code, name));
+        self.typed(String::new(), &Type::Text, word, test)
+    }
+
+    /// A name that the directory should have.
+    pub(crate) fn mention(&mut self, code: Code, name: &Word) {
+        self.problems.push(SyntaxError { code, at: name.at, message: name.text.clone(), hint: None });
     }
 
     pub(crate) fn typed(&mut self, field: String, ty: &Type, word: &Word, test: &Test) -> Option<FieldTest> {

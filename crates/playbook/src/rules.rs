@@ -229,7 +229,10 @@ fn assign(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {
     let place = map.place();
     map.done(sink);
     match (by?.text.as_str(), pool) {
-        ("round_robin", Some(pool)) => Some(Action::Assign(Assignee::Pool(pool.text.clone()))),
+        ("round_robin", Some(pool)) => {
+            sink.report(codes::NO_POOL, pool.place, path, pool.text.clone(), None);
+            Some(Action::Assign(Assignee::Pool(pool.text.clone())))
+        }
         ("store", None) => Some(Action::Assign(Assignee::Store)),
         ("round_robin", None) => {
             sink.report(codes::MISSING_KEY, place, path, "the key `pool` is missing".into(), None);
@@ -264,7 +267,9 @@ fn handoff(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {
         Some(reason) => for_staff(reason, path, sink)?,
         None => String::new(),
     };
-    Some(Action::Handoff { to: Assignee::Pool(to?.text.clone()), sla: span, reason })
+    let to = to?;
+    sink.report(codes::NO_POOL, to.place, path, to.text.clone(), None);
+    Some(Action::Handoff { to: Assignee::Pool(to.text.clone()), sla: span, reason })
 }
 
 fn task(node: &Node, path: &str, sink: &mut Sink) -> Option<Action> {

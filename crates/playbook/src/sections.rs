@@ -54,7 +54,9 @@ pub(crate) fn contents(node: &Node, scope: &Scope<'_>, sink: &mut Sink, contents
             let mut map = Mapping::open(node, &documents::MATCH, &path, sink)?;
             let product = map.require("product", sink).and_then(|node| reader::text(node, &path, sink));
             map.done(sink);
-            product.map(|product| product.text.clone())
+            let product = product?;
+            sink.report(codes::NO_PRODUCT, product.place, &path, product.text.clone(), None);
+            Some(product.text.clone())
         });
         if let Some(links) = map.text("links", sink).filter(|links| links.text != "any_touchpoint") {
             let hint = Some("it is `any_touchpoint`: one content wherever it is clicked".to_owned());

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use touchline_model::command::PlaybookSource;
+use touchline_model::directory::Directory;
 use touchline_playbook::codes;
-use touchline_playbook::compile::{BUNDLE_BYTES_MAX, compile, compile_with_warnings, playbook_id};
+use touchline_playbook::compile::{BUNDLE_BYTES_MAX, compile, compile_beside, compile_with_warnings, playbook_id};
 use touchline_playbook::diagnostic::{Diagnostic, render};
+use touchline_playbook::directory;
 use touchline_playbook::yaml;
 
 /// Valid declarations that the snippets build on.
@@ -398,11 +400,12 @@ fn every_code_is_given_where_it_belongs() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    // Two are too large for a table, two need more than fits there, one is no text, one needs two playbooks, one stands only in requests.
+    // Two are too large for a table, two need more than fits there, one is no text, one needs two playbooks, one stands only in requests;
+    // those of names in the directory have a test of their own.
     let covered: BTreeSet<&str> = TABLE
         .iter()
         .map(|(code, _)| *code)
-        .chain(["PB002", "PB003", "PB041", "PB047", "PB051", "PB099", "PW099"])
+        .chain(["PB002", "PB003", "PB041", "PB047", "PB051", "PB099", "PW006", "PW007", "PW008", "PW009", "PW099"])
         .collect();
     let known: BTreeSet<&str> = codes::ALL.iter().map(|code| code.code).collect();
     assert_eq!(covered, known);
@@ -759,4 +762,47 @@ fn all(id: &str, yaml: &str) -> Vec<Diagnostic> {
         Ok((_, warnings)) => warnings,
         Err(found) => found,
     }
+}
+
+#[test]
+fn names_that_the_directory_does_not_have_are_warned_of() {
+    const YAML: &str = "playbook: p
+tag_groups: [{id: g, tags: [a]}]
+contents: [{id: c9, match: {product: 尿裤}}]
+rules:
+  - {id: r1, trigger: chat.message, do: [{handoff: {to: sale, reason: x}}]}
+  - {id: r2, trigger: chat.message, do: [{assign: {by: round_robin, pool: sales}}]}
+  - {id: r3, trigger: 'order.paid(any_line.product in [辅食, 奶瓶])', when: 'in_group(妈妈群) or in_group(wrX) or in_group(kind=闪购)', do: [{set_tag: g/a}]}
+  - {id: r4, trigger: 'group.joined(group_kind = 妈妈)', do: [{assign: {by: round_robin, pool: dcc}}]}
+journeys:
+  - {id: j, entry: {trigger: order.paid}, steps: [{id: s, after: 1h, touchpoint: dm, content: c1}, {id: t, after: 2h, touchpoint: dm, content: c2}]}
+";
+    let warnings = |directory: &str| -> Vec<String> {
+        let mut all = Directory::default();
+        directory::parse(directory).expect("valid").into_iter().for_each(|entry| all.set(entry));
+        let source = PlaybookSource { id: "p".into(), yaml: YAML.into() };
+        let found = compile_beside(&[source], 1, &all).expect("valid").1;
+        found.iter().map(|found| format!("{} {}:{} {:?}", found.code, found.line, found.column, found.hint)).collect()
+    };
+    let whole = "kind: directory
+staff: [{staff: li, pools: [sales]}, {staff: old, pools: [dcc], active: false}]
+groups: [{group: wr1, name: 妈妈群, kind: 妈妈}]
+products: [{product: 辅食}]
+contents: [{content: c1, text: 您好}]
+";
+    let expected = [
+        "PW008 3:38 None",
+        "PW006 5:57 Some(\"did you mean `sales`?\")",
+        "PW008 7:60 None",
+        "PW009 7:122 None",
+        "PW006 8:94 None",
+        "PW007 10:144 Some(\"did you mean `c1`?\")",
+    ];
+    assert_eq!(warnings(whole), expected);
+    // What nothing is known of at all is said once.
+    let load = "Some(\"touchline directory load\")";
+    let once = ["PW008 3:38", "PW006 5:57", "PW009 7:83", "PW007 10:95"].map(|place| format!("{place} {load}"));
+    assert_eq!(warnings("kind: directory\n"), once);
+    let source = PlaybookSource { id: "p".into(), yaml: YAML.into() };
+    assert_eq!(compile_with_warnings(&[source], 1).expect("valid").1, [], "nobody has asked");
 }

@@ -34,6 +34,12 @@ pub static DIRECTORY: Keys = Keys {
             "Tags of WeCom.",
             "[{native_id: etXYZ, tag: 商机/考虑价格}]",
         ),
+        key(
+            "contents",
+            Holds::List(&Holds::Keys(&BODY), 0),
+            "What is sent of each content.",
+            "[{content: 报价案例, text: '{昵称}您好', media: [media/case-1.png]}]",
+        ),
     ],
 };
 
@@ -47,6 +53,22 @@ pub(crate) static STAFF: Keys = Keys {
         key("pools", TEXTS, "The pools the member is in.", "[sales, dcc]"),
         key("store", Holds::Text, "The store the member works in.", "s1"),
         key("active", Holds::Flag, "Whether contacts are given to the member.", "false").default("true"),
+    ],
+};
+
+pub(crate) static BODY: Keys = Keys {
+    name: "body of a content",
+    about: "What is sent of a content: a text, media, or both; with neither there is no body any more.",
+    count: Count::Any,
+    keys: &[
+        key("content", Holds::Id, "The content, as steps name it.", "报价案例").required(),
+        key("text", Holds::Text, "The text, a variable in braces; at most 4 000 characters.", "'{昵称}您好'"),
+        key(
+            "media",
+            TEXTS,
+            "Media in the order of sending, as whoever sends knows them; at most 9.",
+            "[media/case-1.png]",
+        ),
     ],
 };
 

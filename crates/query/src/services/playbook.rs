@@ -4,11 +4,11 @@ use super::segment::diagnostic_to;
 use crate::commands::{self, Asked};
 use crate::error;
 use crate::names;
-use crate::server::{Server, answer};
+use crate::server::{Server, answer, with_tenant};
 use tonic::{Request, Response, Status};
 use touchline_model::command::{CommandBody, PlaybookSource, replaced};
 use touchline_playbook::codes::Severity;
-use touchline_playbook::compile::{compile_with_warnings, playbook_id};
+use touchline_playbook::compile::{compile_beside, compile_with_warnings, playbook_id};
 use touchline_playbook::diagnostic::Diagnostic;
 use touchline_playbook::directory;
 use touchline_proto::{migrations_from, v1};
@@ -46,9 +46,13 @@ impl PlaybookService for Server {
             let sources = identified(&request.sources).map_err(|errors| error::playbook(&errors))?;
             let now = self.in_force(&tenant).1;
             let after = replaced(&now, &sources, &request.remove);
+            let of = tenant.clone();
             // Everything wrong is said here, with its place, before anything is written.
             let warnings = self
-                .read(move |_| compile_with_warnings(&after, 0).map_err(|errors| error::playbook(&errors)))
+                .read(move |shared| {
+                    let directory = with_tenant(&shared.model(), &of, |tenant| tenant.directory().clone());
+                    compile_beside(&after, 0, &directory).map_err(|errors| error::playbook(&errors))
+                })
                 .await?
                 .1;
             let migrations =

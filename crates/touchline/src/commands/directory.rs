@@ -6,6 +6,7 @@ use anyhow::bail;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;
+use touchline_model::directory::{Directory, Entry};
 use touchline_playbook::{diagnostic, directory};
 use touchline_proto::v1;
 use touchline_proto::v1::playbook_service_client::PlaybookServiceClient;
@@ -40,12 +41,15 @@ A file:
   stores:      [{store: s1, name: 杭州店}]
   groups:      [{group: wrABC, name: 复利闪购群, kind: 妈妈群}]
   products:    [{product: A, item_ids: ['42'], skus: [a-1], days_per_unit: 30}]
-  wecom_tags:  [{native_id: etXYZ, tag: 商机/考虑价格}]";
+  wecom_tags:  [{native_id: etXYZ, tag: 商机/考虑价格}]
+  contents:    [{content: 报价案例, text: '{昵称}您好'}]
+
+An entry stays until one with its id takes its place; `active: false` takes a member of staff out.";
 
 pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()> {
     match command {
         Command::Validate { files } => {
-            let entries = read(&files)?.iter().map(|(_, entries)| entries).sum::<usize>();
+            let entries = read(&files)?.iter().map(|(_, entries)| entries.len()).sum::<usize>();
             said(server, entries, "valid");
             Ok(())
         }
@@ -73,13 +77,20 @@ fn said(server: &Server, entries: usize, what: &str) {
     }
 }
 
-/// Texts with how many entries each holds.
-fn read(files: &[PathBuf]) -> anyhow::Result<Vec<(String, usize)>> {
+/// The directory that the files make together.
+pub(crate) fn whole(files: &[PathBuf]) -> anyhow::Result<Directory> {
+    let mut directory = Directory::default();
+    read(files)?.into_iter().flat_map(|(_, entries)| entries).for_each(|entry| directory.set(entry));
+    Ok(directory)
+}
+
+/// Texts with the entries that each holds.
+fn read(files: &[PathBuf]) -> anyhow::Result<Vec<(String, Vec<Entry>)>> {
     let mut documents = Vec::new();
     for file in files {
         let yaml = playbook::text_of(file)?;
         match directory::parse(&yaml) {
-            Ok(entries) => documents.push((yaml, entries.len())),
+            Ok(entries) => documents.push((yaml, entries)),
             Err(mut diagnostics) => {
                 diagnostics.iter_mut().for_each(|found| found.source_id = file.display().to_string());
                 print_line(diagnostic::render(&diagnostics));

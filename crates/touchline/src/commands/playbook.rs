@@ -1,7 +1,7 @@
 //! `touchline playbook`: validate, test, activate, list.
 
 use crate::client::{Server, full, print_json, print_line, refusal};
-use crate::commands::{playbook_plan, playbook_test};
+use crate::commands::{directory, playbook_plan, playbook_test};
 use anyhow::{Context, anyhow, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -20,6 +20,9 @@ pub(crate) enum Command {
         /// YAML files, in the order of the bundle
         #[arg(required = true)]
         files: Vec<PathBuf>,
+        /// Directory files: warn of pools, contents, products and groups that they do not have
+        #[arg(long)]
+        directory: Vec<PathBuf>,
     },
     Test(playbook_test::Options),
     /// Put playbooks in force; those with a known id are replaced. What it changes is shown first
@@ -95,7 +98,7 @@ fn read_one(file: &Path) -> anyhow::Result<PlaybookSource> {
 
 pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Validate { files } => validate(server, &files),
+        Command::Validate { files, directory } => validate(server, &files, &directory),
         Command::Reference => {
             print_line(reference::markdown().trim_end());
             Ok(())
@@ -125,9 +128,14 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
     }
 }
 
-fn validate(server: &Server, files: &[PathBuf]) -> anyhow::Result<()> {
+fn validate(server: &Server, files: &[PathBuf], directory: &[PathBuf]) -> anyhow::Result<()> {
     let sources = read(files)?;
-    let (bundle, mut found) = match compile::compile_with_warnings(&sources, 0) {
+    let compiled = if directory.is_empty() {
+        compile::compile_with_warnings(&sources, 0)
+    } else {
+        compile::compile_beside(&sources, 0, &directory::whole(directory)?)
+    };
+    let (bundle, mut found) = match compiled {
         Ok((bundle, warnings)) => (Some(bundle), warnings),
         Err(found) => (None, found),
     };

@@ -198,8 +198,8 @@ pub(crate) async fn activate(
         migrations: migrations_to(&migrate),
     };
     let answer = PlaybookServiceClient::new(channel).activate_playbook(request).await.map_err(refusal)?.into_inner();
-    let diagnostics: Vec<Value> = answer.diagnostics.iter().map(json::diagnostic).collect();
     if server.json {
+        let diagnostics: Vec<Value> = answer.diagnostics.iter().map(json::diagnostic).collect();
         let (differences, _) = plan.json();
         print_json(&json!({"bundle": answer.bundle, "differences": differences, "diagnostics": diagnostics}));
         return Ok(());
@@ -207,6 +207,17 @@ pub(crate) async fn activate(
     for one in &migrate {
         let to = one.to.as_ref().map_or_else(|| NONE.to_owned(), ToString::to_string);
         print_line(format!("migrated {} to {to}", one.from));
+    }
+    // The plan has shown the others; these the server alone can see, which has the directory.
+    let is_shown = |found: &v1::Diagnostic| {
+        plan.warnings
+            .iter()
+            .any(|shown| (shown.code, shown.line, &*shown.source_id) == (&*found.code, found.line, &*found.playbook))
+    };
+    for found in answer.diagnostics.iter().filter(|found| !is_shown(found)) {
+        let v1::Diagnostic { code, message, playbook, line, column, hint, .. } = found;
+        let hint = if hint.is_empty() { String::new() } else { format!("\n hint: {hint}") };
+        print_line(format!("warning[{code}]: {message}\n --> {playbook}:{line}:{column}{hint}"));
     }
     print_line(format!("bundle {} is in force", answer.bundle));
     Ok(())
