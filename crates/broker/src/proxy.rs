@@ -323,6 +323,21 @@ impl Connection {
         let mut lost = self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         lost.remove(&correlation_id)
     }
+
+    fn lost_answers(&self) -> impl Iterator<Item = RuleId> {
+        let mut lost = self.lost.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        std::mem::take(&mut *lost).into_values()
+    }
+
+    /// Passes a request on whose answer is to be lost.
+    fn pass_unanswered(&self, header: &Header, frame: &[u8], rule: RuleId) -> Result<()> {
+        self.lose_answer(header.correlation_id, rule);
+        let passed = (&self.broker).write_all(frame);
+        if passed.is_err() {
+            self.lost_answer(header.correlation_id);
+        }
+        passed
+    }
 }
 
 fn accept(shared: &Arc<Shared>, listener: &TcpListener, broker: SocketAddr) {
@@ -355,6 +370,10 @@ fn serve(shared: &Arc<Shared>, client: TcpStream, broker: SocketAddr) {
         connection.cut();
     }
     answering.join().ok();
+    // Its client went before the answer came, which nobody heard either way.
+    for rule in connection.lost_answers() {
+        shared.note_done(rule);
+    }
     shared.lock().open.remove(&key);
 }
 
@@ -372,10 +391,7 @@ fn pass_requests(shared: &Shared, connection: &Connection, key: u64) -> Result<(
                 (&connection.broker).write_all(&frame)?;
                 shared.note_done(rule);
             }
-            Some((rule, Action::LoseResponse)) => {
-                connection.lose_answer(header.correlation_id, rule);
-                (&connection.broker).write_all(&frame)?;
-            }
+            Some((rule, Action::LoseResponse)) => connection.pass_unanswered(&header, &frame, rule)?,
             Some((rule, Action::Cut)) => {
                 connection.cut();
                 shared.note_done(rule);
@@ -386,8 +402,7 @@ fn pass_requests(shared: &Shared, connection: &Connection, key: u64) -> Result<(
                 shared.lock().open.remove(&key);
                 connection.client.shutdown(Shutdown::Both).ok();
                 std::thread::sleep(Duration::from_millis(after_ms));
-                connection.lose_answer(header.correlation_id, rule);
-                return (&connection.broker).write_all(&frame);
+                return connection.pass_unanswered(&header, &frame, rule);
             }
         }
     }

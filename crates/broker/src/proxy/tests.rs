@@ -142,6 +142,20 @@ fn a_lost_answer_ends_the_connection_after_the_broker_acted() {
 }
 
 #[test]
+fn an_answer_is_lost_too_when_its_client_goes_before_it_comes() {
+    let broker = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let proxy = Proxy::start(&[(0, broker.local_addr().unwrap().port())]).unwrap();
+    let rule = proxy.add(Rule::nth(api::END_TXN, 1, Action::LoseResponse));
+    let client = connect(&proxy);
+    send(&client, api::END_TXN, 1);
+    let (slow, _) = broker.accept().unwrap();
+    assert_eq!(Header::read(&read_frame(&slow).unwrap()).unwrap().correlation_id, 1);
+    assert_eq!(proxy.done(rule), 0, "it may still answer");
+    drop(client);
+    assert!(proxy.wait(rule, 1, PATIENCE));
+}
+
+#[test]
 fn a_cut_request_never_arrives() {
     let broker = fake_broker();
     let proxy = before(&broker);
