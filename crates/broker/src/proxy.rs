@@ -1,6 +1,6 @@
 //! A TCP proxy before brokers that understands request frames, and does to chosen ones what networks do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::{Error, Read, Result, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -84,6 +84,8 @@ pub enum Action {
         /// How much later, in milliseconds.
         after_ms: u64,
     },
+    /// The same, but the request waits until [`Proxy::release`].
+    HeldDelivery,
     /// The broker gets it and answers; the answer is dropped and the connection cut: a lost acknowledgement.
     LoseResponse,
     /// The connection is cut and the request dropped: the broker never sees it.
@@ -164,6 +166,12 @@ impl Proxy {
         self.shared.lock().rules.remove(&id);
     }
 
+    /// Delivers the requests that a rule with [`Action::HeldDelivery`] holds, and those it comes to hold at once.
+    pub fn release(&self, id: RuleId) {
+        self.shared.lock().released.insert(id);
+        self.shared.changed.notify_all();
+    }
+
     /// Removes every rule.
     pub fn clear(&self) {
         self.shared.lock().rules.clear();
@@ -217,6 +225,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.closing.store(true, Ordering::SeqCst);
         self.cut();
+        self.shared.changed.notify_all();
         for port in &self.ports {
             // Wakes the listener, which then sees that it is to end.
             TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).ok();
@@ -238,6 +247,7 @@ struct Shared {
 struct State {
     rules: BTreeMap<RuleId, Armed>,
     done: HashMap<RuleId, u64>,
+    released: HashSet<RuleId>,
     seen: HashMap<i16, u64>,
     open: HashMap<u64, Arc<Connection>>,
     last_id: u64,
@@ -258,6 +268,18 @@ impl Shared {
     fn note_done(&self, id: RuleId) {
         *self.lock().done.entry(id).or_default() += 1;
         self.changed.notify_all();
+    }
+
+    /// Waits until a rule is released. Errors: the proxy closes.
+    fn wait_for_release(&self, id: RuleId) -> Result<()> {
+        let mut state = self.lock();
+        while !state.released.contains(&id) {
+            if self.closing.load(Ordering::SeqCst) {
+                return Err(Error::other("the proxy closes"));
+            }
+            state = self.changed.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        Ok(())
     }
 
     /// Counts a request and gives the rule for it, if there is one.
@@ -397,11 +419,14 @@ fn pass_requests(shared: &Shared, connection: &Connection, key: u64) -> Result<(
                 shared.note_done(rule);
                 return Err(Error::other("cut"));
             }
-            Some((rule, Action::LateDelivery { after_ms })) => {
+            Some((rule, action @ (Action::LateDelivery { .. } | Action::HeldDelivery))) => {
                 connection.detached.store(true, Ordering::SeqCst);
                 shared.lock().open.remove(&key);
                 connection.client.shutdown(Shutdown::Both).ok();
-                std::thread::sleep(Duration::from_millis(after_ms));
+                match action {
+                    Action::LateDelivery { after_ms } => std::thread::sleep(Duration::from_millis(after_ms)),
+                    _ => shared.wait_for_release(rule)?,
+                }
                 return connection.pass_unanswered(&header, &frame, rule);
             }
         }

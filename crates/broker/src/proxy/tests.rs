@@ -116,6 +116,22 @@ fn a_late_request_reaches_the_broker_after_its_client_gave_up() {
 }
 
 #[test]
+fn a_held_request_reaches_the_broker_when_it_is_released() {
+    let broker = fake_broker();
+    let proxy = before(&broker);
+    let client = connect(&proxy);
+    let rule = proxy.add(Rule::nth(api::PRODUCE, 1, Action::HeldDelivery));
+    send(&client, api::PRODUCE, 1);
+    assert_eq!(answer(&client), None);
+    let again = connect(&proxy);
+    send(&again, api::PRODUCE, 2);
+    assert_eq!((answer(&again), proxy.done(rule)), (Some(2), 0));
+    proxy.release(rule);
+    assert!(proxy.wait(rule, 1, PATIENCE));
+    assert_eq!([broker.next(), broker.next()], [2, 1]);
+}
+
+#[test]
 fn a_late_request_survives_a_partition() {
     let broker = fake_broker();
     let proxy = before(&broker);

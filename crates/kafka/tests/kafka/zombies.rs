@@ -1,6 +1,6 @@
 //! Owners that died, hang, or do not know yet that they are no longer owners. Each log is a process of its own.
 
-use crate::support::{cluster, connect, fresh, marker, publication, read_all, touches};
+use crate::support::{PATIENCE, cluster, connect, fresh, marker, publication, read_all, touches};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -45,12 +45,13 @@ fn an_owner_that_hangs_within_a_transaction_holds_nobody_up_and_adds_nothing() {
     let Some(cluster) = cluster() else { return };
     for point in [LanePoint::AfterSend, LanePoint::AfterDrain, LanePoint::BeforeCommit] {
         let settings = fresh(cluster, Publish::Transactional);
+        let next = connect(&settings);
         let (zombie, arrived, go_on) = stopping_at(&settings, point);
         let mut first = wait(zombie.take_over(0)).unwrap();
         let never = first.publisher.publish(publication(1, 1..=2));
         arrived.recv().unwrap();
         let began = Instant::now();
-        let mut second = wait(connect(&settings).take_over(0)).unwrap();
+        let mut second = wait(next.take_over(0)).unwrap();
         // Well before the broker would have ended the transaction by itself.
         assert!(began.elapsed() < Duration::from_secs(8), "{point:?}: {:?}", began.elapsed());
         assert_eq!(second.published, Published::default());
@@ -100,9 +101,8 @@ fn a_commit_that_arrives_late_changes_nothing_for_the_next_owner() {
     drop(first);
     let (log, arrived, go_on) = stopping_at(&behind, LanePoint::BeforeCommit);
     let mut first = wait(log.take_over(0)).unwrap();
-    // The first request reaches the broker when everything is over; repeats of it never do.
-    let late = Rule::nth(api::END_TXN, 1, Action::LateDelivery { after_ms: 3_000 });
-    let late = proxy.add(late.from_client(&behind.role));
+    // The first request reaches the broker when the next owner has begun; repeats of it never do.
+    let late = proxy.add(Rule::nth(api::END_TXN, 1, Action::HeldDelivery).from_client(&behind.role));
     let repeats = proxy.add(Rule::every(api::END_TXN, Action::Cut).from_client(&behind.role));
     let unheard = first.publisher.publish(publication(2, 2..=3));
     arrived.recv().unwrap();
@@ -110,11 +110,13 @@ fn a_commit_that_arrives_late_changes_nothing_for_the_next_owner() {
     let mut second = wait(connect(&settings).take_over(0)).unwrap();
     assert_eq!(second.published, Published::whole(marker(1, 1)));
     wait(second.publisher.publish(publication(2, 2..=3))).unwrap();
-    // An open transaction of the new owner while the late request comes: it must not end it.
-    assert!(proxy.wait(late, 1, Duration::from_secs(20)));
-    for sequence in 4..=6 {
+    // Transactions of the new owner while the late request comes: it must not end them.
+    proxy.release(late);
+    for sequence in 4..=5 {
         wait(second.publisher.publish(publication(sequence, sequence..=sequence))).unwrap();
     }
+    assert!(proxy.wait(late, 1, PATIENCE));
+    wait(second.publisher.publish(publication(6, 6..=6))).unwrap();
     proxy.remove(late);
     proxy.remove(repeats);
     assert!(wait(unheard).is_err());
@@ -131,13 +133,14 @@ fn records_that_arrive_late_are_in_nobodys_transaction() {
     let mut first = wait(log.take_over(0)).unwrap();
     wait(first.publisher.publish(publication(1, 1..=1))).unwrap();
     let lane = format!("{}-lane", behind.role);
-    let late = proxy.add(Rule::nth(api::PRODUCE, 1, Action::LateDelivery { after_ms: 3_000 }).from_client(&lane));
+    let late = proxy.add(Rule::nth(api::PRODUCE, 1, Action::HeldDelivery).from_client(&lane));
     let repeats = proxy.add(Rule::every(api::PRODUCE, Action::Cut).from_client(&lane));
     let unheard = first.publisher.publish(publication(2, 2..=3));
     let mut second = wait(connect(&settings).take_over(0)).unwrap();
     assert_eq!(second.published, Published::whole(marker(1, 1)));
     wait(second.publisher.publish(publication(2, 2..=3))).unwrap();
-    assert!(proxy.wait(late, 1, Duration::from_secs(20)));
+    proxy.release(late);
+    assert!(proxy.wait(late, 1, PATIENCE));
     wait(second.publisher.publish(publication(4, 4..=4))).unwrap();
     proxy.remove(late);
     proxy.remove(repeats);
