@@ -45,7 +45,7 @@ fn partitions_move_when_members_come_and_go() {
     let mut taken = wait(first_log.take_over(moved)).unwrap();
     assert_eq!(taken.published.tails[1], 1);
     wait(taken.publisher.publish(publication(2, 2..=2))).unwrap();
-    assert_eq!(touches(&settings, moved), [1, 2]);
+    assert_eq!(touches(&settings, moved, 2), [1, 2]);
     // Told in order: everything, something taken away, the same given back.
     let told: Vec<Assignment> = events.try_iter().collect();
     let given = told.iter().filter(|event| matches!(event, Assignment::Assigned(_))).count();
@@ -79,5 +79,5 @@ fn a_member_that_is_not_heard_of_loses_its_partitions_and_finds_out() {
     let lost_one = || events.recv_timeout(Duration::from_secs(30)).unwrap();
     eventually("the loss", || matches!(lost_one(), Assignment::Lost(_)));
     settle(&[&group, &lost_group]);
-    assert_eq!(touches(&settings, 0), [1, 2]);
+    assert_eq!(touches(&settings, 0, 2), [1, 2]);
 }

@@ -27,7 +27,7 @@ fn it_works_with_scram_over_tls_and_not_with_a_wrong_password() {
     assert_eq!(log.read(Topic::Events, 0, 0, 1).unwrap()[0].value, b"sealed");
     let mut taken = wait(log.take_over(0)).unwrap();
     wait(taken.publisher.publish(publication(1, 1..=2))).unwrap();
-    assert_eq!(touches(&settings, 0), [1, 2]);
+    assert_eq!(touches(&settings, 0, 2), [1, 2]);
 
     let wrong = directory.path().join("wrong");
     std::fs::write(&wrong, "not-the-password").unwrap();

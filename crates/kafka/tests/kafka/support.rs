@@ -87,9 +87,20 @@ pub(crate) fn read_all(log: &KafkaLog, topic: Topic, partition: u32) -> Vec<Stor
     all
 }
 
-/// The sequences of all touches of a partition, as a plain `read_committed` consumer sees them.
-pub(crate) fn touches(settings: &Settings, partition: u32) -> Vec<u64> {
-    let records = read_all(&connect(settings), Topic::Touches, partition);
+/// The same by a process that just came, once it sees as many as `count`: a commit is answered before the markers that
+/// end its transaction lie in the topics, and only whoever published knows what to wait for.
+pub(crate) fn read_published(settings: &Settings, topic: Topic, partition: u32, count: usize) -> Vec<StoredRecord> {
+    let (log, mut found) = (connect(settings), Vec::new());
+    eventually("what was published", || {
+        found = read_all(&log, topic, partition);
+        found.len() >= count
+    });
+    found
+}
+
+/// The sequences of all touches of a partition, `count` at least, as a plain `read_committed` consumer sees them.
+pub(crate) fn touches(settings: &Settings, partition: u32, count: usize) -> Vec<u64> {
+    let records = read_published(settings, Topic::Touches, partition, count);
     records.iter().map(|record| touchline_log::publish::sequence_in(&record.headers).unwrap()).collect()
 }
 
