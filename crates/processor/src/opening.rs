@@ -36,7 +36,7 @@ pub(crate) fn open(
     mut held: Option<Box<dyn Store>>,
 ) -> Result<Option<Opened>, Error> {
     let started = Instant::now();
-    let mut discarded = 0;
+    let (mut discarded, mut origin) = (0, None);
     loop {
         let role = wish.get();
         let taken = match role {
@@ -47,7 +47,9 @@ pub(crate) fn open(
             Role::Standby => None,
             Role::Absent => return Ok(None),
         };
-        let (opened, origin) = open_with(shared, id, taken, held.take());
+        let (opened, opened_from) = open_with(shared, id, taken, held.take());
+        // Another try finds as its own what the first one restored.
+        origin = origin.or(opened_from);
         let error = match opened {
             Ok(partition) => {
                 let (took_ms, offset) = (started.elapsed().as_millis(), partition.meta().offset);
@@ -72,7 +74,7 @@ pub(crate) fn open(
             return Err(error);
         }
         tracing::error!(partition = id, %error, "store removed; it is rebuilt from checkpoint and log");
-        discarded += 1;
+        (discarded, origin) = (discarded + 1, None);
         shared.stores.discard(id)?;
     }
 }
