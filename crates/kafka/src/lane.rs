@@ -129,6 +129,7 @@ fn restore(shared: &Arc<Shared>, partition: u32) -> Result<(Lane<Kafka>, Publish
                         Mode::Sequenced => tracing::info!(partition, ?marker, ?tails, "a publication is torn"),
                     }
                 }
+                shared.learn_end(partition, &published.marker)?;
                 return Ok((lane, published));
             }
             Step::Failed(error) => return Err(error),

@@ -214,10 +214,20 @@ impl Shared {
             if marker.sequences != last.marker.sequences {
                 self.wait_for_outputs(partition)?;
             }
+            self.learn_end(partition, &marker)?;
             last.marker = marker;
         }
         last.looked_to = end;
         Ok(last.marker.clone())
+    }
+
+    /// Asks for the end of `events` where what is known of it lies below what was published: who tails the partition may
+    /// lag behind what others have read, and would take the log for one that lost data.
+    pub(crate) fn learn_end(&self, partition: u32, published: &Marker) -> Result<(), LogError> {
+        if self.ends.get(self.ends.index(Topic::Events, partition)) < published.offset {
+            self.reader.ask_now(Topic::Events, partition)?;
+        }
+        Ok(())
     }
 
     /// The last marker in `from..end` of `contacts`, looked for from the back.
