@@ -123,6 +123,7 @@ impl Cursor {
             let missing = self.next < end;
             match self.take(if missing { POLL } else { Duration::ZERO })? {
                 Polled::Record(record) => {
+                    self.used = Instant::now();
                     self.next = record.offset + 1;
                     bytes += record.bytes();
                     found.push(record);
