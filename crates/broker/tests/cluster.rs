@@ -120,12 +120,12 @@ fn a_secured_cluster_takes_its_user_and_no_other() {
     let Some(cluster) = start_own(&options) else { return };
     let settings = cluster.client_settings();
     let value = |name: &str| settings.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone()).unwrap();
-    let client = |password: &str| {
+    let client = |password: &str, limits: &str| {
         let login = "org.apache.kafka.common.security.scram.ScramLoginModule required";
         let properties = format!(
             "security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\nssl.truststore.type=PEM\n\
              ssl.truststore.location={}\nsasl.jaas.config={login} username=\"{}\" password=\"{password}\";\n\
-             request.timeout.ms=8000\ndefault.api.timeout.ms=10000\n",
+             {limits}",
             value("ssl.ca.location"),
             value("sasl.username"),
         );
@@ -134,8 +134,9 @@ fn a_secured_cluster_takes_its_user_and_no_other() {
         file.display().to_string()
     };
     let list = |file: &str| topics(&cluster, &cluster.bootstrap(), &["--list", "--command-config", file]);
-    assert!(list(&client(&value("sasl.password"))).is_some(), "{}", cluster.log(1).unwrap().display());
-    assert!(list(&client("another")).is_none(), "a wrong password");
+    assert!(list(&client(&value("sasl.password"), "")).is_some(), "{}", cluster.log(1).unwrap().display());
+    let limits = "request.timeout.ms=8000\ndefault.api.timeout.ms=10000\n";
+    assert!(list(&client("another", limits)).is_none(), "a wrong password");
 }
 
 #[test]
