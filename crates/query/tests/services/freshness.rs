@@ -9,8 +9,10 @@ use touchline_log::Log;
 use touchline_proto::v1;
 use v1::contact_service_client::ContactServiceClient;
 
-/// Long enough for a publication to be applied, short enough to wait for in a test.
+/// For what must not come: short enough to wait for in a test.
 const SHORT: Duration = Duration::from_millis(300);
+/// For what has to come.
+const LONG: Duration = Duration::from_secs(30);
 
 fn get(contact: &str, consistency: v1::read_options::Consistency) -> v1::GetContactRequest {
     let by = Some(v1::get_contact_request::By::Name(name(contact)));
@@ -24,7 +26,11 @@ fn token(world: &World, offsets: [u64; 2], bundle: u64) -> v1::read_options::Con
 
 async fn check(world: &World, consistency: v1::read_options::Consistency, expected: Code, why: &str) {
     let mut client = ContactServiceClient::new(world.channel.clone());
-    let code = client.get_contact(get("a", consistency)).await.map_or_else(|status| status.code(), |_| Code::Ok);
+    let mut request = tonic::Request::new(get("a", consistency));
+    if expected == Code::Ok {
+        request.set_timeout(LONG);
+    }
+    let code = client.get_contact(request).await.map_or_else(|status| status.code(), |_| Code::Ok);
     assert_eq!(code, expected, "{why}");
 }
 
@@ -48,7 +54,9 @@ async fn a_read_waits_until_progress_has_passed_the_token() {
     assert!(details.retry_info().unwrap().retry_delay.is_some());
     world.publish(at.partition, vec![], vec![contact("a", at.offset, &[("身份/vip", 0)])]);
     let mut client = ContactServiceClient::new(world.channel.clone());
-    let answer = client.get_contact(get("a", token(&world, offsets, 0))).await.unwrap().into_inner();
+    let mut request = tonic::Request::new(get("a", token(&world, offsets, 0)));
+    request.set_timeout(LONG);
+    let answer = client.get_contact(request).await.unwrap().into_inner();
     assert_eq!(answer.contact.unwrap().tags.len(), 1, "what the publication said is there with its Progress");
     assert!(answer.token.unwrap().offsets[at.partition as usize] > at.offset);
     check(&world, token(&world, offsets, 1), Code::Unavailable, "no bundle yet").await;
