@@ -5,11 +5,15 @@ use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 use tonic_types::StatusExt;
 use touchline_model::id::{ContactId, IdKind};
 use touchline_model::time::{Time, Zone};
 use touchline_proto::v1;
+
+/// As long as servers let a client wait at most.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Options of every command that talks to a server.
 #[derive(Debug, Clone, Args)]
@@ -146,6 +150,14 @@ pub(crate) fn refusal(status: tonic::Status) -> anyhow::Error {
 /// Reads of the command line see everything accepted before them: whoever types waits for that gladly.
 pub(crate) fn full() -> Option<v1::ReadOptions> {
     Some(v1::ReadOptions { consistency: Some(v1::read_options::Consistency::Full(true)) })
+}
+
+/// A full read or a command: without a word about it the server gives up after a few seconds, which is little for
+/// whatever has to be applied in every partition and read back.
+pub(crate) fn patiently<T>(message: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.set_timeout(PATIENCE);
+    request
 }
 
 /// Prints one JSON value as a line.

@@ -1,6 +1,6 @@
 //! `touchline board`: columns, cards, moves.
 
-use crate::client::{ContactArg, Server, full, local, print_json, print_line, refusal};
+use crate::client::{ContactArg, Server, full, local, patiently, print_json, print_line, refusal};
 use crate::commands::contact;
 use crate::json;
 use clap::Subcommand;
@@ -74,7 +74,8 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
                 request_id: request_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
                 actor,
             };
-            let card = client.move_card(request).await.map_err(refusal)?.into_inner().card.unwrap_or_default();
+            let card =
+                client.move_card(patiently(request)).await.map_err(refusal)?.into_inner().card.unwrap_or_default();
             if server.json {
                 print_json(&json::card(&card));
             } else {
@@ -101,7 +102,7 @@ async fn show(
         counts_only: cards == 0,
         read: full(),
     };
-    let view = client.get_board_view(request).await.map_err(refusal)?.into_inner();
+    let view = client.get_board_view(patiently(request)).await.map_err(refusal)?.into_inner();
     if server.json {
         let columns: Vec<Value> = view
             .columns

@@ -1,6 +1,6 @@
 //! `touchline contact` and `touchline explain`.
 
-use crate::client::{ContactArg, Server, full, identifier, local, print_json, print_line, refusal};
+use crate::client::{ContactArg, Server, full, identifier, local, patiently, print_json, print_line, refusal};
 use crate::json;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -92,7 +92,7 @@ async fn get(server: &Server, channel: Channel, contact: ContactArg) -> anyhow::
         }
     };
     let request = v1::GetContactRequest { by: Some(by), read: full() };
-    let reply = ContactServiceClient::new(channel).get_contact(request).await.map_err(refusal)?.into_inner();
+    let reply = ContactServiceClient::new(channel).get_contact(patiently(request)).await.map_err(refusal)?.into_inner();
     reply.contact.context("the server answered without a contact")
 }
 
@@ -128,7 +128,7 @@ async fn links(server: &Server, contact: ContactArg) -> anyhow::Result<()> {
 
 async fn list_links(client: &mut ContactServiceClient<Channel>, name: &str) -> anyhow::Result<v1::ListLinksResponse> {
     let request = v1::ListLinksRequest { name: name.to_owned(), read: full() };
-    Ok(client.list_links(request).await.map_err(refusal)?.into_inner())
+    Ok(client.list_links(patiently(request)).await.map_err(refusal)?.into_inner())
 }
 
 fn print_link(link: &v1::ContactLink) {
@@ -166,7 +166,7 @@ async fn link(server: &Server, options: LinkOptions) -> anyhow::Result<()> {
     let mut client = ContactServiceClient::new(channel);
     // Refused before is not refused now.
     let before = list_links(&mut client, &name).await?.refused;
-    client.link_contact(request).await.map_err(refusal)?;
+    client.link_contact(patiently(request)).await.map_err(refusal)?;
     // The other contact may live elsewhere and answers by a record of its own.
     let outcome = Outcome::wait_for(&mut client, &name, (&options.identifier, &before)).await?;
     if server.json {
@@ -235,7 +235,8 @@ async fn unlink(server: &Server, options: LinkOptions) -> anyhow::Result<()> {
         request_id: options.request_id.unwrap_or_else(|| uuid::Uuid::new_v4().to_string()),
         actor: options.actor,
     };
-    let reply = ContactServiceClient::new(channel).unlink_contact(request).await.map_err(refusal)?.into_inner();
+    let reply =
+        ContactServiceClient::new(channel).unlink_contact(patiently(request)).await.map_err(refusal)?.into_inner();
     let contact = reply.contact.context("the server answered without a contact")?;
     if server.json {
         print_json(&json::contact(&contact));
@@ -252,7 +253,7 @@ pub(crate) async fn show(server: &Server, options: ShowOptions) -> anyhow::Resul
         Some(page_size) => {
             let name = format!("{}/contacts/{}", server.parent(), contact.contact_id);
             let request = v1::ListTimelineRequest { name, page_size, page_token: String::new(), read: full() };
-            let reply = ContactServiceClient::new(channel).list_timeline(request).await.map_err(refusal)?;
+            let reply = ContactServiceClient::new(channel).list_timeline(patiently(request)).await.map_err(refusal)?;
             reply.into_inner().entries
         }
         None => Vec::new(),
@@ -307,7 +308,7 @@ pub(crate) async fn explain(server: &Server, options: ExplainOptions) -> anyhow:
     let tag = v1::TagRef { group: tag.group, tag: tag.tag };
     let request = v1::ExplainTagRequest { name: name.clone(), tag: Some(tag), read: full() };
     let mut client = ContactServiceClient::new(channel);
-    let reply = client.explain_tag(request).await.map_err(refusal)?.into_inner();
+    let reply = client.explain_tag(patiently(request)).await.map_err(refusal)?.into_inner();
     let Some(carried) = reply.tag else {
         let last = reply.history.iter().max_by_key(|change| change.at_ms);
         let gone =

@@ -1,6 +1,6 @@
 //! `touchline directory`: what rules look up, loaded without a new version of any playbook.
 
-use crate::client::{Server, print_json, print_line, refusal};
+use crate::client::{Server, patiently, print_json, print_line, refusal};
 use crate::commands::playbook;
 use anyhow::bail;
 use clap::{Args, Subcommand};
@@ -61,7 +61,8 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
             for (yaml, _) in documents {
                 let (request_id, actor) = (uuid::Uuid::new_v4().to_string(), options.actor.clone());
                 let request = v1::SetDirectoryRequest { parent: server.parent(), yaml, request_id, actor };
-                entries += client.set_directory(request).await.map_err(refusal)?.into_inner().entries as usize;
+                entries +=
+                    client.set_directory(patiently(request)).await.map_err(refusal)?.into_inner().entries as usize;
             }
             said(server, entries, "loaded");
             Ok(())

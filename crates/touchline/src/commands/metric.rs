@@ -1,6 +1,6 @@
 //! `touchline metric`: what playbooks count per person and period.
 
-use crate::client::{Server, full, print_json, print_line, refusal};
+use crate::client::{Server, full, patiently, print_json, print_line, refusal};
 use crate::json;
 use clap::Subcommand;
 use serde_json::json;
@@ -46,7 +46,7 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
             let name = format!("{}/metrics/{}", server.parent(), metric.replace('%', "%25").replace('/', "%2F"));
             let (period, executor) = (month.or(period).unwrap_or_default(), executor.unwrap_or_default());
             let request = GetMetricRequest { name, period, executor, read: full() };
-            let reply = client.get_metric(request).await.map_err(refusal)?.into_inner();
+            let reply = client.get_metric(patiently(request)).await.map_err(refusal)?.into_inner();
             let metric = reply.metric.unwrap_or_default();
             if server.json {
                 let rows: Vec<_> = reply.rows.iter().map(number).collect();

@@ -1,6 +1,6 @@
 //! `touchline playbook`: validate, test, activate, list.
 
-use crate::client::{Server, full, print_json, print_line, refusal};
+use crate::client::{Server, full, patiently, print_json, print_line, refusal};
 use crate::commands::{directory, playbook_plan, playbook_test};
 use anyhow::{Context, anyhow, bail};
 use clap::Subcommand;
@@ -116,7 +116,7 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
         Command::List => {
             let mut client = PlaybookServiceClient::new(server.connect().await?);
             let request = v1::ListPlaybooksRequest { parent: server.parent(), read: full() };
-            let reply = client.list_playbooks(request).await.map_err(refusal)?.into_inner();
+            let reply = client.list_playbooks(patiently(request)).await.map_err(refusal)?.into_inner();
             let ids: Vec<&str> = reply.playbooks.iter().map(|source| source.id.as_str()).collect();
             if server.json {
                 print_json(&json!({"bundle": reply.bundle, "playbooks": ids}));

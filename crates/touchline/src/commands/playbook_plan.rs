@@ -1,6 +1,6 @@
 //! `touchline playbook diff` and `activate`: what would change in what is in force, whom it concerns, and then doing it.
 
-use crate::client::{Server, full, print_json, print_line, refusal};
+use crate::client::{Server, full, patiently, print_json, print_line, refusal};
 use crate::commands::playbook::read;
 use crate::json;
 use anyhow::bail;
@@ -106,14 +106,15 @@ fn concerning(old: &Bundle, one: &Difference) -> Option<String> {
 async fn count(server: &Server, channel: &Channel, filter: String) -> anyhow::Result<u64> {
     let of = Some(v1::count_segment_request::Of::Filter(filter));
     let request = v1::CountSegmentRequest { parent: server.parent(), of, read: full() };
-    let answer = SegmentServiceClient::new(channel.clone()).count_segment(request).await.map_err(refusal)?;
+    let answer = SegmentServiceClient::new(channel.clone()).count_segment(patiently(request)).await.map_err(refusal)?;
     Ok(answer.into_inner().count)
 }
 
 /// The sources of what is in force, and its number.
 async fn in_force(server: &Server, channel: &Channel) -> anyhow::Result<(Vec<PlaybookSource>, u64)> {
     let request = v1::ListPlaybooksRequest { parent: server.parent(), read: full() };
-    let listed = PlaybookServiceClient::new(channel.clone()).list_playbooks(request).await.map_err(refusal)?;
+    let listed =
+        PlaybookServiceClient::new(channel.clone()).list_playbooks(patiently(request)).await.map_err(refusal)?;
     let v1::ListPlaybooksResponse { playbooks, bundle, .. } = listed.into_inner();
     Ok((playbooks.into_iter().map(|source| PlaybookSource { id: source.id, yaml: source.yaml }).collect(), bundle))
 }
@@ -197,7 +198,8 @@ pub(crate) async fn activate(
         actor,
         migrations: migrations_to(&migrate),
     };
-    let answer = PlaybookServiceClient::new(channel).activate_playbook(request).await.map_err(refusal)?.into_inner();
+    let answer =
+        PlaybookServiceClient::new(channel).activate_playbook(patiently(request)).await.map_err(refusal)?.into_inner();
     if server.json {
         let diagnostics: Vec<Value> = answer.diagnostics.iter().map(json::diagnostic).collect();
         let (differences, _) = plan.json();

@@ -1,6 +1,6 @@
 //! `touchline segment`: count and list contacts by the condition language.
 
-use crate::client::{Server, full, local, print_json, print_line, refusal};
+use crate::client::{Server, full, local, patiently, print_json, print_line, refusal};
 use crate::json;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -44,7 +44,7 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
                 (None, name) => count_segment_request::Of::Segment(name.unwrap_or_default()),
             };
             let request = CountSegmentRequest { parent: server.parent(), of: Some(of), read: full() };
-            let reply = client.count_segment(request).await.map_err(refusal)?.into_inner();
+            let reply = client.count_segment(patiently(request)).await.map_err(refusal)?.into_inner();
             if server.json {
                 let as_of = json::time(reply.as_of_ms);
                 print_json(&json!({"count": reply.count, "as_of": as_of, "eval_micros": reply.eval_micros}));
@@ -88,7 +88,7 @@ async fn members(
         let page_size = u32::try_from(left.min(1_000))?;
         let (parent, of) = (server.parent(), Some(of.clone()));
         let request = ListMembersRequest { parent, of, page_size, page_token, read: full() };
-        let reply = client.list_members(request).await.map_err(refusal)?.into_inner();
+        let reply = client.list_members(patiently(request)).await.map_err(refusal)?.into_inner();
         for contact in &reply.contacts {
             if server.json {
                 print_json(&json::contact(contact));

@@ -1,6 +1,6 @@
 //! `touchline token mint`: tokens that join whoever brings them back, once.
 
-use crate::client::{Server, identifier, moment, print_json, print_line, refusal};
+use crate::client::{Server, identifier, moment, patiently, print_json, print_line, refusal};
 use clap::{Args, Subcommand};
 use touchline_model::time::Time;
 use touchline_proto::v1;
@@ -41,7 +41,7 @@ pub(crate) async fn run(server: &Server, command: Command) -> anyhow::Result<()>
         actor: options.actor,
     };
     let mut client = ContactServiceClient::new(server.connect().await?);
-    let state = client.mint_token(request).await.map_err(refusal)?.into_inner().state;
+    let state = client.mint_token(patiently(request)).await.map_err(refusal)?.into_inner().state;
     if server.json {
         print_json(&serde_json::json!({"state": state}));
     } else {

@@ -1,6 +1,6 @@
 //! `touchline touches` and `touchline report`.
 
-use crate::client::{Server, full, identifier, local, moment, print_json, print_line, refusal};
+use crate::client::{Server, full, identifier, local, moment, patiently, print_json, print_line, refusal};
 use crate::json;
 use anyhow::bail;
 use clap::Args;
@@ -60,7 +60,7 @@ pub(crate) async fn run(server: &Server, options: Options) -> anyhow::Result<()>
     if !options.follow {
         // Waits until everything accepted is readable: the list then ends where the log does.
         let everything = v1::ListPlaybooksRequest { parent: server.parent(), read: full() };
-        PlaybookServiceClient::new(channel.clone()).list_playbooks(everything).await.map_err(refusal)?;
+        PlaybookServiceClient::new(channel.clone()).list_playbooks(patiently(everything)).await.map_err(refusal)?;
         let status = AdminServiceClient::new(channel.clone()).get_status(v1::GetStatusRequest {}).await;
         for partition in status.map_err(refusal)?.into_inner().partitions {
             let sequences = partition.progress.unwrap_or_default().sequences;
@@ -137,7 +137,7 @@ pub(crate) async fn report(server: &Server, options: ReportOptions) -> anyhow::R
         result: Some(result),
     };
     let mut client = TouchServiceClient::new(server.connect().await?);
-    client.report_result(request).await.map_err(refusal)?;
+    client.report_result(patiently(request)).await.map_err(refusal)?;
     if server.json {
         print_json(&serde_json::json!({"touch": touch_id, "reported": true}));
     } else {

@@ -1,7 +1,7 @@
 //! A running server with a virtual clock, through its public doors: events, commands, reads and streams over gRPC.
 
 use super::Heard;
-use crate::client::{Server, full};
+use crate::client::{Server, full, patiently};
 use anyhow::{Context, bail};
 use prost::Message;
 use std::collections::HashMap;
@@ -146,22 +146,22 @@ async fn carry_out(channel: Channel, command: Command) -> Result<(), Status> {
             let migrations = migrations_to(&migrations);
             let request =
                 v1::ActivatePlaybookRequest { parent, sources, remove, expected_active, request_id, actor, migrations };
-            PlaybookServiceClient::new(channel).activate_playbook(request).await.map(drop)
+            PlaybookServiceClient::new(channel).activate_playbook(patiently(request)).await.map(drop)
         }
         CommandBody::SetDirectory { yaml } => {
             let request = v1::SetDirectoryRequest { parent, yaml, request_id, actor };
-            PlaybookServiceClient::new(channel).set_directory(request).await.map(drop)
+            PlaybookServiceClient::new(channel).set_directory(patiently(request)).await.map(drop)
         }
         CommandBody::MoveCard { contact, board, expected_stage, to, reason } => {
             let contact = name(&tenant, &contact);
             let request =
                 v1::MoveCardRequest { contact, board, expected_stage, to_stage: to, reason, request_id, actor };
-            BoardServiceClient::new(channel).move_card(request).await.map(drop)
+            BoardServiceClient::new(channel).move_card(patiently(request)).await.map(drop)
         }
         CommandBody::EditTags { contact, add, remove, reason } => {
             let (name, add, remove) = (name(&tenant, &contact), tags(add), tags(remove));
             let request = v1::EditTagsRequest { name, add, remove, reason, request_id, actor };
-            ContactServiceClient::new(channel).edit_tags(request).await.map(drop)
+            ContactServiceClient::new(channel).edit_tags(patiently(request)).await.map(drop)
         }
         other => Err(Status::unimplemented(format!("scenarios do not give the command {}", other.name()))),
     }
@@ -221,7 +221,8 @@ impl World for Live {
     fn active(&mut self, tenant: &str) -> Result<u64, Broken> {
         let request = v1::ListPlaybooksRequest { parent: format!("tenants/{tenant}"), read: full() };
         let mut client = PlaybookServiceClient::new(self.channel.clone());
-        let listed = self.runtime.block_on(client.list_playbooks(request)).map_err(|status| broken(&status))?;
+        let listed =
+            self.runtime.block_on(client.list_playbooks(patiently(request))).map_err(|status| broken(&status))?;
         Ok(listed.into_inner().bundle)
     }
 
@@ -232,7 +233,7 @@ impl World for Live {
             let id = Some(v1::IdKey { kind: kind.name().to_owned(), scope, value });
             let by = v1::get_contact_request::By::Identifier(v1::TenantIdentifier { tenant: cell.tenant(), id });
             let request = v1::GetContactRequest { by: Some(by), read: full() };
-            let wire = match self.runtime.block_on(client.get_contact(request)) {
+            let wire = match self.runtime.block_on(client.get_contact(patiently(request))) {
                 Ok(answer) => answer.into_inner().contact.unwrap_or_default(),
                 Err(status) if status.code() == Code::NotFound => continue,
                 Err(status) => return Err(broken(&status)),
@@ -251,7 +252,7 @@ impl World for Live {
         let name = format!("tenants/{tenant}/metrics/{}", metric.id);
         let request = v1::GetMetricRequest { name, read: full(), ..Default::default() };
         let mut client = MetricServiceClient::new(self.channel.clone());
-        let answer = self.runtime.block_on(client.get_metric(request)).map_err(|status| broken(&status))?;
+        let answer = self.runtime.block_on(client.get_metric(patiently(request))).map_err(|status| broken(&status))?;
         let row = |v1::MetricRow { executor, period, count, met }| Row { executor, period, count, is_met: met };
         Ok(answer.into_inner().rows.into_iter().map(row).collect())
     }
