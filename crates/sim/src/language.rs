@@ -19,10 +19,11 @@
 //! * Who is in which segment is judged when a record comes, also where the event of that record is older.
 //! * What counts as the latest change of a tag that staff change on the phone: the one said last, by its own time.
 //! * Whether `has` holds of a value of another type than declared: not asked.
+//! * Days by lines are whole, rounded down. Of a line that is several products the first by id that lasts counts.
 //!
 //! Two metrics of each playbook are counted too, and compared after each record.
 //!
-//! **What is not here**: journeys and their touches, links and merges, `replied`, products and lines, `assign`, `handoff`,
+//! **What is not here**: journeys and their touches, links and merges, `replied`, `assign`, `handoff`,
 //! `task`, and changes of the playbook under way.
 
 mod book;
@@ -70,11 +71,19 @@ pub enum Plant {
     EchoIsNews,
     /// One staff member who takes a tag off takes it off for all.
     OneForAll,
+    /// The platform's code of a line goes before the merchant's.
+    PlatformSku,
+    /// A line that is not so is enough where no line may be.
+    AnyOtherLine,
+    /// How many there are of a line is not looked at.
+    OneUnitPerLine,
+    /// A rule with a list is one rule, of its first row.
+    FirstRowOnly,
 }
 
 impl Plant {
     /// Every one.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::WindowInclusive,
         Self::DistinctIgnored,
         Self::BackwardAllowed,
@@ -89,6 +98,10 @@ impl Plant {
         Self::SegmentStands,
         Self::EchoIsNews,
         Self::OneForAll,
+        Self::PlatformSku,
+        Self::AnyOtherLine,
+        Self::OneUnitPerLine,
+        Self::FirstRowOnly,
     ];
 }
 

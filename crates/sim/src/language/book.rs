@@ -26,7 +26,12 @@ pub(super) enum Literal {
     Number(i64),
     /// `2026-03-01`, in conditions on moments.
     Date(&'static str),
+    /// Of an order, in events.
+    Lines(Vec<Line>),
 }
+
+/// A line of an order: its fields.
+pub(super) type Line = Vec<(&'static str, Literal)>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Compare {
@@ -131,10 +136,49 @@ pub(super) enum Action {
 
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
+    pub(super) id: String,
+    /// Its `for_each`: [`EACH`] stands for what is asked for, [`EACH_TAG`] for the tag.
+    pub(super) rows: Vec<Row>,
     pub(super) triggers: Vec<Trigger>,
     pub(super) when: Option<Condition>,
     pub(super) actions: Vec<Action>,
 }
+
+/// A row of a rule's list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) of: &'static str,
+    pub(super) tag: &'static str,
+}
+
+pub(super) const EACH: &str = "${of}";
+pub(super) const EACH_TAG: &str = "${tag}";
+
+/// How many days a computed date adds.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Days {
+    Fixed(i64),
+    /// For each line what a unit lasts, mostly by how many there are.
+    Lines {
+        by_quantity: bool,
+    },
+}
+
+/// What the directory knows as a product.
+pub(super) struct Product {
+    pub(super) id: &'static str,
+    pub(super) items: &'static [&'static str],
+    pub(super) skus: &'static [&'static str],
+    /// How long a unit lasts, in half days.
+    pub(super) half_days: Option<i64>,
+}
+
+/// By id; a line may be several of them.
+pub(super) const PRODUCTS: [Product; 3] = [
+    Product { id: "P", items: &["i1", "A"], skus: &["k1", "k2"], half_days: Some(2) },
+    Product { id: "Q", items: &["i2"], skus: &["k3"], half_days: Some(3) },
+    Product { id: "R", items: &[], skus: &["k2", "k3", "B"], half_days: None },
+];
 
 /// The attributes of every playbook: two from the profile, two of its age, three moments, two that rules set.
 pub(super) const LEVEL: &str = "level";
@@ -151,7 +195,7 @@ pub(super) struct Playbook {
     pub(super) zone: &'static str,
     pub(super) groups: Vec<Group>,
     /// `due` is so many days after the last of these.
-    pub(super) due: (Pattern, i64),
+    pub(super) due: (Pattern, Days),
     pub(super) first: Pattern,
     pub(super) last: Pattern,
     pub(super) segments: Vec<Condition>,
@@ -174,6 +218,13 @@ pub(super) fn directory(groups: &[Group]) -> String {
         for tag in group.tags.iter().chain(group.off).filter(|tag| **tag != UNLISTED) {
             line(&mut directory, &format!("  - {{native_id: {}, tag: {}/{tag}}}", native_id(tag), group.id));
         }
+    }
+    line(&mut directory, "products:");
+    for Product { id, items, skus, half_days } in &PRODUCTS {
+        let (items, skus) = (items.join(", "), skus.join(", "));
+        let lasts =
+            half_days.map_or_else(String::new, |half| format!(", days_per_unit: {}.{}", half / 2, half % 2 * 5));
+        line(&mut directory, &format!("  - {{product: {id}, item_ids: [{items}], skus: [{skus}]{lasts}}}"));
     }
     directory
 }
@@ -224,21 +275,25 @@ impl Playbook {
             line(&mut yaml, &format!("  s{at}: \"{}\"", self.condition(segment)));
         }
         line(&mut yaml, "rules:");
-        for (at, rule) in self.rules.iter().enumerate() {
-            let triggers: Vec<String> = rule.triggers.iter().map(|of| format!("\"{}\"", self.trigger(of))).collect();
-            let when = rule.when.as_ref().map(|when| format!("\n    when: \"{}\"", self.condition(when)));
-            let actions: Vec<String> = rule.actions.iter().map(|of| self.action(of)).collect();
-            line(
-                &mut yaml,
-                &format!(
-                    "  - id: r{at}\n    trigger: [{}]{}\n    do: [{}]",
-                    triggers.join(", "),
-                    when.unwrap_or_default(),
-                    actions.join(", ")
-                ),
-            );
+        for rule in &self.rules {
+            self.write_rule(rule, &mut yaml);
         }
         yaml
+    }
+
+    fn write_rule(&self, rule: &Rule, yaml: &mut String) {
+        line(yaml, &format!("  - id: {}", rule.id));
+        if !rule.rows.is_empty() {
+            let rows = rule.rows.iter().map(|Row { of, tag }| format!("{{of: {of}, tag: {tag}}}"));
+            line(yaml, &format!("    for_each: [{}]", rows.collect::<Vec<_>>().join(", ")));
+        }
+        let triggers: Vec<String> = rule.triggers.iter().map(|of| format!("\"{}\"", self.trigger(of))).collect();
+        line(yaml, &format!("    trigger: [{}]", triggers.join(", ")));
+        if let Some(when) = &rule.when {
+            line(yaml, &format!("    when: \"{}\"", self.condition(when)));
+        }
+        let actions: Vec<String> = rule.actions.iter().map(|of| self.action(of)).collect();
+        line(yaml, &format!("    do: [{}]", actions.join(", ")));
     }
 
     fn tag(&self, group: usize, tag: Option<&str>) -> String {
@@ -310,12 +365,12 @@ impl Playbook {
     fn action(&self, action: &Action) -> String {
         match action {
             Action::Set { tag: (group, tag), backward: true } => {
-                format!("{{set_tag: {}, allow: backward}}", self.tag(*group, Some(tag)))
+                format!("{{set_tag: \"{}\", allow: backward}}", self.tag(*group, Some(tag)))
             }
             Action::Set { tag: (group, tag), backward: false } => {
-                format!("{{set_tag: {}}}", self.tag(*group, Some(tag)))
+                format!("{{set_tag: \"{}\"}}", self.tag(*group, Some(tag)))
             }
-            Action::Unset((group, tag)) => format!("{{unset_tag: {}}}", self.tag(*group, Some(tag))),
+            Action::Unset((group, tag)) => format!("{{unset_tag: \"{}\"}}", self.tag(*group, Some(tag))),
             Action::SetAttribute(name, value) => format!("{{set_attr: {{{name}: {value}}}}}"),
         }
     }
@@ -349,6 +404,18 @@ impl Display for Literal {
         match self {
             Self::Text(text) | Self::Date(text) => f.write_str(text),
             Self::Number(number) => write!(f, "{number}"),
+            // Nobody writes them in a playbook.
+            Self::Lines(_) => f.write_str("lines"),
+        }
+    }
+}
+
+impl Display for Days {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(days) => write!(f, "{days}"),
+            Self::Lines { by_quantity: true } => f.write_str("sum_lines(qty * product.days_per_unit)"),
+            Self::Lines { by_quantity: false } => f.write_str("sum_lines(product.days_per_unit)"),
         }
     }
 }

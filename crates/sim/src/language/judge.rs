@@ -1,8 +1,8 @@
 //! One engine over a map, the oracle beside it, and what they must agree on after each record.
 
-use super::book::{DUE, Group, LEVEL, Literal, SCORE, Tag, directory, native_id};
+use super::book::{DUE, Group, LEVEL, Line, Literal, SCORE, Tag, directory, native_id};
 use super::make::{Phone, Plan, START, Says, Step};
-use super::oracle::{Change, Oracle};
+use super::oracle::{self, Change, Oracle};
 use super::{Plant, Report};
 use crate::workload::{self, TENANT};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -30,7 +30,8 @@ pub(super) fn judge(plan: &Plan, plant: Option<Plant>) -> Result<Report, String>
         return Ok(report);
     }
     report.compiled = true;
-    let mut oracle = Oracle::new(&plan.book, people, START, plant);
+    let book = oracle::read(&plan.book, plant);
+    let mut oracle = Oracle::new(&book, people, START, plant);
     for (number, step) in plan.history.iter().enumerate() {
         let told = |error: String| {
             let history: String = plan.history[..=number].iter().map(|step| format!("  {step:?}\n")).collect();
@@ -207,6 +208,10 @@ fn value(literal: &Literal) -> Value {
     match literal {
         Literal::Text(text) | Literal::Date(text) => Value::text(*text),
         Literal::Number(number) => Value::integer(*number),
+        Literal::Lines(lines) => {
+            let record = |line: &Line| line.iter().fold(Fields::new(), |all, (name, of)| all.with(*name, value(of)));
+            Value::List(lines.iter().map(|line| Value::Record(record(line))).collect())
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 //! Few names and few spans, all of whole hours: so that conditions meet what happens, and windows end exactly on it.
 
 use super::book::{
-    Action, CHATS, Compare, Condition, Group, LEVEL, Literal, Pattern, Playbook, Rule, SCORE, Tag, Test, Trigger, Wait,
-    Window,
+    Action, CHATS, Compare, Condition, Days, EACH, EACH_TAG, Group, LEVEL, Line, Literal, Pattern, Playbook, Row, Rule,
+    SCORE, Tag, Test, Trigger, Wait, Window,
 };
 use crate::random::Random;
 use touchline_model::time::{Span, Time};
@@ -26,6 +26,8 @@ const DATES: [&str; 3] = ["2026-02-26", "2026-03-01", "2026-03-14"];
 const TEXTS: [&str; 4] = ["what is the price", "hello", "the cost please", "thanks"];
 const STAFF: [&str; 2] = ["li", "wang"];
 const COURSES: [&str; 2] = ["c1", "c2"];
+const SKUS: [&str; 4] = ["k1", "k2", "k3", "k9"];
+const ITEMS: [&str; 3] = ["i1", "i2", "i9"];
 const EVENTS: [&str; 9] = [
     "order.paid",
     "content.viewed",
@@ -105,7 +107,10 @@ pub(super) enum Says {
 /// The run of a seed.
 pub(super) fn plan(seed: u64) -> Plan {
     let mut random = Random::new(seed);
-    let events = (0..KINDS).map(|_| *random.pick::<&'static str>(&EVENTS)).collect();
+    let mut events: Vec<&'static str> = (0..KINDS).map(|_| *random.pick::<&'static str>(&EVENTS)).collect();
+    if random.chance(300) {
+        events[0] = "order.paid";
+    }
     let mut make = Make { random, events, groups: Vec::new(), segments: 0 };
     let book = make.playbook();
     let history = make.history();
@@ -153,7 +158,11 @@ impl Make {
                 board: None,
             },
         ];
-        let due = (self.pattern_of("order.paid"), *self.random.pick(&DAYS));
+        let days = match self.random.below(4) {
+            0 | 1 => Days::Fixed(*self.random.pick(&DAYS)),
+            _ => Days::Lines { by_quantity: self.random.chance(800) },
+        };
+        let due = (self.pattern_of("order.paid"), days);
         let (first, last) = (self.pattern(), self.pattern());
         let mut segments = Vec::new();
         for at in 0..self.random.below(SEGMENTS + 1) {
@@ -161,15 +170,44 @@ impl Make {
             self.segments = usize::try_from(at + 1).expect("few");
         }
         let mut silences = SILENCES.to_vec();
-        let rules = (0..2 + self.random.below(RULES - 1)).map(|_| self.rule(&mut silences)).collect();
+        let rules = (0..2 + self.random.below(RULES - 1)).map(|at| self.rule(at, &mut silences)).collect();
         Playbook { zone: self.word(&ZONES), groups: self.groups.clone(), due, first, last, segments, rules }
     }
 
-    fn rule(&mut self, silences: &mut Vec<i64>) -> Rule {
-        let triggers = (0..1 + self.random.below(2)).map(|_| self.trigger(silences)).collect();
+    fn rule(&mut self, at: u64, silences: &mut Vec<i64>) -> Rule {
+        let mut triggers: Vec<Trigger> = (0..1 + self.random.below(2)).map(|_| self.trigger(silences)).collect();
         let when = self.random.chance(650).then(|| self.condition(2));
-        let actions = (0..1 + self.random.below(3)).map(|_| self.action()).collect();
-        Rule { triggers, when, actions }
+        let mut actions: Vec<Action> = (0..1 + self.random.below(3)).map(|_| self.action()).collect();
+        let (mut id, mut rows) = (format!("r{at}"), Vec::new());
+        if self.random.chance(150) {
+            let (field, group);
+            (field, group, rows) = self.rows();
+            let compare = if self.random.chance(800) { Compare::Eq } else { Compare::Ne };
+            let tests = vec![(field, Test::Is(compare, Literal::Text(EACH)))];
+            triggers[0] = Trigger::Event(Pattern { event: "order.paid", tests });
+            actions[0] = if self.random.chance(750) {
+                Action::Set { tag: (group, EACH_TAG), backward: false }
+            } else {
+                Action::Unset((group, EACH_TAG))
+            };
+            id += &format!("-{EACH}-{EACH_TAG}");
+        }
+        Rule { id, rows, triggers, when, actions }
+    }
+
+    /// What a rule is written once for: a field of a line, and of a group a tag for each value.
+    fn rows(&mut self) -> (&'static str, usize, Vec<Row>) {
+        let (field, values): (_, &[&'static str]) =
+            if self.random.chance(600) { ("any_line.sku", &SKUS) } else { ("any_line.product", &["P", "Q", "R"]) };
+        let group = self.tag().0;
+        let mut rows: Vec<Row> = Vec::new();
+        for _ in 0..1 + self.random.below(3) {
+            let row = Row { of: self.word(values), tag: self.word(self.groups[group].tags) };
+            if !rows.contains(&row) {
+                rows.push(row);
+            }
+        }
+        (field, group, rows)
     }
 
     fn trigger(&mut self, silences: &mut Vec<i64>) -> Trigger {
@@ -355,8 +393,10 @@ impl Make {
         let is_not = |value| Test::Is(Compare::Ne, Literal::Text(value));
         let second = self.random.chance(500);
         match event {
-            "order.paid" if second => ("paid_fen", Test::Has),
+            "order.paid" if second => self.line_test(),
+            "order.paid" if self.random.chance(500) => ("paid_fen", Test::Has),
             "order.paid" => ("paid_fen", self.is_number(500)),
+            "content.viewed" if self.random.chance(250) => ("product", is(self.word(&["P", "R"]))),
             "content.viewed" if second => ("session", if self.random.chance(500) { Test::Has } else { is_not("v1") }),
             "content.viewed" => ("content_id", is(self.word(&["A", "B"]))),
             "chat.message" if second => ("text", Test::Keywords),
@@ -374,6 +414,31 @@ impl Make {
             "profile.updated" => ("city", Test::In(CITIES[..2].to_vec())),
             _ => ("page", Test::In(vec!["p1", "p2"])),
         }
+    }
+
+    fn line_test(&mut self) -> (&'static str, Test) {
+        let is = *self.random.pick(&[Compare::Eq, Compare::Eq, Compare::Ne]);
+        match self.random.below(6) {
+            0 | 1 => ("any_line.sku", Test::Is(is, Literal::Text(self.word(&SKUS)))),
+            2 | 3 => ("any_line.product", Test::Is(is, Literal::Text(self.word(&["P", "Q", "R"])))),
+            4 => ("any_line.item_id", Test::In(vec!["i1", "i9"])),
+            _ => ("any_line.qty", self.is_number(3)),
+        }
+    }
+
+    fn line(&mut self) -> Line {
+        let mut line = Line::new();
+        let texts: [(_, &[&'static str]); 3] =
+            [("outer_sku", &["k1", "k2", "k3", ""]), ("sku_id", &SKUS), ("item_id", &ITEMS)];
+        for (name, values) in texts {
+            if self.random.chance(600) {
+                line.push((name, Literal::Text(self.word(values))));
+            }
+        }
+        if self.random.chance(850) {
+            line.push(("qty", Literal::Number(1 + self.number(2))));
+        }
+        line
     }
 
     fn history(&mut self) -> Vec<Step> {
@@ -433,6 +498,10 @@ impl Make {
             if *name == "group" || self.random.chance(800) {
                 fields.push((*name, Literal::Text(self.word(values))));
             }
+        }
+        if event == "order.paid" && self.random.chance(750) {
+            let lines = (0..1 + self.random.below(3)).map(|_| self.line()).collect();
+            fields.push(("lines", Literal::Lines(lines)));
         }
         let numbers: &[(&'static str, u64)] = match event {
             "order.paid" => &[("paid_fen", 500)],

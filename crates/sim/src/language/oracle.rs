@@ -1,13 +1,14 @@
 //! The description of the language, read naively: every event of everybody is kept, and each question goes through all of
 //! them again.
 
+mod conditions;
+mod patterns;
 mod phones;
 
 use super::Plant;
-use super::book::{
-    Action, CHATS, Compare, Condition, DUE, KEYWORDS, Literal, Pattern, Playbook, Rule, Test, Trigger, Wait, Window,
-};
+use super::book::{Action, Condition, DUE, Literal, Playbook, Rule, Trigger, Wait, Window};
 use super::make::Phone;
+use patterns::fits;
 use std::collections::{BTreeMap, BTreeSet};
 use touchline_model::time::{Span, Time, Zone};
 
@@ -122,7 +123,13 @@ pub(super) struct Oracle<'a> {
     pub(super) tied: bool,
 }
 
+/// A playbook as it is meant.
+pub(super) fn read(book: &Playbook, plant: Option<Plant>) -> Playbook {
+    Playbook { rules: patterns::read(&book.rules, plant), ..book.clone() }
+}
+
 impl<'a> Oracle<'a> {
+    /// `book` as it is meant: see [`read`].
     pub(super) fn new(book: &'a Playbook, people: usize, now: Time, plant: Option<Plant>) -> Self {
         let triggers = book.rules.iter().flat_map(|rule| &rule.triggers);
         let waits = triggers.filter_map(|trigger| if let Trigger::Wait(wait) = trigger { Some(wait) } else { None });
@@ -286,8 +293,8 @@ impl Oracle<'_> {
         let person = &self.people[who];
         let moment = match self.waits[wait] {
             Wait::Silence { of, hours, since } => {
-                let begins = |event: &&Event| fits(since, event);
-                let breaks = |event: &&Event| begins(event) || of.iter().any(|of| fits(of, event));
+                let begins = |event: &&Event| fits(since, event, self.plant);
+                let breaks = |event: &&Event| begins(event) || of.iter().any(|of| fits(of, event, self.plant));
                 let begun = person.events.iter().any(|event| begins(&event));
                 let is_broken = self.plant != Some(Plant::SilenceUnbroken);
                 let all = person.events.iter().filter(|event| if is_broken { breaks(event) } else { begins(event) });
@@ -364,7 +371,7 @@ impl Oracle<'_> {
         };
         match self.waits[wait] {
             Wait::Silence { of, hours, since } => {
-                let breaks = fits(since, event) || of.iter().any(|of| fits(of, event));
+                let breaks = [since].into_iter().chain(of).any(|of| fits(of, event, self.plant));
                 breaks && event.at.plus(Span::hours(*hours)) > conclusion.at
             }
             Wait::Reached { attribute, shift } => {
@@ -406,7 +413,8 @@ impl Oracle<'_> {
             First::Time => {}
             First::Event(event) => {
                 self.on_phone(who, event);
-                self.act(who, moments, |trigger| matches!(trigger, Trigger::Event(of) if fits(of, event)));
+                let plant = self.plant;
+                self.act(who, moments, |trigger| matches!(trigger, Trigger::Event(of) if fits(of, event, plant)));
             }
             First::Wait(wait) => {
                 let wait = self.waits[*wait];
@@ -574,221 +582,5 @@ fn reacts(book: &Playbook, trigger: &Trigger, news: &News) -> bool {
         Trigger::SegmentEntered(segment) => news.segments.contains(&(*segment, true)),
         Trigger::SegmentLeft(segment) => news.segments.contains(&(*segment, false)),
         Trigger::Event(_) | Trigger::Wait(_) => false,
-    }
-}
-
-/// What holds.
-impl Oracle<'_> {
-    fn holds(&self, who: usize, condition: &Condition, at: Time) -> bool {
-        let person = &self.people[who];
-        let fitting = |of: &Pattern| person.events.iter().filter(|event| fits(of, event)).collect::<Vec<_>>();
-        match condition {
-            Condition::And(of) => of.iter().all(|of| self.holds(who, of, at)),
-            Condition::Or(of) => of.iter().any(|of| self.holds(who, of, at)),
-            Condition::Not(of) => !self.holds(who, of, at),
-            Condition::Tag(group, None) => person.tags.keys().any(|(of, _)| of == group),
-            Condition::Tag(group, Some(tag)) => person.tags.contains_key(&(*group, *tag)),
-            Condition::Stage(group, test) => self.is_at_stage(who, *group, test),
-            Condition::Segment(segment) => self.holds(who, &self.book.segments[*segment], at),
-            Condition::Count { of, window, distinct, test } => {
-                let count = self.count(who, &fitting(of), window, *distinct, at);
-                test.holds(Some(&Literal::Number(count)))
-            }
-            Condition::Sum { field, of, within, test } => {
-                let today = self.zone.day_number(at);
-                let counts = |event: &&Event| {
-                    let day = self.zone.day_number(event.at);
-                    within.is_none_or(|days| (today - i32::try_from(days).expect("few") + 1..=today).contains(&day))
-                };
-                let number = |event: &Event| event.field(field).and_then(Literal::number);
-                let sum = fitting(of).into_iter().filter(counts).filter_map(number).sum();
-                test.holds(Some(&Literal::Number(sum)))
-            }
-            Condition::None { of, within } => {
-                let window = within.map_or(Window::Ever, Window::Within);
-                self.count(who, &fitting(of), &window, None, at) == 0
-            }
-            Condition::Age { first, of, compare, hours } => {
-                let times = || fitting(of).into_iter().map(|event| event.at);
-                let since = if *first { times().min() } else { times().max() };
-                since.is_some_and(|since| compare.holds(&at.since(since), &Span::hours(*hours)))
-            }
-            Condition::Attribute(name, test) => self.attribute_fits(who, name, test, at),
-            Condition::InGroup(group) => self.is_in(who, |chat| chat.0 == *group || chat.1 == *group),
-            Condition::InKind(kind) => self.is_in(who, |chat| chat.2 == *kind),
-        }
-    }
-
-    fn count(&self, who: usize, fitting: &[&Event], window: &Window, distinct: Option<&str>, at: Time) -> i64 {
-        let since = |name: &str| {
-            let times = self.people[who].events.iter().filter(|event| event.name == name).map(|event| event.at);
-            times.max()
-        };
-        let counts = |event: &&&Event| match window {
-            Window::Ever => true,
-            Window::Within(hours) if self.plant == Some(Plant::WindowInclusive) => {
-                (at.plus(Span::hours(-hours))..=at).contains(&event.at)
-            }
-            Window::Within(hours) => at.plus(Span::hours(-hours)) < event.at && event.at <= at,
-            Window::Since(name) => since(name).is_some_and(|since| event.at >= since),
-        };
-        let inside = fitting.iter().filter(counts);
-        let Some(field) = distinct.filter(|_| self.plant != Some(Plant::DistinctIgnored)) else {
-            return i64::try_from(inside.count()).expect("few");
-        };
-        let (with, without): (Vec<&&Event>, Vec<&&Event>) = inside.partition(|event| event.field(field).is_some());
-        let values: BTreeSet<String> = with.iter().map(|event| format!("{:?}", event.field(field))).collect();
-        i64::try_from(values.len() + without.len()).expect("few")
-    }
-
-    fn is_at_stage(&self, who: usize, group: usize, test: &Test) -> bool {
-        let current = self.current(who, group);
-        match test {
-            Test::Is(compare @ (Compare::Eq | Compare::Ne), Literal::Text(column)) => {
-                (current == Some(*column)) == (*compare == Compare::Eq)
-            }
-            Test::Is(compare, Literal::Text(column)) => {
-                let place = |tag: &str| self.book.groups[group].tags.iter().position(|known| *known == tag);
-                let places = current.and_then(place).zip(place(column));
-                places.is_some_and(|(current, wanted)| compare.holds(&current, &wanted))
-            }
-            Test::In(columns) => current.is_some_and(|current| columns.contains(&current)),
-            _ => false,
-        }
-    }
-
-    fn attribute_fits(&self, who: usize, name: &str, test: &Test, at: Time) -> bool {
-        if let Test::Is(compare, Literal::Date(date)) = test {
-            let day = Zone::parse_date(date).expect("a date");
-            return self.moment(who, name).is_some_and(|moment| compare.holds(&self.zone.day_number(moment), &day));
-        }
-        let value = match name {
-            "city" | "children" => self.profile(who, name).cloned(),
-            "months" | "days" => self.age(who, name, at).map(Literal::Number),
-            _ => self.people[who].attributes.get(name).cloned(),
-        };
-        test.holds(value.as_ref())
-    }
-
-    /// Completed months, or days, from the birthday to the day of `at`.
-    fn age(&self, who: usize, unit: &str, at: Time) -> Option<i64> {
-        let Some(Literal::Text(date)) = self.profile(who, "baby_birthday") else { return None };
-        let born = Zone::parse_date(date)?;
-        let today = self.zone.day_number(at);
-        if born > today {
-            return None;
-        }
-        if unit == "days" {
-            return Some(i64::from(today - born));
-        }
-        let mut parts = date.split('-').map(|part| part.parse::<i64>().expect("a number"));
-        let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-        let (this_year, this_month, this_day, ..) = self.zone.civil(at);
-        let months = (i64::from(this_year) - year) * 12 + i64::from(this_month) - month;
-        let is_last_day = self.zone.civil(self.zone.day_start(today + 1)).2 == 1;
-        let is_complete = i64::from(this_day) >= day || (is_last_day && self.plant == Some(Plant::MonthsByLastDay));
-        Some(if is_complete { months } else { months - 1 })
-    }
-
-    /// The moment that an attribute holds.
-    fn moment(&self, who: usize, attribute: &str) -> Option<Time> {
-        let times = |of: &Pattern| {
-            let times = self.people[who].events.iter().filter(|event| fits(of, event)).map(|event| event.at);
-            times.collect::<Vec<_>>()
-        };
-        match attribute {
-            "first" => times(&self.book.first).into_iter().min(),
-            "last" => times(&self.book.last).into_iter().max(),
-            DUE => {
-                let (of, days) = &self.book.due;
-                times(of).into_iter().max().map(|at| self.zone.plus_days(at, *days))
-            }
-            _ => None,
-        }
-    }
-
-    /// Whether the last that is known of such a group is joining it.
-    fn is_in(&self, who: usize, is_meant: impl Fn(&(&str, &str, &str)) -> bool) -> bool {
-        CHATS.iter().filter(|chat| is_meant(chat)).any(|chat| {
-            let events =
-                self.people[who].events.iter().filter(|event| matches!(event.name, "group.joined" | "group.left"));
-            let about = events.filter(|event| event.field("group") == Some(&Literal::Text(chat.0)));
-            about.max_by_key(|event| event.at).is_some_and(|event| event.name == "group.joined")
-        })
-    }
-}
-
-/// Whether an event fits a pattern.
-impl Oracle<'_> {
-    /// What the two metrics of each playbook count, by metric and period.
-    pub(super) fn counted(&self) -> BTreeMap<(String, String), u64> {
-        let mut counted = BTreeMap::new();
-        for event in self.people.iter().flat_map(|person| &person.events) {
-            let (year, month, day, ..) = self.zone.civil(event.at);
-            for (metric, pattern, period) in [
-                ("days", &self.book.first, format!("{year}-{month:02}-{day:02}")),
-                ("months", &self.book.last, format!("{year}-{month:02}")),
-            ] {
-                if fits(pattern, event) {
-                    *counted.entry((metric.to_owned(), period)).or_default() += 1;
-                }
-            }
-        }
-        counted
-    }
-}
-
-fn fits(pattern: &Pattern, event: &Event) -> bool {
-    event.name == pattern.event
-        && pattern.tests.iter().all(|(field, test)| {
-            if *field == "group_kind" {
-                let kind = CHATS.iter().find(|chat| event.field("group") == Some(&Literal::Text(chat.0)));
-                return test.holds(kind.map(|chat| Literal::Text(chat.2)).as_ref());
-            }
-            let value = event.field(field);
-            // Declared as a number: of another type it fits no test.
-            let is_other = *field == "score" && value.is_some_and(|value| value.number().is_none());
-            !is_other && test.holds(value)
-        })
-}
-
-impl Event {
-    fn field(&self, name: &str) -> Option<&Literal> {
-        self.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
-    }
-}
-
-impl Literal {
-    const fn number(&self) -> Option<i64> {
-        if let Self::Number(number) = self { Some(*number) } else { None }
-    }
-}
-
-impl Test {
-    fn holds(&self, value: Option<&Literal>) -> bool {
-        match (self, value) {
-            (Self::Has, value) => value.is_some(),
-            (Self::Is(Compare::Ne, wanted), value) => value != Some(wanted),
-            (_, None) => false,
-            (Self::Is(Compare::Eq, wanted), Some(value)) => value == wanted,
-            (Self::Is(compare, Literal::Number(wanted)), Some(Literal::Number(value))) => compare.holds(value, wanted),
-            (Self::In(wanted), Some(Literal::Text(value))) => wanted.contains(value),
-            (Self::Range(from, to), Some(Literal::Number(value))) => (from..=to).contains(&value),
-            (Self::Keywords, Some(Literal::Text(text))) => KEYWORDS.0.iter().any(|word| text.contains(word)),
-            _ => false,
-        }
-    }
-}
-
-impl Compare {
-    fn holds<T: Ord>(self, left: &T, right: &T) -> bool {
-        match self {
-            Self::Eq => left == right,
-            Self::Ne => left != right,
-            Self::Lt => left < right,
-            Self::Le => left <= right,
-            Self::Gt => left > right,
-            Self::Ge => left >= right,
-        }
     }
 }
