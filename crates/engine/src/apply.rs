@@ -373,7 +373,9 @@ fn learn(contact: &mut Contact, event: &Event, at: Time) {
             let known = contact.relations.get(staff);
             let has_room = known.is_some() || contact.relations.len() < RELATIONS_MAX;
             if has_room && known.is_none_or(|known| known.added_at <= at) {
-                let relation = Relation { staff: staff.to_owned(), added_at: at, state, removed_at: None };
+                // What is learnt late does not bring back who has been removed since.
+                let removed_at = known.and_then(|known| known.removed_at).filter(|removed| *removed > at);
+                let relation = Relation { staff: staff.to_owned(), added_at: at, state, removed_at };
                 contact.relations.insert(staff.to_owned(), relation);
             }
         }

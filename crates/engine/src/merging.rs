@@ -146,12 +146,16 @@ pub(crate) fn import(
     contact.apart.extend(apart);
     let all = contact.apart.clone();
     contact.apart.retain(|one| all.iter().all(|other| one.scope != other.scope || one.value == other.value));
-    // The latest add of each; of the same moment one that was removed since.
-    for relation in relations {
-        let newer = |known: &Relation| (known.added_at, known.removed_at) < (relation.added_at, relation.removed_at);
-        if contact.relations.get(&relation.staff).is_none_or(newer) {
-            contact.relations.insert(relation.staff.clone(), relation);
-        }
+    // The latest add of each, and of the removals on either side one that came no earlier.
+    for theirs in relations {
+        let known = contact.relations.remove(&theirs.staff);
+        let removed = known.as_ref().and_then(|known| known.removed_at).max(theirs.removed_at);
+        let latest = match known {
+            Some(known) if known.added_at >= theirs.added_at => known,
+            _ => theirs,
+        };
+        let removed_at = removed.filter(|removed| *removed >= latest.added_at);
+        contact.relations.insert(latest.staff.clone(), Relation { removed_at, ..latest });
     }
     // The later word.
     contact.assigned =
