@@ -17,14 +17,19 @@
 //! * Whether a person who sets a tag that is there already has set it: not here.
 //! * A moment that had passed when it became known has its own event time, but conditions are judged by the latest event.
 //! * Who is in which segment is judged when a record comes, also where the event of that record is older.
-//! * What counts as the latest change of a tag that staff change on the phone: the one said last, by its own time.
+//! * What counts as the latest change of a tag that staff change on the phone: the one said last, by its own time; what is
+//!   taken back was never a change.
 //! * Whether `has` holds of a value of another type than declared: not asked.
+//! * Whose turn it is when several people are given to somebody at the same moment: the run ends there. In one that
+//!   goes on in leaps, so it does where several are within one leap.
+//! * Whom an assignment that is taken back had made the owner: still the owner. Only what there was to do is cancelled.
+//! * A removal that is known before the relation that it ends is nothing.
 //! * Days by lines are whole, rounded down. Of a line that is several products the first by id that lasts counts.
 //!
 //! Two metrics of each playbook are counted too, and compared after each record.
 //!
-//! **What is not here**: journeys and their touches, links and merges, `replied`, `assign`, `handoff`,
-//! `task`, and changes of the playbook under way.
+//! **What is not here**: journeys and their touches, links and merges, `replied`, what staff report on
+//! what they were given, and changes of the playbook under way.
 
 mod book;
 mod judge;
@@ -79,11 +84,21 @@ pub enum Plant {
     OneUnitPerLine,
     /// A rule with a list is one rule, of its first row.
     FirstRowOnly,
+    /// Staff are called for what is history.
+    HistoryGiven,
+    /// What a disproved conclusion gave to do stays to be done.
+    TasksStand,
+    /// The first of a pool takes everybody.
+    NoTurns,
+    /// Who is away takes their turn.
+    AwayChosen,
+    /// No rule hears of a hand-over.
+    HandoffUnheard,
 }
 
 impl Plant {
     /// Every one.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 23] = [
         Self::WindowInclusive,
         Self::DistinctIgnored,
         Self::BackwardAllowed,
@@ -102,6 +117,11 @@ impl Plant {
         Self::AnyOtherLine,
         Self::OneUnitPerLine,
         Self::FirstRowOnly,
+        Self::HistoryGiven,
+        Self::TasksStand,
+        Self::NoTurns,
+        Self::AwayChosen,
+        Self::HandoffUnheard,
     ];
 }
 
@@ -122,6 +142,10 @@ pub struct Report {
     pub on_phones: u64,
     /// Moves on phones that no card makes.
     pub refused: u64,
+    /// What staff were given to do.
+    pub given: u64,
+    /// What they would have been given.
+    pub skipped: u64,
     /// The run ended before its history, at a moment that has no order.
     pub tied: bool,
 }

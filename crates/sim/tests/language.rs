@@ -3,7 +3,7 @@
 use touchline_sim::language::{Options, Plant, Report, run};
 
 /// Seeds of a normal run; `TOUCHLINE_SEEDS` asks for more, `TOUCHLINE_SEED` for one.
-const SEEDS: u64 = 600;
+const SEEDS: u64 = 1_500;
 /// A misreading is seen within so many seeds: of most it takes some three hundred, of the rarest six thousand.
 const SEEDS_TO_SEE: u64 = 10_000;
 
@@ -23,7 +23,7 @@ fn random_playbooks_do_what_the_description_says() {
     };
     let count = seeds.end - seeds.start;
     let (mut compiled, mut tied, mut changes, mut by_time, mut retracted, mut wrong) = (0, 0, 0, 0, 0, Vec::new());
-    let (mut on_phones, mut refused) = (0, 0);
+    let (mut on_phones, mut refused, mut given, mut skipped) = (0, 0, 0, 0);
     for seed in seeds {
         match of(seed) {
             Ok(report) => {
@@ -34,6 +34,8 @@ fn random_playbooks_do_what_the_description_says() {
                 retracted += report.retracted;
                 on_phones += report.on_phones;
                 refused += report.refused;
+                given += report.given;
+                skipped += report.skipped;
             }
             Err(error) => wrong.push(error),
         }
@@ -44,6 +46,7 @@ fn random_playbooks_do_what_the_description_says() {
         // Otherwise the runs prove little.
         assert!(compiled * 2 > count && tied * 5 < compiled, "{compiled} compiled, {tied} tied");
         assert!(on_phones > count && refused * 40 > count, "{on_phones} on phones, {refused} refused");
+        assert!(given > count && skipped * 5 > count, "{given} given, {skipped} skipped");
         assert!(changes > count && by_time * 20 > count && retracted > 0, "{changes}, {by_time}, {retracted}");
     }
 }

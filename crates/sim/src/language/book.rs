@@ -132,7 +132,37 @@ pub(super) enum Action {
     Set { tag: Tag, backward: bool },
     Unset(Tag),
     SetAttribute(&'static str, Literal),
+    Assign(Assignee),
+    Handoff { pool: &'static str, hours: i64, reason: &'static str },
+    Task(&'static str),
 }
+
+/// Who is chosen for somebody.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Assignee {
+    Pool(&'static str),
+    /// Of the store that the event names.
+    Store,
+}
+
+/// The event that a hand-over is.
+pub(super) const HANDOFF: &str = "handoff.created";
+
+/// Somebody who looks after customers.
+pub(super) struct Staff {
+    pub(super) id: &'static str,
+    pub(super) pools: &'static [&'static str],
+    pub(super) store: &'static str,
+    pub(super) active: bool,
+}
+
+/// By id. Nobody takes anything in the pool `idle`.
+pub(super) const STAFF: [Staff; 4] = [
+    Staff { id: "ann", pools: &["sales"], store: "s1", active: true },
+    Staff { id: "bo", pools: &["idle", "sales"], store: "s2", active: false },
+    Staff { id: "li", pools: &["care", "sales"], store: "s2", active: true },
+    Staff { id: "wang", pools: &["care"], store: "s2", active: true },
+];
 
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
@@ -219,6 +249,11 @@ pub(super) fn directory(groups: &[Group]) -> String {
             line(&mut directory, &format!("  - {{native_id: {}, tag: {}/{tag}}}", native_id(tag), group.id));
         }
     }
+    line(&mut directory, "staff:");
+    for Staff { id, pools, store, active } in &STAFF {
+        let pools = pools.join(", ");
+        line(&mut directory, &format!("  - {{staff: {id}, pools: [{pools}], store: {store}, active: {active}}}"));
+    }
     line(&mut directory, "products:");
     for Product { id, items, skus, half_days } in &PRODUCTS {
         let (items, skus) = (items.join(", "), skus.join(", "));
@@ -233,7 +268,7 @@ impl Playbook {
     /// The playbook as its authors would write it.
     pub(super) fn yaml(&self) -> String {
         let mut yaml = format!(
-            "playbook: p\ntimezone: {}\nevents: {{lesson.finished: {{course: text, score: number}}}}\n\
+            "playbook: p\ntimezone: {}\nevents: {{lesson.finished: {{course: text, score: number, store: text}}}}\n\
              keywords: {{{}: {{any: [{}]}}}}\ntag_groups:\n",
             self.zone,
             KEYWORDS.1,
@@ -372,6 +407,12 @@ impl Playbook {
             }
             Action::Unset((group, tag)) => format!("{{unset_tag: \"{}\"}}", self.tag(*group, Some(tag))),
             Action::SetAttribute(name, value) => format!("{{set_attr: {{{name}: {value}}}}}"),
+            Action::Assign(Assignee::Pool(pool)) => format!("{{assign: {{by: round_robin, pool: {pool}}}}}"),
+            Action::Assign(Assignee::Store) => "{assign: {by: store}}".to_owned(),
+            Action::Handoff { pool, hours, reason } => {
+                format!("{{handoff: {{to: {pool}, by: round_robin, sla: {hours}h, reason: {reason}}}}}")
+            }
+            Action::Task(text) => format!("{{task: {text}}}"),
         }
     }
 }

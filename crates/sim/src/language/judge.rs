@@ -12,7 +12,7 @@ use touchline_model::counted::Counted;
 use touchline_model::event::{Event, Private};
 use touchline_model::id::{CellKey, IdKey, IdKind};
 use touchline_model::kind::Kind;
-use touchline_model::output::{Contact, DeadReason, Outcome, Output, TagChange};
+use touchline_model::output::{Contact, DeadReason, Outcome, Output, TagChange, Touch};
 use touchline_model::record::{Input, Record};
 use touchline_model::taxonomy;
 use touchline_model::time::Time;
@@ -31,7 +31,7 @@ pub(super) fn judge(plan: &Plan, plant: Option<Plant>) -> Result<Report, String>
     }
     report.compiled = true;
     let book = oracle::read(&plan.book, plant);
-    let mut oracle = Oracle::new(&book, people, START, plant);
+    let mut oracle = Oracle::new(&book, people, plan.in_leaps, plant);
     for (number, step) in plan.history.iter().enumerate() {
         let told = |error: String| {
             let history: String = plan.history[..=number].iter().map(|step| format!("  {step:?}\n")).collect();
@@ -112,6 +112,7 @@ fn compare(world: &mut World, oracle: &mut Oracle<'_>, report: &mut Report, by_t
     if refused != expected {
         return Err(format!("refused on phones {refused}\nby the description {expected}"));
     }
+    compare_given(world, oracle, report)?;
     report.records += 1;
     report.refused += u64::from(refused);
     report.on_phones += std::mem::take(&mut world.on_phones);
@@ -128,6 +129,22 @@ fn compare(world: &mut World, oracle: &mut Oracle<'_>, report: &mut Report, by_t
         if found != expected {
             return Err(format!("person {who} is {found:?}\nby the description {expected:?}"));
         }
+    }
+    Ok(())
+}
+
+fn compare_given(world: &mut World, oracle: &mut Oracle<'_>, report: &mut Report) -> Result<(), String> {
+    let mut expected: Vec<Given> = std::mem::take(&mut oracle.touches).iter().map(Given::expected).collect();
+    let mut found: Vec<Given> = std::mem::take(&mut world.touches).iter().map(Given::found).collect();
+    expected.sort();
+    found.sort();
+    if expected != found {
+        return Err(format!("given {found:?}\nby the description {expected:?}"));
+    }
+    for Given { state, reason, .. } in &found {
+        report.given += u64::from(*state == "due");
+        report.skipped += u64::from(*state == "skipped");
+        debug_assert!(reason.is_empty() == (*state == "due"), "what is not to be done says why");
     }
     Ok(())
 }
@@ -161,6 +178,42 @@ impl Said {
     }
 }
 
+/// What is said of a touch, in words that both sides have.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Given {
+    person: String,
+    rule: String,
+    touchpoint: String,
+    content: String,
+    executor: Option<String>,
+    state: &'static str,
+    reason: String,
+    /// Planned, due, missed after.
+    moments: [Time; 3],
+}
+
+impl Given {
+    fn expected(touch: &oracle::Touch) -> Self {
+        Self {
+            person: cell(touch.person).to_string(),
+            rule: touch.rule.clone(),
+            touchpoint: touch.touchpoint.to_owned(),
+            content: touch.content.to_owned(),
+            executor: touch.executor.map(str::to_owned),
+            state: touch.state.name(),
+            reason: touch.reason.to_owned(),
+            moments: [touch.planned, touch.due, touch.expires],
+        }
+    }
+
+    fn found(touch: &Touch) -> Self {
+        let Touch { contact, step, touchpoint, content, executor, state, reason, .. } = touch.clone();
+        let moments = [touch.planned_at, touch.due_at, touch.expires_at];
+        let (person, state) = (contact.to_string(), state.name());
+        Self { person, rule: step, touchpoint, content, executor, state, reason, moments }
+    }
+}
+
 /// What is shown of a contact, in words that both sides have.
 #[derive(Debug, PartialEq, Eq)]
 struct Shown {
@@ -171,6 +224,7 @@ struct Shown {
     segments: BTreeSet<String>,
     /// city, level, score, due.
     attributes: [Option<Value>; 4],
+    owner: Option<String>,
 }
 
 impl Shown {
@@ -190,6 +244,7 @@ impl Shown {
                 person.attributes.get(SCORE).map(value),
                 oracle.due(who).map(Value::Time),
             ],
+            owner: oracle.owner(who).map(str::to_owned),
         }
     }
 
@@ -200,6 +255,7 @@ impl Shown {
             stages: contact.stages.iter().map(|stage| format!("{}/{}", stage.board, stage.column)).collect(),
             segments: contact.past.segments.clone(),
             attributes: ["profile.city", LEVEL, SCORE, DUE].map(attribute),
+            owner: contact.owner.clone(),
         }
     }
 }
@@ -231,6 +287,7 @@ struct World {
     now: Time,
     in_leaps: bool,
     said: Vec<TagChange>,
+    touches: Vec<Touch>,
     /// Changes by staff on their phones: those that no card makes, and those that were made.
     refused: u32,
     on_phones: u64,
@@ -251,6 +308,7 @@ impl World {
             now: START,
             in_leaps,
             said: Vec::new(),
+            touches: Vec::new(),
             refused: 0,
             on_phones: 0,
             counted: BTreeMap::new(),
@@ -412,7 +470,7 @@ impl World {
                         };
                     }
                     Output::DeadLetter(letter) => return Err(format!("a dead letter: {letter:?}")),
-                    Output::Touch(touch) => return Err(format!("a touch: {touch:?}")),
+                    Output::Touch(touch) => self.touches.push(touch),
                 }
             }
             for (_, looped) in effects.loops {

@@ -3,8 +3,8 @@
 //! Few names and few spans, all of whole hours: so that conditions meet what happens, and windows end exactly on it.
 
 use super::book::{
-    Action, CHATS, Compare, Condition, Days, EACH, EACH_TAG, Group, LEVEL, Line, Literal, Pattern, Playbook, Row, Rule,
-    SCORE, Tag, Test, Trigger, Wait, Window,
+    Action, Assignee, CHATS, Compare, Condition, Days, EACH, EACH_TAG, Group, HANDOFF, LEVEL, Line, Literal, Pattern,
+    Playbook, Row, Rule, SCORE, Tag, Test, Trigger, Wait, Window,
 };
 use crate::random::Random;
 use touchline_model::time::{Span, Time};
@@ -26,6 +26,8 @@ const DATES: [&str; 3] = ["2026-02-26", "2026-03-01", "2026-03-14"];
 const TEXTS: [&str; 4] = ["what is the price", "hello", "the cost please", "thanks"];
 const STAFF: [&str; 2] = ["li", "wang"];
 const COURSES: [&str; 2] = ["c1", "c2"];
+const POOLS: [&str; 4] = ["sales", "sales", "care", "idle"];
+const REASONS: [&str; 2] = ["asks", "complains"];
 const SKUS: [&str; 4] = ["k1", "k2", "k3", "k9"];
 const ITEMS: [&str; 3] = ["i1", "i2", "i9"];
 const EVENTS: [&str; 9] = [
@@ -178,8 +180,13 @@ impl Make {
         let mut triggers: Vec<Trigger> = (0..1 + self.random.below(2)).map(|_| self.trigger(silences)).collect();
         let when = self.random.chance(650).then(|| self.condition(2));
         let mut actions: Vec<Action> = (0..1 + self.random.below(3)).map(|_| self.action()).collect();
+        if self.random.chance(60) {
+            triggers = vec![Trigger::Event(self.pattern_of("lesson.finished"))];
+            actions.push(Action::Assign(Assignee::Store));
+        }
         let (mut id, mut rows) = (format!("r{at}"), Vec::new());
-        if self.random.chance(150) {
+        let by_store = matches!(actions.last(), Some(Action::Assign(Assignee::Store)));
+        if !by_store && self.random.chance(150) {
             let (field, group);
             (field, group, rows) = self.rows();
             let compare = if self.random.chance(800) { Compare::Eq } else { Compare::Ne };
@@ -211,7 +218,7 @@ impl Make {
     }
 
     fn trigger(&mut self, silences: &mut Vec<i64>) -> Trigger {
-        match self.random.below(14) {
+        match self.random.below(15) {
             0 => {
                 let (group, tag) = self.tag();
                 Trigger::TagSet(group, self.random.chance(700).then_some(tag))
@@ -240,12 +247,19 @@ impl Make {
                 let shift = *self.random.pick(&[-1, 0, 1, 3]);
                 Trigger::Wait(Wait::Reached { attribute, shift })
             }
+            10 => Trigger::Event(self.pattern_of(HANDOFF)),
             _ => Trigger::Event(self.pattern()),
         }
     }
 
     fn action(&mut self) -> Action {
-        match self.random.below(10) {
+        match self.random.below(13) {
+            10 => Action::Assign(Assignee::Pool(self.word(&POOLS))),
+            11 => {
+                let hours = *self.random.pick(&[1, 5, 48]);
+                Action::Handoff { pool: self.word(&POOLS), hours, reason: self.word(&REASONS) }
+            }
+            12 => Action::Task(self.word(&["call", "invite"])),
             0 => Action::SetAttribute(LEVEL, Literal::Text(self.word(&["gold", "silver"]))),
             1 => Action::SetAttribute(SCORE, Literal::Number(self.number(5))),
             2 | 3 => Action::Unset(self.tag()),
@@ -410,6 +424,11 @@ impl Make {
             }
             "group.joined" | "group.left" if second => ("group_kind", is(self.chat().2)),
             "group.joined" | "group.left" => ("group", is(self.chat().0)),
+            HANDOFF => match self.random.below(3) {
+                0 => ("reason", is(self.word(&REASONS))),
+                1 => ("to", Test::In(vec!["sales", "idle"])),
+                _ => ("executor", is_not("li")),
+            },
             "profile.updated" if second => ("baby_birthday", Test::Has),
             "profile.updated" => ("city", Test::In(CITIES[..2].to_vec())),
             _ => ("page", Test::In(vec!["p1", "p2"])),
@@ -488,7 +507,7 @@ impl Make {
             "chat.message" => &[("direction", &["in", "out"]), ("text", &TEXTS)],
             "contact.added" => &[("state", &["s1", "s2"]), ("staff", &STAFF)],
             "contact.removed" => &[("staff", &STAFF)],
-            "lesson.finished" => &[("course", &COURSES)],
+            "lesson.finished" => &[("course", &COURSES), ("store", &["s1", "s2", "s9"])],
             "group.joined" | "group.left" => &[("group", &["wr1", "wr2", "wr3"])],
             "profile.updated" => &[("city", &CITIES), ("baby_birthday", &BIRTHDAYS)],
             "page.viewed" => &[("page", &["p1", "p2", "p3"])],

@@ -4,12 +4,15 @@
 mod conditions;
 mod patterns;
 mod phones;
+mod staff;
 
 use super::Plant;
 use super::book::{Action, Condition, DUE, Literal, Playbook, Rule, Trigger, Wait, Window};
-use super::make::Phone;
+use super::make::{Phone, START};
 use patterns::fits;
+pub(super) use staff::Touch;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use touchline_model::time::{Span, Time, Zone};
 
 /// Rounds of one record.
@@ -62,6 +65,8 @@ struct Conclusion {
     what: What,
     at: Time,
     changes: Vec<Change>,
+    /// Numbers of what staff were given.
+    touches: Range<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -79,6 +84,10 @@ pub(super) struct Person {
     concluded: Vec<Conclusion>,
     /// Every change, in the order in which they were said.
     said: Vec<Change>,
+    /// What staff were given, and has not expired.
+    open: Vec<Touch>,
+    /// The last who was assigned, and when.
+    assigned: Option<(&'static str, Time)>,
 }
 
 /// What a round has changed.
@@ -87,6 +96,13 @@ struct News {
     tags: Vec<Change>,
     /// Which, and whether entered.
     segments: Vec<(usize, bool)>,
+    handoffs: Vec<Event>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.tags.is_empty() && self.segments.is_empty() && self.handoffs.is_empty()
+    }
 }
 
 /// What a record is, for the first round.
@@ -117,8 +133,22 @@ pub(super) struct Oracle<'a> {
     pub(super) now: Time,
     /// Said since the judge last looked.
     pub(super) said: Vec<Change>,
+    /// Touches since then.
+    pub(super) touches: Vec<Touch>,
     /// Moves on phones since then that no card makes.
     pub(super) refused: u32,
+    /// Time goes on without stopping: what is due on the way is said at the end.
+    in_leaps: bool,
+    /// When what happens is said.
+    wall: Time,
+    /// Touches said so far.
+    given: usize,
+    /// From which pools, or stores, somebody was chosen, in order.
+    turns: Vec<(Option<&'static str>, &'static str)>,
+    /// Who was given to somebody in turn, at this moment.
+    turned: BTreeSet<usize>,
+    /// Hand-overs that nobody has heard of yet.
+    handoffs: Vec<Event>,
     /// Things without an order have happened at one moment.
     pub(super) tied: bool,
 }
@@ -130,7 +160,7 @@ pub(super) fn read(book: &Playbook, plant: Option<Plant>) -> Playbook {
 
 impl<'a> Oracle<'a> {
     /// `book` as it is meant: see [`read`].
-    pub(super) fn new(book: &'a Playbook, people: usize, now: Time, plant: Option<Plant>) -> Self {
+    pub(super) fn new(book: &'a Playbook, people: usize, in_leaps: bool, plant: Option<Plant>) -> Self {
         let triggers = book.rules.iter().flat_map(|rule| &rule.triggers);
         let waits = triggers.filter_map(|trigger| if let Trigger::Wait(wait) = trigger { Some(wait) } else { None });
         Self {
@@ -139,25 +169,46 @@ impl<'a> Oracle<'a> {
             plant,
             waits: waits.collect(),
             people: (0..people).map(|_| Person::default()).collect(),
-            now,
+            now: START,
             said: Vec::new(),
+            touches: Vec::new(),
             refused: 0,
+            in_leaps,
+            wall: START,
+            given: 0,
+            turns: Vec::new(),
+            turned: BTreeSet::new(),
+            handoffs: Vec::new(),
             tied: false,
         }
     }
 
     /// Time passes, from moment to moment at which it could change anything.
     pub(super) fn pass(&mut self, until: Time) {
-        for who in 0..self.people.len() {
-            let mut moment = self.now;
-            while !self.people[who].events.is_empty()
-                && let Some(next) = self.next_moment(who, moment).filter(|next| *next <= until)
-            {
-                moment = next;
+        let mut before = self.now;
+        self.turned.clear();
+        while let Some(moment) = self.people_known().filter_map(|who| self.next_moment(who, before)).min()
+            && moment <= until
+        {
+            if !self.in_leaps {
+                self.turned.clear();
+            }
+            self.wall = if self.in_leaps { until } else { moment };
+            let concerned = self.people_known().filter(|who| self.next_moment(*who, before) == Some(moment));
+            for who in concerned.collect::<Vec<_>>() {
+                self.expire(who, moment);
                 self.at_moment(who, moment);
             }
+            before = moment;
         }
-        self.now = until;
+        (self.now, self.wall) = (until, until);
+        (0..self.people.len()).for_each(|who| self.expire(who, until));
+        self.turned.clear();
+    }
+
+    /// Those who have done something.
+    fn people_known(&self) -> impl Iterator<Item = usize> {
+        (0..self.people.len()).filter(|who| !self.people[*who].events.is_empty())
     }
 
     pub(super) fn event(&mut self, who: usize, name: &'static str, fields: Vec<(&'static str, Literal)>, at: Time) {
@@ -271,10 +322,11 @@ impl Oracle<'_> {
             return;
         }
         let changed = before.symmetric_difference(&moved).copied().find(|segment| self.is_heard(*segment));
+        let given = self.given;
         let changes = self.record(who, &First::Time, moments);
         if let Some(segment) = changed {
-            let what = What::Segment(segment, moved.contains(&segment));
-            self.people[who].concluded.push(Conclusion { what, at: moment, changes });
+            let (what, touches) = (What::Segment(segment, moved.contains(&segment)), given..self.given);
+            self.people[who].concluded.push(Conclusion { what, at: moment, changes, touches });
         }
     }
 
@@ -310,8 +362,10 @@ impl Oracle<'_> {
         let others = (0..self.waits.len()).filter(|other| *other != wait);
         self.tied |= others.into_iter().any(|other| self.wait_moment(who, other) == Some(moments.at));
         self.people[who].over.insert((wait, moments.at));
+        let given = self.given;
         let changes = self.record(who, &First::Wait(wait), moments);
-        self.people[who].concluded.push(Conclusion { what: What::Wait(wait), at: moments.at, changes });
+        let (what, touches) = (What::Wait(wait), given..self.given);
+        self.people[who].concluded.push(Conclusion { what, at: moments.at, changes, touches });
     }
 
     /// Takes back what this event, which is not yet among the others, shows to be wrong.
@@ -334,7 +388,8 @@ impl Oracle<'_> {
                 self.undo(who, change, at);
             }
             let changes = self.changes(who, &before, at, true);
-            self.say(who, &changes);
+            self.said.extend(changes);
+            self.cancel(who, &conclusion.touches);
         }
         if !wrong.is_empty() {
             // Nobody hears of it.
@@ -397,6 +452,8 @@ impl Oracle<'_> {
         if !stands || change.unset.is_some_and(|unset| self.is_taken_off(who, group, unset)) {
             return;
         }
+        // It is as if it had never been.
+        self.people[who].said.retain(|said| said != change);
         let tags = &mut self.people[who].tags;
         change.set.map(|set| tags.remove(&(group, set)));
         if let (Some(unset), Some(was)) = (change.unset, change.was) {
@@ -414,22 +471,24 @@ impl Oracle<'_> {
             First::Event(event) => {
                 self.on_phone(who, event);
                 let plant = self.plant;
-                self.act(who, moments, |trigger| matches!(trigger, Trigger::Event(of) if fits(of, event, plant)));
+                let fits = |trigger: &Trigger| matches!(trigger, Trigger::Event(of) if fits(of, event, plant));
+                self.act((who, Some(event)), moments, fits);
             }
             First::Wait(wait) => {
                 let wait = self.waits[*wait];
-                self.act(who, moments, |trigger| matches!(trigger, Trigger::Wait(of) if std::ptr::eq(of, wait)));
+                let is_it = |trigger: &Trigger| matches!(trigger, Trigger::Wait(of) if std::ptr::eq(of, wait));
+                self.act((who, None), moments, is_it);
             }
         }
         let mut all = Vec::new();
         let mut news = self.news(who, &before, moments);
         for _ in 1..ROUNDS {
-            if news.tags.is_empty() && news.segments.is_empty() {
+            if news.is_empty() {
                 break;
             }
             let before = self.people[who].tags.clone();
-            let book = self.book;
-            self.act(who, moments, |trigger| reacts(book, trigger, &news));
+            let (book, plant) = (self.book, self.plant);
+            self.act((who, None), moments, |trigger| reacts(book, trigger, &news, plant));
             all.append(&mut news.tags);
             news = self.news(who, &before, moments);
         }
@@ -444,12 +503,14 @@ impl Oracle<'_> {
     }
 
     /// The rules that are set off, in the order of the playbook, each seeing what those before it wrote.
-    fn act(&mut self, who: usize, moments: Moments, is_set_off: impl Fn(&Trigger) -> bool) {
-        let rules: &[Rule] = &self.book.rules;
+    fn act(&mut self, (who, event): (usize, Option<&Event>), moments: Moments, is_set_off: impl Fn(&Trigger) -> bool) {
+        let book = self.book;
+        let rules: &[Rule] = &book.rules;
         for rule in rules.iter().filter(|rule| rule.triggers.iter().any(&is_set_off)) {
             if rule.when.as_ref().is_none_or(|when| self.holds(who, when, moments.reference)) {
                 for action in &rule.actions {
                     self.write(who, action, moments.at);
+                    self.give((who, rule), action, event, moments);
                 }
             }
         }
@@ -478,6 +539,7 @@ impl Oracle<'_> {
             Action::SetAttribute(name, value) => {
                 self.people[who].attributes.insert(name, value.clone());
             }
+            Action::Assign(_) | Action::Handoff { .. } | Action::Task(_) => {}
         }
     }
 
@@ -529,7 +591,8 @@ impl Oracle<'_> {
     /// The net changes since `before`, and who is in which segment now.
     fn news(&mut self, who: usize, before: &Tags, moments: Moments) -> News {
         let tags = self.changes(who, before, moments.at, false);
-        News { tags, segments: self.judge_segments(who, moments.clock) }
+        let handoffs = std::mem::take(&mut self.handoffs);
+        News { tags, segments: self.judge_segments(who, moments.clock), handoffs }
     }
 
     fn changes(&mut self, who: usize, before: &Tags, at: Time, retracted: bool) -> Vec<Change> {
@@ -570,7 +633,7 @@ impl Oracle<'_> {
 }
 
 /// Whether a rule listens to what has changed.
-fn reacts(book: &Playbook, trigger: &Trigger, news: &News) -> bool {
+fn reacts(book: &Playbook, trigger: &Trigger, news: &News, plant: Option<Plant>) -> bool {
     let is = |wanted: usize, tag: Option<&str>, change: &Change, found: Option<&str>| {
         book.groups[wanted].id == change.group && found.is_some() && (tag.is_none() || tag == found)
     };
@@ -581,6 +644,7 @@ fn reacts(book: &Playbook, trigger: &Trigger, news: &News) -> bool {
         Trigger::StageLeft(group, tag) => news.tags.iter().any(|change| is(*group, Some(tag), change, change.unset)),
         Trigger::SegmentEntered(segment) => news.segments.contains(&(*segment, true)),
         Trigger::SegmentLeft(segment) => news.segments.contains(&(*segment, false)),
-        Trigger::Event(_) | Trigger::Wait(_) => false,
+        Trigger::Event(of) => news.handoffs.iter().any(|event| fits(of, event, plant)),
+        Trigger::Wait(_) => false,
     }
 }

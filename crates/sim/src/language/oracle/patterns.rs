@@ -132,7 +132,7 @@ impl Literal {
         if let Self::Number(number) = self { Some(*number) } else { None }
     }
 
-    const fn text(&self) -> Option<&'static str> {
+    pub(super) const fn text(&self) -> Option<&'static str> {
         if let Self::Text(text) = self { Some(*text) } else { None }
     }
 }
