@@ -24,12 +24,13 @@
 //!   goes on in leaps, so it does where several are within one leap.
 //! * Whom an assignment that is taken back had made the owner: still the owner. Only what there was to do is cancelled.
 //! * A removal that is known before the relation that it ends is nothing.
+//! * Each playbook counts by the days of its own time zone; an attribute by that of the playbook that declares it.
 //! * Days by lines are whole, rounded down. Of a line that is several products the first by id that lasts counts.
 //!
 //! Two metrics of each playbook are counted too, and compared after each record.
 //!
 //! **What is not here**: journeys and their touches, links and merges, `replied`, what staff report on
-//! what they were given, and changes of the playbook under way.
+//! what they were given, and changes of the playbook or of the directory under way.
 
 mod book;
 mod judge;
@@ -94,11 +95,17 @@ pub enum Plant {
     AwayChosen,
     /// No rule hears of a hand-over.
     HandoffUnheard,
+    /// The keywords of a used playbook go before the playbook's own.
+    UsedKeywords,
+    /// The rules of a used playbook run before those of who uses it.
+    UsedFirst,
+    /// All playbooks count by the days of the first.
+    OneZone,
 }
 
 impl Plant {
     /// Every one.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 26] = [
         Self::WindowInclusive,
         Self::DistinctIgnored,
         Self::BackwardAllowed,
@@ -122,6 +129,9 @@ impl Plant {
         Self::NoTurns,
         Self::AwayChosen,
         Self::HandoffUnheard,
+        Self::UsedKeywords,
+        Self::UsedFirst,
+        Self::OneZone,
     ];
 }
 

@@ -1,6 +1,7 @@
 //! A playbook as a small tree, and how it is written.
 
 use std::fmt::{self, Display, Write};
+use std::ops::Range;
 
 /// A tag group: always these three, with other options each time.
 #[derive(Debug, Clone)]
@@ -50,8 +51,10 @@ pub(super) enum Test {
     In(Vec<&'static str>),
     Range(i64, i64),
     Has,
-    /// `text has` the keyword set.
+    /// `text has` the keyword set: in a playbook.
     Keywords,
+    /// The same, as it is meant: any of these words.
+    Words(&'static [&'static str]),
 }
 
 #[derive(Debug, Clone)]
@@ -167,6 +170,7 @@ pub(super) const STAFF: [Staff; 4] = [
 #[derive(Debug, Clone)]
 pub(super) struct Rule {
     pub(super) id: String,
+    pub(super) playbook: &'static str,
     /// Its `for_each`: [`EACH`] stands for what is asked for, [`EACH_TAG`] for the tag.
     pub(super) rows: Vec<Row>,
     pub(super) triggers: Vec<Trigger>,
@@ -217,12 +221,28 @@ pub(super) const DUE: &str = "due";
 /// Groups of customers: native id, name, kind.
 pub(super) const CHATS: [(&str, &str, &str); 3] =
     [("wr1", "one", "moms"), ("wr2", "two", "flash"), ("wr3", "three", "moms")];
-/// The keywords of the only set, and its name.
-pub(super) const KEYWORDS: ([&str; 2], &str) = (["price", "cost"], "asks");
+/// The name of the keyword set, and its words.
+pub(super) const KEYWORDS: (&str, &[&str]) = ("asks", &["price", "cost"]);
+/// What the other playbook means by it, where it has a set of its own.
+pub(super) const OWN_KEYWORDS: &[&str] = &["hello", "cost"];
+
+/// A second playbook, which uses what the first has.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Other {
+    /// From here on segments and rules are its own.
+    pub(super) segments: usize,
+    pub(super) rules: usize,
+    pub(super) zone: &'static str,
+    /// It has a keyword set of the same name.
+    pub(super) has_keywords: bool,
+    /// It stands before the first, and so do its rules.
+    pub(super) is_first: bool,
+}
 
 #[derive(Debug, Clone)]
 pub(super) struct Playbook {
     pub(super) zone: &'static str,
+    pub(super) other: Option<Other>,
     pub(super) groups: Vec<Group>,
     /// `due` is so many days after the last of these.
     pub(super) due: (Pattern, Days),
@@ -265,14 +285,33 @@ pub(super) fn directory(groups: &[Group]) -> String {
 }
 
 impl Playbook {
-    /// The playbook as its authors would write it.
-    pub(super) fn yaml(&self) -> String {
+    /// The playbooks as their authors would write them, by name, in order.
+    pub(super) fn sources(&self) -> Vec<(&'static str, String)> {
+        let (segments, rules) =
+            self.other.map_or((self.segments.len(), self.rules.len()), |other| (other.segments, other.rules));
+        let mut base = self.head();
+        self.write_segments(0..segments, &mut base);
+        self.write_rules(&self.rules[..rules], &mut base);
+        let mut sources = vec![("p", base)];
+        if let Some(other) = self.other {
+            let mut own = format!("playbook: o\nuses: [p@1]\ntimezone: {}\n", other.zone);
+            if other.has_keywords {
+                line(&mut own, &format!("keywords: {{{}: {{any: [{}]}}}}", KEYWORDS.0, OWN_KEYWORDS.join(", ")));
+            }
+            self.write_segments(segments..self.segments.len(), &mut own);
+            self.write_rules(&self.rules[rules..], &mut own);
+            sources.insert(usize::from(!other.is_first), ("o", own));
+        }
+        sources
+    }
+
+    fn head(&self) -> String {
         let mut yaml = format!(
             "playbook: p\ntimezone: {}\nevents: {{lesson.finished: {{course: text, score: number, store: text}}}}\n\
              keywords: {{{}: {{any: [{}]}}}}\ntag_groups:\n",
             self.zone,
-            KEYWORDS.1,
-            KEYWORDS.0.join(", ")
+            KEYWORDS.0,
+            KEYWORDS.1.join(", ")
         );
         let mut boards = String::new();
         for group in &self.groups {
@@ -303,17 +342,21 @@ impl Playbook {
         let metrics = metrics.map(|(id, count, per)| format!("{{id: {id}, count: \"{count}\", per: {per}}}"));
         line(&mut yaml, &format!("  due: {{date_add: {{from: \"last({})\", days: {}}}}}", self.due.0, self.due.1));
         line(&mut yaml, &format!("metrics: [{}]", metrics.join(", ")));
-        if !self.segments.is_empty() {
-            line(&mut yaml, "segments:");
-        }
-        for (at, segment) in self.segments.iter().enumerate() {
-            line(&mut yaml, &format!("  s{at}: \"{}\"", self.condition(segment)));
-        }
-        line(&mut yaml, "rules:");
-        for rule in &self.rules {
-            self.write_rule(rule, &mut yaml);
-        }
         yaml
+    }
+
+    fn write_segments(&self, of: Range<usize>, yaml: &mut String) {
+        if !of.is_empty() {
+            line(yaml, "segments:");
+        }
+        of.for_each(|at| line(yaml, &format!("  s{at}: \"{}\"", self.condition(&self.segments[at]))));
+    }
+
+    fn write_rules(&self, rules: &[Rule], yaml: &mut String) {
+        if !rules.is_empty() {
+            line(yaml, "rules:");
+        }
+        rules.iter().for_each(|rule| self.write_rule(rule, yaml));
     }
 
     fn write_rule(&self, rule: &Rule, yaml: &mut String) {
@@ -428,7 +471,9 @@ impl Test {
             Self::In(values) => format!("{left} in [{}]", values.join(", ")),
             Self::Range(from, to) => format!("{left} in {from}..{to}"),
             Self::Has => format!("has {left}"),
-            Self::Keywords => format!("{left} has {}", KEYWORDS.1),
+            Self::Keywords => format!("{left} has {}", KEYWORDS.0),
+            // Nobody writes them out.
+            Self::Words(words) => format!("{left} has {}", words.join(" or ")),
         }
     }
 }

@@ -26,7 +26,8 @@ pub(super) fn judge(plan: &Plan, plant: Option<Plant>) -> Result<Report, String>
     let people = 1 + plan.history.iter().map(Step::person).max().unwrap_or(0);
     let mut world = World::new(plan.in_leaps)?;
     let mut report = Report::default();
-    if !world.activate(&plan.book.yaml(), &plan.book.groups)? {
+    let sources = plan.book.sources();
+    if !world.activate(&sources, &plan.book.groups)? {
         return Ok(report);
     }
     report.compiled = true;
@@ -38,7 +39,7 @@ pub(super) fn judge(plan: &Plan, plant: Option<Plant>) -> Result<Report, String>
             format!(
                 "after step {number} at {}: {error}\n{}\n{history}",
                 world_time(&plan.history[..=number]),
-                plan.book.yaml()
+                written(&sources)
             )
         };
         let mut agrees = || -> Result<bool, String> {
@@ -59,6 +60,10 @@ pub(super) fn judge(plan: &Plan, plant: Option<Plant>) -> Result<Report, String>
         }
     }
     Ok(report)
+}
+
+fn written(sources: &[(&str, String)]) -> String {
+    sources.iter().map(|(_, yaml)| yaml.as_str()).collect::<Vec<_>>().join("---\n")
 }
 
 impl Step {
@@ -196,7 +201,7 @@ impl Given {
     fn expected(touch: &oracle::Touch) -> Self {
         Self {
             person: cell(touch.person).to_string(),
-            rule: touch.rule.clone(),
+            rule: format!("{}/{}", touch.playbook, touch.rule),
             touchpoint: touch.touchpoint.to_owned(),
             content: touch.content.to_owned(),
             executor: touch.executor.map(str::to_owned),
@@ -207,10 +212,10 @@ impl Given {
     }
 
     fn found(touch: &Touch) -> Self {
-        let Touch { contact, step, touchpoint, content, executor, state, reason, .. } = touch.clone();
+        let Touch { contact, playbook, step, touchpoint, content, executor, state, reason, .. } = touch.clone();
         let moments = [touch.planned_at, touch.due_at, touch.expires_at];
         let (person, state) = (contact.to_string(), state.name());
-        Self { person, rule: step, touchpoint, content, executor, state, reason, moments }
+        Self { person, rule: format!("{playbook}/{step}"), touchpoint, content, executor, state, reason, moments }
     }
 }
 
@@ -317,12 +322,12 @@ impl World {
     }
 
     /// Whether the compiler takes the playbook.
-    fn activate(&mut self, yaml: &str, groups: &[Group]) -> Result<bool, String> {
+    fn activate(&mut self, sources: &[(&'static str, String)], groups: &[Group]) -> Result<bool, String> {
         self.command(CommandBody::SetDirectory { yaml: directory(groups) })?;
         self.answer.clone()?;
-        let sources = vec![PlaybookSource { id: "p".to_owned(), yaml: yaml.to_owned() }];
+        let source = |(id, yaml): &(&str, String)| PlaybookSource { id: (*id).to_owned(), yaml: yaml.clone() };
         self.command(CommandBody::Activate {
-            sources,
+            sources: sources.iter().map(source).collect(),
             remove: Vec::new(),
             expected_active: 0,
             migrations: Vec::new(),
@@ -331,7 +336,7 @@ impl World {
             Ok(()) => Ok(true),
             // What rules of chance may make; anything else is a mistake of the writer.
             Err(refusal) if refusal.contains("PB025") || refusal.contains("PB026") => Ok(false),
-            Err(refusal) => Err(format!("{refusal}\n{yaml}")),
+            Err(refusal) => Err(format!("{refusal}\n{}", written(sources))),
         }
     }
 

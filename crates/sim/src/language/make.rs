@@ -3,8 +3,8 @@
 //! Few names and few spans, all of whole hours: so that conditions meet what happens, and windows end exactly on it.
 
 use super::book::{
-    Action, Assignee, CHATS, Compare, Condition, Days, EACH, EACH_TAG, Group, HANDOFF, LEVEL, Line, Literal, Pattern,
-    Playbook, Row, Rule, SCORE, Tag, Test, Trigger, Wait, Window,
+    Action, Assignee, CHATS, Compare, Condition, Days, EACH, EACH_TAG, Group, HANDOFF, LEVEL, Line, Literal, Other,
+    Pattern, Playbook, Row, Rule, SCORE, Tag, Test, Trigger, Wait, Window,
 };
 use crate::random::Random;
 use touchline_model::time::{Span, Time};
@@ -172,8 +172,21 @@ impl Make {
             self.segments = usize::try_from(at + 1).expect("few");
         }
         let mut silences = SILENCES.to_vec();
-        let rules = (0..2 + self.random.below(RULES - 1)).map(|at| self.rule(at, &mut silences)).collect();
-        Playbook { zone: self.word(&ZONES), groups: self.groups.clone(), due, first, last, segments, rules }
+        let mut rules: Vec<Rule> = Vec::new();
+        let other = self.random.chance(400).then(|| Other {
+            segments: usize::try_from(self.random.below(segments.len() as u64 + 1)).expect("few"),
+            rules: usize::try_from(self.random.below(3)).expect("few"),
+            zone: self.word(&ZONES),
+            has_keywords: self.random.chance(600),
+            is_first: self.random.chance(300),
+        });
+        for at in 0..2 + self.random.below(RULES - 1) {
+            // The first playbook does not use the other one.
+            let is_own = other.is_none_or(|other| rules.len() >= other.rules);
+            self.segments = if is_own { segments.len() } else { other.map_or(0, |other| other.segments) };
+            rules.push(self.rule(at, &mut silences));
+        }
+        Playbook { zone: self.word(&ZONES), other, groups: self.groups.clone(), due, first, last, segments, rules }
     }
 
     fn rule(&mut self, at: u64, silences: &mut Vec<i64>) -> Rule {
@@ -199,7 +212,7 @@ impl Make {
             };
             id += &format!("-{EACH}-{EACH_TAG}");
         }
-        Rule { id, rows, triggers, when, actions }
+        Rule { id, playbook: "", rows, triggers, when, actions }
     }
 
     /// What a rule is written once for: a field of a line, and of a group a tag for each value.

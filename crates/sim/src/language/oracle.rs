@@ -4,12 +4,14 @@
 mod conditions;
 mod patterns;
 mod phones;
+mod reading;
 mod staff;
 
 use super::Plant;
 use super::book::{Action, Condition, DUE, Literal, Playbook, Rule, Trigger, Wait, Window};
 use super::make::{Phone, START};
 use patterns::fits;
+pub(super) use reading::read;
 pub(super) use staff::Touch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -126,9 +128,11 @@ struct Moments {
 
 pub(super) struct Oracle<'a> {
     book: &'a Playbook,
-    zone: Zone,
+    /// Whose days the playbook counts by, and the other one.
+    zones: [Zone; 2],
     plant: Option<Plant>,
-    waits: Vec<&'a Wait>,
+    /// With the playbook that each stands in.
+    waits: Vec<(&'static str, &'a Wait)>,
     pub(super) people: Vec<Person>,
     pub(super) now: Time,
     /// Said since the judge last looked.
@@ -153,19 +157,19 @@ pub(super) struct Oracle<'a> {
     pub(super) tied: bool,
 }
 
-/// A playbook as it is meant.
-pub(super) fn read(book: &Playbook, plant: Option<Plant>) -> Playbook {
-    Playbook { rules: patterns::read(&book.rules, plant), ..book.clone() }
-}
-
 impl<'a> Oracle<'a> {
     /// `book` as it is meant: see [`read`].
     pub(super) fn new(book: &'a Playbook, people: usize, in_leaps: bool, plant: Option<Plant>) -> Self {
-        let triggers = book.rules.iter().flat_map(|rule| &rule.triggers);
-        let waits = triggers.filter_map(|trigger| if let Trigger::Wait(wait) = trigger { Some(wait) } else { None });
+        let of_rule = |rule: &'a Rule| rule.triggers.iter().map(|trigger| (rule.playbook, trigger));
+        let waits = book.rules.iter().flat_map(of_rule).filter_map(|(playbook, trigger)| match trigger {
+            Trigger::Wait(wait) => Some((playbook, wait)),
+            _ => None,
+        });
+        let own = book.other.filter(|_| plant != Some(Plant::OneZone)).map(|other| other.zone);
+        let zones = [book.zone, own.unwrap_or(book.zone)];
         Self {
             book,
-            zone: Zone::parse(book.zone).expect("a zone"),
+            zones: zones.map(|zone| Zone::parse(zone).expect("a zone")),
             plant,
             waits: waits.collect(),
             people: (0..people).map(|_| Person::default()).collect(),
@@ -279,14 +283,14 @@ impl Oracle<'_> {
 
     /// The first moment after this one at which time could change anything.
     fn next_moment(&self, who: usize, after: Time) -> Option<Time> {
-        let midnight = self.zone.day_start(self.zone.day_number(after) + 1);
+        let midnights = self.zones.map(|zone| zone.day_start(zone.day_number(after) + 1));
         let spans = self.spans();
         let shifted = self.people[who].events.iter().flat_map(|event| {
             let ends = spans.iter().map(|span| event.at.plus(*span));
             ends.flat_map(|end| [end, end.plus(Span(1))]).collect::<Vec<_>>()
         });
         let waits = self.next_wait(who).map(|(at, _)| at);
-        shifted.chain([midnight]).chain(waits).filter(|moment| *moment > after).min()
+        shifted.chain(midnights).chain(waits).filter(|moment| *moment > after).min()
     }
 
     /// Every span that a segment asks about.
@@ -343,7 +347,8 @@ impl Oracle<'_> {
     /// When a wait happens that has not happened for this moment.
     fn wait_moment(&self, who: usize, wait: usize) -> Option<Time> {
         let person = &self.people[who];
-        let moment = match self.waits[wait] {
+        let (playbook, wait_of) = self.waits[wait];
+        let moment = match wait_of {
             Wait::Silence { of, hours, since } => {
                 let begins = |event: &&Event| fits(since, event, self.plant);
                 let breaks = |event: &&Event| begins(event) || of.iter().any(|of| fits(of, event, self.plant));
@@ -352,7 +357,9 @@ impl Oracle<'_> {
                 let all = person.events.iter().filter(|event| if is_broken { breaks(event) } else { begins(event) });
                 all.map(|event| event.at).max().filter(|_| begun)?.plus(Span::hours(*hours))
             }
-            Wait::Reached { attribute, shift } => self.zone.plus_days(self.moment(who, attribute)?, *shift),
+            Wait::Reached { attribute, shift } => {
+                self.zone_of(playbook).plus_days(self.moment(who, attribute)?, *shift)
+            }
         };
         (!person.over.contains(&(wait, moment))).then_some(moment)
     }
@@ -416,7 +423,7 @@ impl Oracle<'_> {
             What::Wait(wait) => wait,
             What::Segment(..) if self.plant == Some(Plant::SegmentStands) => return false,
             What::Segment(segment, entered) => {
-                let held = |of: &Self| of.holds(who, &of.book.segments[segment], conclusion.at);
+                let held = |of: &Self| of.is_in_segment(who, segment, conclusion.at);
                 let before = held(self);
                 self.people[who].events.push(event.clone());
                 let after = held(self);
@@ -424,13 +431,15 @@ impl Oracle<'_> {
                 return before == entered && after != entered;
             }
         };
-        match self.waits[wait] {
+        let (playbook, wait) = self.waits[wait];
+        match wait {
             Wait::Silence { of, hours, since } => {
                 let breaks = [since].into_iter().chain(of).any(|of| fits(of, event, self.plant));
                 breaks && event.at.plus(Span::hours(*hours)) > conclusion.at
             }
             Wait::Reached { attribute, shift } => {
-                let held = |of: &Self| of.moment(who, attribute).map(|at| of.zone.plus_days(at, *shift));
+                let zone = self.zone_of(playbook);
+                let held = |of: &Self| of.moment(who, attribute).map(|at| zone.plus_days(at, *shift));
                 let before = held(self);
                 self.people[who].events.push(event.clone());
                 let after = held(self);
@@ -475,7 +484,7 @@ impl Oracle<'_> {
                 self.act((who, Some(event)), moments, fits);
             }
             First::Wait(wait) => {
-                let wait = self.waits[*wait];
+                let (_, wait) = self.waits[*wait];
                 let is_it = |trigger: &Trigger| matches!(trigger, Trigger::Wait(of) if std::ptr::eq(of, wait));
                 self.act((who, None), moments, is_it);
             }
@@ -507,7 +516,11 @@ impl Oracle<'_> {
         let book = self.book;
         let rules: &[Rule] = &book.rules;
         for rule in rules.iter().filter(|rule| rule.triggers.iter().any(&is_set_off)) {
-            if rule.when.as_ref().is_none_or(|when| self.holds(who, when, moments.reference)) {
+            if rule
+                .when
+                .as_ref()
+                .is_none_or(|when| self.holds(who, when, self.zone_of(rule.playbook), moments.reference))
+            {
                 for action in &rule.actions {
                     self.write(who, action, moments.at);
                     self.give((who, rule), action, event, moments);
@@ -621,8 +634,7 @@ impl Oracle<'_> {
     }
 
     fn members(&self, who: usize, at: Time) -> BTreeSet<usize> {
-        let segments = self.book.segments.iter().enumerate();
-        segments.filter(|(_, condition)| self.holds(who, condition, at)).map(|(segment, _)| segment).collect()
+        (0..self.book.segments.len()).filter(|segment| self.is_in_segment(who, *segment, at)).collect()
     }
 
     fn judge_segments(&mut self, who: usize, at: Time) -> Vec<(usize, bool)> {

@@ -9,26 +9,26 @@ use touchline_model::time::{Span, Time, Zone};
 
 /// What holds.
 impl Oracle<'_> {
-    pub(super) fn holds(&self, who: usize, condition: &Condition, at: Time) -> bool {
+    pub(super) fn holds(&self, who: usize, condition: &Condition, zone: Zone, at: Time) -> bool {
         let person = &self.people[who];
         let fitting =
             |of: &Pattern| person.events.iter().filter(|event| fits(of, event, self.plant)).collect::<Vec<_>>();
         match condition {
-            Condition::And(of) => of.iter().all(|of| self.holds(who, of, at)),
-            Condition::Or(of) => of.iter().any(|of| self.holds(who, of, at)),
-            Condition::Not(of) => !self.holds(who, of, at),
+            Condition::And(of) => of.iter().all(|of| self.holds(who, of, zone, at)),
+            Condition::Or(of) => of.iter().any(|of| self.holds(who, of, zone, at)),
+            Condition::Not(of) => !self.holds(who, of, zone, at),
             Condition::Tag(group, None) => person.tags.keys().any(|(of, _)| of == group),
             Condition::Tag(group, Some(tag)) => person.tags.contains_key(&(*group, *tag)),
             Condition::Stage(group, test) => self.is_at_stage(who, *group, test),
-            Condition::Segment(segment) => self.holds(who, &self.book.segments[*segment], at),
+            Condition::Segment(segment) => self.is_in_segment(who, *segment, at),
             Condition::Count { of, window, distinct, test } => {
                 let count = self.count(who, &fitting(of), window, *distinct, at);
                 test.holds(Some(&Literal::Number(count)))
             }
             Condition::Sum { field, of, within, test } => {
-                let today = self.zone.day_number(at);
+                let today = zone.day_number(at);
                 let counts = |event: &&Event| {
-                    let day = self.zone.day_number(event.at);
+                    let day = zone.day_number(event.at);
                     within.is_none_or(|days| (today - i32::try_from(days).expect("few") + 1..=today).contains(&day))
                 };
                 let number = |event: &Event| event.field(field).and_then(Literal::number);
@@ -44,10 +44,20 @@ impl Oracle<'_> {
                 let since = if *first { times().min() } else { times().max() };
                 since.is_some_and(|since| compare.holds(&at.since(since), &Span::hours(*hours)))
             }
-            Condition::Attribute(name, test) => self.attribute_fits(who, name, test, at),
+            Condition::Attribute(name, test) => self.attribute_fits(who, name, test, zone, at),
             Condition::InGroup(group) => self.is_in(who, |chat| chat.0 == *group || chat.1 == *group),
             Condition::InKind(kind) => self.is_in(who, |chat| chat.2 == *kind),
         }
+    }
+
+    /// Whose days a playbook counts by.
+    pub(super) fn zone_of(&self, playbook: &str) -> Zone {
+        self.zones[usize::from(playbook != "p")]
+    }
+
+    pub(super) fn is_in_segment(&self, who: usize, segment: usize, at: Time) -> bool {
+        let is_own = self.book.other.is_some_and(|other| segment >= other.segments);
+        self.holds(who, &self.book.segments[segment], self.zones[usize::from(is_own)], at)
     }
 
     fn count(&self, who: usize, fitting: &[&Event], window: &Window, distinct: Option<&str>, at: Time) -> i64 {
@@ -88,10 +98,10 @@ impl Oracle<'_> {
         }
     }
 
-    fn attribute_fits(&self, who: usize, name: &str, test: &Test, at: Time) -> bool {
+    fn attribute_fits(&self, who: usize, name: &str, test: &Test, zone: Zone, at: Time) -> bool {
         if let Test::Is(compare, Literal::Date(date)) = test {
             let day = Zone::parse_date(date).expect("a date");
-            return self.moment(who, name).is_some_and(|moment| compare.holds(&self.zone.day_number(moment), &day));
+            return self.moment(who, name).is_some_and(|moment| compare.holds(&zone.day_number(moment), &day));
         }
         let value = match name {
             "city" | "children" => self.profile(who, name).cloned(),
@@ -105,7 +115,7 @@ impl Oracle<'_> {
     fn age(&self, who: usize, unit: &str, at: Time) -> Option<i64> {
         let Some(Literal::Text(date)) = self.profile(who, "baby_birthday") else { return None };
         let born = Zone::parse_date(date)?;
-        let today = self.zone.day_number(at);
+        let today = self.zones[0].day_number(at);
         if born > today {
             return None;
         }
@@ -114,9 +124,9 @@ impl Oracle<'_> {
         }
         let mut parts = date.split('-').map(|part| part.parse::<i64>().expect("a number"));
         let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-        let (this_year, this_month, this_day, ..) = self.zone.civil(at);
+        let (this_year, this_month, this_day, ..) = self.zones[0].civil(at);
         let months = (i64::from(this_year) - year) * 12 + i64::from(this_month) - month;
-        let is_last_day = self.zone.civil(self.zone.day_start(today + 1)).2 == 1;
+        let is_last_day = self.zones[0].civil(self.zones[0].day_start(today + 1)).2 == 1;
         let is_complete = i64::from(this_day) >= day || (is_last_day && self.plant == Some(Plant::MonthsByLastDay));
         Some(if is_complete { months } else { months - 1 })
     }
@@ -136,7 +146,7 @@ impl Oracle<'_> {
                 let orders = self.people[who].events.iter().filter(|event| fits(of, event, self.plant));
                 let dated = orders.filter_map(|event| Some((event.at, days(*add, event, self.plant)?)));
                 // Of equal times the last stays.
-                dated.max_by_key(|(at, _)| *at).map(|(at, days)| self.zone.plus_days(at, days))
+                dated.max_by_key(|(at, _)| *at).map(|(at, days)| self.zones[0].plus_days(at, days))
             }
             _ => None,
         }
@@ -156,7 +166,7 @@ impl Oracle<'_> {
     pub(in crate::language) fn counted(&self) -> BTreeMap<(String, String), u64> {
         let mut counted = BTreeMap::new();
         for event in self.people.iter().flat_map(|person| &person.events) {
-            let (year, month, day, ..) = self.zone.civil(event.at);
+            let (year, month, day, ..) = self.zones[0].civil(event.at);
             for (metric, pattern, period) in [
                 ("days", &self.book.first, format!("{year}-{month:02}-{day:02}")),
                 ("months", &self.book.last, format!("{year}-{month:02}")),

@@ -2,46 +2,7 @@
 
 use super::Event;
 use crate::language::Plant;
-use crate::language::book::{
-    Action, CHATS, Compare, Days, EACH, EACH_TAG, KEYWORDS, Line, Literal, PRODUCTS, Pattern, Product, Row, Rule, Test,
-    Trigger,
-};
-
-/// Every rule as it is meant: one with a list is as many rules as the list has rows.
-pub(super) fn read(rules: &[Rule], plant: Option<Plant>) -> Vec<Rule> {
-    rules
-        .iter()
-        .flat_map(|rule| if rule.rows.is_empty() { vec![rule.clone()] } else { read_rows(rule, plant) })
-        .collect()
-}
-
-fn read_rows(rule: &Rule, plant: Option<Plant>) -> Vec<Rule> {
-    let rows = rule.rows.iter().take(if plant == Some(Plant::FirstRowOnly) { 1 } else { usize::MAX });
-    let filled = rows.map(|row| {
-        let id = rule.id.replace(EACH, row.of).replace(EACH_TAG, row.tag);
-        let mut rule = Rule { id, rows: Vec::new(), ..rule.clone() };
-        for trigger in &mut rule.triggers {
-            let Trigger::Event(pattern) = trigger else { continue };
-            pattern.tests.iter_mut().for_each(|(_, test)| fill(test, row));
-        }
-        for action in &mut rule.actions {
-            match action {
-                Action::Set { tag: (_, tag), .. } | Action::Unset((_, tag)) if *tag == EACH_TAG => *tag = row.tag,
-                _ => {}
-            }
-        }
-        rule
-    });
-    filled.collect()
-}
-
-fn fill(test: &mut Test, row: &Row) {
-    if let Test::Is(_, Literal::Text(text)) = test
-        && *text == EACH
-    {
-        *text = row.of;
-    }
-}
+use crate::language::book::{CHATS, Compare, Days, Line, Literal, PRODUCTS, Pattern, Product, Test};
 
 /// Whether an event fits a pattern.
 pub(super) fn fits(pattern: &Pattern, event: &Event, plant: Option<Plant>) -> bool {
@@ -147,7 +108,7 @@ impl Test {
             (Self::Is(compare, Literal::Number(wanted)), Some(Literal::Number(value))) => compare.holds(value, wanted),
             (Self::In(wanted), Some(Literal::Text(value))) => wanted.contains(value),
             (Self::Range(from, to), Some(Literal::Number(value))) => (from..=to).contains(&value),
-            (Self::Keywords, Some(Literal::Text(text))) => KEYWORDS.0.iter().any(|word| text.contains(word)),
+            (Self::Words(words), Some(Literal::Text(text))) => words.iter().any(|word| text.contains(word)),
             _ => false,
         }
     }

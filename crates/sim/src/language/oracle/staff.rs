@@ -16,6 +16,7 @@ const TOUCHES_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::language) struct Touch {
     pub(in crate::language) person: usize,
+    pub(in crate::language) playbook: &'static str,
     pub(in crate::language) rule: String,
     pub(in crate::language) touchpoint: &'static str,
     pub(in crate::language) content: &'static str,
@@ -65,10 +66,23 @@ impl Oracle<'_> {
         }
         let state = if reason.is_empty() { TouchState::Due } else { TouchState::Skipped };
         let (planned, due) = (moments.at, self.wall);
-        let (rule, expires, number) = (rule.id.clone(), due.plus(Span::hours(hours)), self.given);
+        let (playbook, rule) = (rule.playbook, rule.id.clone());
+        let (expires, number) = (due.plus(Span::hours(hours)), self.given);
         self.given += 1;
-        let touch =
-            Touch { person: who, rule, touchpoint, content, executor, state, reason, planned, due, expires, number };
+        let touch = Touch {
+            person: who,
+            playbook,
+            rule,
+            touchpoint,
+            content,
+            executor,
+            state,
+            reason,
+            planned,
+            due,
+            expires,
+            number,
+        };
         if state == TouchState::Due {
             self.people[who].open.push(touch.clone());
         }
