@@ -17,7 +17,8 @@
 //! * Whether a person who sets a tag that is there already has set it: not here.
 //! * A moment that had passed when it became known has its own event time, but conditions are judged by the latest event.
 //! * Who is in which segment is judged when a record comes, also where the event of that record is older.
-//! * What counts as the latest change of a tag that staff change on the phone: the one said last, by its own time; what is
+//! * What counts as the latest change of a tag that staff change on the phone: the one said last, by its own time, but nothing
+//!   is taken off before it was set; what is
 //!   taken back was never a change.
 //! * Whether `has` holds of a value of another type than declared: not asked.
 //! * Whose turn it is when several people are given to somebody at the same moment: the run ends there. In one that

@@ -100,7 +100,9 @@ impl Oracle<'_> {
             let is_tag = tag.is_none() || change.set == tag || change.unset == tag;
             change.group == self.book.groups[group].id && is_tag
         };
-        self.people[who].said.iter().rfind(is_it).is_none_or(|change| change.at <= at)
+        // Nothing is taken off before it was set, though what led to that may have come late.
+        let since = |change: &Change| change.was.filter(|_| change.set.is_none()).map_or(Time(0), |was| was.since);
+        self.people[who].said.iter().rfind(is_it).is_none_or(|change| change.at.max(since(change)) <= at)
     }
 
     /// Whether any phone shows the tag.
