@@ -136,6 +136,11 @@ impl Sink {
         self.errors > 0
     }
 
+    /// Whether another warning would be kept, so that a hint for it is not wasted.
+    pub(crate) fn has_room(&self) -> bool {
+        self.warnings < WARNINGS_MAX
+    }
+
     /// Whether there are more errors than are kept, so that looking for others is wasted.
     pub(crate) fn is_full(&self) -> bool {
         self.errors > ERRORS_MAX

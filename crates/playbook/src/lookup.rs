@@ -34,7 +34,8 @@ pub(crate) fn warn(sink: &mut Sink, directory: &Directory) {
                 let message = format!("the directory has no {what}; playbooks name {count}, `{name}` first");
                 (message, Some("touchline directory load".to_owned()))
             } else {
-                (format!("the directory has no {what} `{name}`"), did_you_mean(name, known.iter().copied()))
+                let hint = if sink.has_room() { did_you_mean(name, known.iter().copied()) } else { None };
+                (format!("the directory has no {what} `{name}`"), hint)
             };
             sink.keep(code, Diagnostic { message, hint, ..(*found).clone() });
         }
