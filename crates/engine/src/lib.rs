@@ -66,4 +66,4 @@ pub const HOPS_MAX: u16 = 1_024;
 pub const HOPS_ALARM: u16 = 8;
 
 /// Version of the encoding of state values: the first byte of each. A store with another one is rebuilt from the log.
-pub const STATE_SCHEMA: u8 = 6;
+pub const STATE_SCHEMA: u8 = 7;

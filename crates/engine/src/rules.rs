@@ -191,10 +191,12 @@ pub(crate) fn retract(
             Some(set) => contact.has_tag(group, set),
             None => !case.is_exclusive(group) || !contact.has_any_tag(group),
         };
-        let is_off = |unset| was_taken_off_by_hand(case, contact, &TagRef::new(group, unset));
-        if !stands || unset.as_deref().is_some_and(is_off) {
+        if !stands {
             continue;
         }
+        // What a person has taken off since stays off.
+        let is_off = |unset: &String| was_taken_off_by_hand(case, contact, &TagRef::new(group, unset));
+        let unset = unset.as_ref().filter(|unset| !is_off(unset));
         if let Some(set) = set {
             draft.unset(contact, &TagRef::new(group, set), &case.cause);
         }
@@ -444,7 +446,7 @@ fn act(
                 draft.handoffs.extend(staff::act(work, case, contact, (rule, index), event, &cause)?);
             }
             Action::SetTag { tag, backward } => {
-                if may_set(work, case, contact, tag, *backward)? {
+                if may_set(work, draft, case, contact, tag, *backward)? {
                     draft.set(case, contact, tag, &cause);
                 }
             }
@@ -472,13 +474,15 @@ fn holds(rule: &Rule, case: &Case<'_>, contact: &Contact) -> bool {
 /// Whether a rule may set the tag: forward on a ladder, and not over what a person has set or taken off where that wins.
 fn may_set(
     work: &Work<'_, '_>,
+    draft: &Draft,
     case: &Case<'_>,
     contact: &Contact,
     tag: &TagRef,
     backward: bool,
 ) -> Result<bool, ViewError> {
     let Some(group) = case.bundle.groups.get(&tag.group) else { return Ok(true) };
-    if group.manual_wins && was_taken_off_by_hand(case, contact, tag) {
+    let is_off = || was_taken_off_by_hand(case, contact, tag) || draft.takes_off_by_hand(case, contact, tag);
+    if group.manual_wins && is_off() {
         return Ok(false);
     }
     let Some(current) = contact.tag_of(&tag.group).filter(|_| group.exclusive) else { return Ok(true) };
@@ -501,8 +505,9 @@ fn was_set_by_hand(work: &Work<'_, '_>, case: &Case<'_>, contact: &Contact, tag:
 /// Whether a person has taken off the tag, or whatever an exclusive group had, and nobody has set anything since.
 fn was_taken_off_by_hand(case: &Case<'_>, contact: &Contact, tag: &TagRef) -> bool {
     let Some(lost) = contact.past.gone.get(&tag.group) else { return false };
-    let is_it = |name: &String| case.is_exclusive(&tag.group) || *name == tag.tag;
-    lost.iter().any(|(name, lost)| lost.by_hand && is_it(name))
+    // Where the group became exclusive later, something may have stayed.
+    let is_empty = case.is_exclusive(&tag.group) && !contact.has_any_tag(&tag.group);
+    lost.iter().any(|(name, lost)| lost.by_hand && (is_empty || *name == tag.tag))
 }
 
 /// Whether a person did it. A rule that reacts to what a person did names that person too.
@@ -530,6 +535,14 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
+    /// As [`was_taken_off_by_hand`], in this very round: by the event on which rules act now.
+    fn takes_off_by_hand(&self, case: &Case<'_>, contact: &Contact, tag: &TagRef) -> bool {
+        let Some((group, before)) = self.before.iter().find(|(group, _)| *group == tag.group) else { return false };
+        let is_empty = case.is_exclusive(group) && !contact.has_any_tag(group);
+        let off = before.keys().filter(|name| !contact.has_tag(group, name) && (is_empty || **name == tag.tag));
+        off.map(|name| TagRef::new(group, name)).any(|off| self.causes.get(&off).is_some_and(is_by_hand))
+    }
+
     fn remember(&mut self, contact: &Contact, group: &str) {
         if !self.before.iter().any(|(known, _)| known == group) {
             let tags = contact.tags.get(group).cloned().unwrap_or_default();

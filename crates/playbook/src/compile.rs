@@ -226,7 +226,8 @@ impl Compiler {
         let zone = map.text("timezone", sink).map_or(Zone::SHANGHAI, |name| {
             Zone::parse(&name.text).unwrap_or_else(|| {
                 let message = format!("there is no time zone `{}`", name.text);
-                sink.report(codes::TIME_ZONE, name.place, "timezone", message, Some(zone_hint(&name.text)));
+                let hint = (!sink.is_full()).then(|| zone_hint(&name.text));
+                sink.report(codes::TIME_ZONE, name.place, "timezone", message, hint);
                 Zone::SHANGHAI
             })
         });

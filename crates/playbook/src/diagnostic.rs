@@ -2,6 +2,7 @@
 
 use crate::codes::{self, Code, Severity};
 use crate::lookup;
+use std::collections::BTreeMap;
 use std::fmt;
 use touchline_model::time::Zone;
 
@@ -62,8 +63,8 @@ const WARNINGS_MAX: usize = 100;
 #[derive(Debug, Default)]
 pub(crate) struct Sink {
     source_id: String,
-    /// Every source entered so far, in order.
-    sources: Vec<String>,
+    /// Every source entered so far → its place in the order.
+    sources: BTreeMap<String, usize>,
     found: Vec<Diagnostic>,
     /// Names of the directory, each under the code for that it does not have it, the name as the message.
     mentioned: Vec<(Code, Diagnostic)>,
@@ -91,8 +92,9 @@ impl Sink {
     /// Findings from now on belong to this source.
     pub(crate) fn enter(&mut self, source_id: &str) {
         source_id.clone_into(&mut self.source_id);
-        if !self.sources.contains(&self.source_id) {
-            self.sources.push(self.source_id.clone());
+        let next = self.sources.len();
+        if !self.sources.contains_key(source_id) {
+            self.sources.insert(source_id.to_owned(), next);
         }
     }
 
@@ -149,7 +151,7 @@ impl Sink {
     /// What is kept, by source and place; last, that there is more.
     pub(crate) fn into_found(self) -> Vec<Diagnostic> {
         let Self { sources, mut found, errors, warnings, .. } = self;
-        let source = |id: &String| sources.iter().position(|known| known == id);
+        let source = |id: &String| sources.get(id).copied();
         found.sort_by_key(|found| (source(&found.source_id), found.line, found.column));
         let last = found.last().cloned();
         let more = [

@@ -203,6 +203,31 @@ fn a_group_that_becomes_exclusive_keeps_one_tag() {
 }
 
 #[test]
+fn what_was_taken_off_before_a_group_became_exclusive_does_not_lock_what_it_carries() {
+    let loose = "playbook: price-consideration\ntag_groups: [{id: g, manual: wins, tags: [a, b, c]}]\n\
+                 rules:\n  - {id: b, trigger: form.submitted, do: [{set_tag: g/b}]}\n  \
+                 - {id: a, trigger: order.shipped, do: [{set_tag: g/a}]}\n  \
+                 - {id: c, trigger: order.paid, do: [{set_tag: g/c}]}\n";
+    let mut engines = Engines::new(loose, at("2026-03-02T08:00:00"));
+    engines.event(happens(Kind::FormSubmitted, "1", "2026-03-02T09:00:00"));
+    let edit = |add: Vec<TagRef>, remove: Vec<TagRef>| {
+        let contact = CellKey::of(TENANT, &wecom("wm1"));
+        CommandBody::EditTags { contact, add, remove, reason: String::new() }
+    };
+    let a = || vec![TagRef::new("g", "a")];
+    engines.command("on", edit(a(), vec![]));
+    engines.command("off", edit(vec![], a()));
+    engines.activate("strict", &loose.replace("{id: g, manual", "{id: g, exclusive: true, manual"), 1);
+    let tags =
+        |engines: &Engines| engines.contact(&wecom("wm1")).tags.into_iter().map(|tag| tag.tag).collect::<Vec<_>>();
+    // That one stays off; the others are nobody's wish.
+    engines.event(happens(Kind::OrderShipped, "2", "2026-03-02T10:00:00"));
+    assert_eq!(tags(&engines), ["b"]);
+    engines.event(happens(Kind::OrderPaid, "3", "2026-03-02T11:00:00"));
+    assert_eq!(tags(&engines), ["c"]);
+}
+
+#[test]
 fn an_order_learns_its_buyer_from_an_event_that_names_one() {
     let mut engines = Engines::new(
         &playbook("{id: w, entry: {trigger: order.paid}, steps: [{id: s1, after: 5m, touchpoint: dm, content: c}]}"),
